@@ -1,0 +1,121 @@
+"""``results.json``: the one place a number lives before a report, a README or a book page may show it."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lucida.core.errors import LucidaError
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A measured value with its 95 % interval and the number of independent units it rests on."""
+
+    value: float
+    ci95: tuple[float, float] | None = None
+    n: int | None = None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` beside ``path`` and rename, so that a kill never leaves half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    beside.write_text(text, encoding="utf-8")
+    os.replace(beside, path)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON atomically; NaN and infinity become ``null``, since JSON has no word for them."""
+    write_text(path, json.dumps(_finite(content), indent=1, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON.
+
+    Raises:
+        LucidaError: the file is missing or broken.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise LucidaError("file not found", where=path) from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise LucidaError(f"not valid JSON: {error}", where=path) from None
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, float):
+        return content if math.isfinite(content) else None
+    if isinstance(content, dict):
+        return {str(key): _finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_finite(value) for value in content]
+    return content
+
+
+@dataclass
+class Results:
+    """What a run measured: metrics with intervals, seconds by stage, peak memory, and free-form details.
+
+    ``details`` holds what figures are drawn from (curves, examples); it never repeats a metric.
+    """
+
+    metrics: dict[str, Metric] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    peak_mb: float | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    def add(self, name: str, metric: Metric) -> None:
+        """Record a metric once.
+
+        Raises:
+            ValueError: the name is taken; two measurements under one name would hide one of them.
+        """
+        if name in self.metrics:
+            raise ValueError(f"metric {name!r} is already recorded")
+        self.metrics[name] = metric
+
+    def leave_out(self, name: str, reason: str) -> None:
+        """Record that something was not measured, and why: the report prints the reason."""
+        self.left_out[name] = reason
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add the wall time of the block to ``seconds[stage]``."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
+
+    def save(self, path: Path) -> None:
+        """Write ``results.json``."""
+        self.peak_mb = peak_memory_mb()
+        write_json(path, asdict(self))
+
+    @classmethod
+    def load(cls, path: Path) -> Results:
+        """Read a ``results.json`` back."""
+        content = read_json(path)
+        metrics = {
+            name: Metric(m["value"], None if m["ci95"] is None else tuple(m["ci95"]), m["n"])
+            for name, m in content.pop("metrics").items()
+        }
+        return cls(metrics=metrics, **content)
+
+
+def peak_memory_mb() -> float:
+    """Largest resident size of this process so far, in MB (10^6 bytes)."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak * (1 if sys.platform == "darwin" else 1024) / 1e6
