@@ -72,6 +72,9 @@ def cached_array(
             beside.unlink(missing_ok=True)
     stored = np.load(path, mmap_mode="r")
     if stored.shape != shape or stored.dtype != np.dtype(dtype):
-        raise LucidaError(f"the cache holds {stored.dtype}{stored.shape}, not {np.dtype(dtype)}{shape}", where=path,
-                          remedy="delete this file")
+        raise LucidaError(
+            f"the cache holds {stored.dtype}{stored.shape}, not {np.dtype(dtype)}{shape}",
+            where=path,
+            remedy="delete this file",
+        )
     return stored

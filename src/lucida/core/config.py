@@ -83,7 +83,9 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return tuple(_convert(arguments[0], item, where) for item in value)
     if origin is typing.Literal:
         if value not in typing.get_args(hint):
-            raise LucidaError(f"expected one of {', '.join(map(str, typing.get_args(hint)))}, found {value!r}", where=where)
+            raise LucidaError(
+                f"expected one of {', '.join(map(str, typing.get_args(hint)))}, found {value!r}", where=where
+            )
         return value
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)

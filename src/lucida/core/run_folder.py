@@ -42,8 +42,11 @@ class RunFolder:
             LucidaError: the folder is not a run.
         """
         if not (path / "config.json").is_file():
-            raise LucidaError("not a run folder: it has no config.json", where=path,
-                              remedy="name a folder that `lucida run` made, for example runs/default")
+            raise LucidaError(
+                "not a run folder: it has no config.json",
+                where=path,
+                remedy="name a folder that `lucida run` made, for example runs/default",
+            )
         return cls(path)
 
     @property
