@@ -50,6 +50,8 @@ def from_dict(cls: type[Config], content: Mapping[str, Any], *, where: str = "")
     Raises:
         LucidaError: an unknown key (the nearest known one is named) or a value of the wrong kind.
     """
+    if not isinstance(content, Mapping):
+        raise LucidaError(f"expected a group of settings, found {content!r}", where=where or cls.__name__)
     hints = typing.get_type_hints(cls)
     known = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]  # every config is a dataclass
     for key in content:
@@ -65,30 +67,62 @@ def from_dict(cls: type[Config], content: Mapping[str, Any], *, where: str = "")
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:
-    origin = typing.get_origin(hint)
+    """``value`` as the annotation ``hint`` wants it."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
-        if value is None:
-            return None
-        return _convert(next(a for a in typing.get_args(hint) if a is not type(None)), value, where)
+        return _convert_union(arguments, value, where)
     if hint is Duration:
-        return Duration.parse(value)
+        return value if isinstance(value, Duration) else Duration.parse(_expect(str, value, where))
     if hint is Path:
-        return Path(value)
+        return value if isinstance(value, Path) else Path(_expect(str, value, where))
     if dataclasses.is_dataclass(hint):
-        if not isinstance(value, Mapping):
-            raise LucidaError(f"expected a group of settings, found {value!r}", where=where)
         return from_dict(hint, value, where=where)  # type: ignore[arg-type]  # a dataclass type
-    if origin is tuple:
-        arguments = typing.get_args(hint)
-        return tuple(_convert(arguments[0], item, where) for item in value)
+    if (origin or hint) in (tuple, list):
+        return _convert_sequence(origin or hint, arguments, value, where)
+    if isinstance(origin or hint, type) and issubclass(origin or hint, Mapping):
+        inner = arguments[1] if arguments else Any
+        return {key: _convert(inner, item, f"{where}.{key}") for key, item in _expect(Mapping, value, where).items()}
     if origin is typing.Literal:
-        if value not in typing.get_args(hint):
-            raise LucidaError(
-                f"expected one of {', '.join(map(str, typing.get_args(hint)))}, found {value!r}", where=where
-            )
+        if value not in arguments:
+            raise LucidaError(f"expected one of {', '.join(map(str, arguments))}, found {value!r}", where=where)
         return value
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if hint in (int, float, str, bool) and type(value) is not hint:
-        raise LucidaError(f"expected {hint.__name__}, found {value!r}", where=where)
+    return _expect(hint, value, where) if hint in (int, float, str, bool, type(None)) else value
+
+
+def _convert_union(arguments: tuple[Any, ...], value: Any, where: str) -> Any:
+    """The first member of the union that takes the value; an exact type goes before a conversion."""
+    if type(value) in arguments:
+        return value
+    errors = []
+    for argument in arguments:
+        try:
+            return _convert(argument, value, where)
+        except LucidaError as error:
+            if argument is not type(None):
+                errors.append(error)
+    if len(errors) == 1:
+        raise errors[0]
+    names = ", ".join(getattr(argument, "__name__", str(argument)) for argument in arguments)
+    raise LucidaError(f"expected one of the types {names}, found {value!r}", where=where)
+
+
+def _convert_sequence(kind: type, arguments: tuple[Any, ...], value: Any, where: str) -> Any:
+    """A list or tuple; ``tuple[int, str]`` has its own type at each place, ``tuple[int, ...]`` one for all."""
+    if not isinstance(value, list | tuple):
+        raise LucidaError(f"expected a list, found {value!r}", where=where)
+    hints = list(arguments or [Any])
+    if kind is list or hints[-1] is Ellipsis or not arguments:
+        hints = [hints[0]] * len(value)
+    if len(value) != len(hints):
+        raise LucidaError(f"expected {len(hints)} values, found {len(value)}: {value!r}", where=where)
+    return kind(_convert(h, item, f"{where}[{i}]") for i, (h, item) in enumerate(zip(hints, value, strict=True)))
+
+
+def _expect(kind: type, value: Any, where: str) -> Any:
+    """``value`` if it is of this very type (``True`` is no int), else an error that shows it."""
+    if not (isinstance(value, Mapping) if kind is Mapping else type(value) is kind):
+        name = "a group of settings" if kind is Mapping else kind.__name__
+        raise LucidaError(f"expected {name}, found {value!r}", where=where)
     return value

@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lucida.core.errors import LucidaError
 
 
@@ -30,13 +32,16 @@ def write_text(path: Path, text: str) -> None:
     """Write ``text`` beside ``path`` and rename, so that a kill never leaves half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    beside.write_text(text, encoding="utf-8")
-    os.replace(beside, path)
+    try:
+        beside.write_text(text, encoding="utf-8")
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: Any) -> None:
     """Write JSON atomically; NaN and infinity become ``null``, since JSON has no word for them."""
-    write_text(path, json.dumps(_finite(content), indent=1, ensure_ascii=False) + "\n")
+    write_text(path, json.dumps(json_values(content), indent=1, ensure_ascii=False) + "\n")
 
 
 def read_json(path: Path) -> Any:
@@ -53,13 +58,20 @@ def read_json(path: Path) -> Any:
         raise LucidaError(f"not valid JSON: {error}", where=path) from None
 
 
-def _finite(content: Any) -> Any:
+def json_values(content: Any) -> Any:
+    """``content`` in values JSON has a word for: NumPy numbers and arrays become plain, NaN and infinity ``None``.
+
+    >>> json_values({"loss": np.float32(0.5), "bad": float("nan"), 3: (1, 2)})
+    {'loss': 0.5, 'bad': None, '3': [1, 2]}
+    """
+    if isinstance(content, np.generic | np.ndarray):
+        content = content.tolist()
     if isinstance(content, float):
         return content if math.isfinite(content) else None
     if isinstance(content, dict):
-        return {str(key): _finite(value) for key, value in content.items()}
+        return {str(key): json_values(value) for key, value in content.items()}
     if isinstance(content, list | tuple):
-        return [_finite(value) for value in content]
+        return [json_values(value) for value in content]
     return content
 
 
@@ -106,13 +118,25 @@ class Results:
 
     @classmethod
     def load(cls, path: Path) -> Results:
-        """Read a ``results.json`` back."""
+        """Read a ``results.json`` back; a value that was not a number is NaN again.
+
+        Raises:
+            LucidaError: the file is missing, broken or not a results file.
+        """
         content = read_json(path)
-        metrics = {
-            name: Metric(m["value"], None if m["ci95"] is None else tuple(m["ci95"]), m["n"])
-            for name, m in content.pop("metrics").items()
-        }
-        return cls(metrics=metrics, **content)
+        try:
+            metrics = {name: _metric(fields) for name, fields in content.pop("metrics").items()}
+            return cls(metrics=metrics, **content)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise LucidaError(f"not a results file: {error!r}", where=path) from None
+
+
+def _metric(fields: dict[str, Any]) -> Metric:
+    value = float("nan") if fields["value"] is None else float(fields["value"])
+    if fields.get("ci95") is None:
+        return Metric(value, None, fields.get("n"))
+    low, high = (float("nan") if bound is None else float(bound) for bound in fields["ci95"])
+    return Metric(value, (low, high), fields.get("n"))
 
 
 def peak_memory_mb() -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import shutil
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ from typing import Any
 
 from lucida.core.config import to_dict
 from lucida.core.errors import LucidaError
-from lucida.core.results import Results, read_json, write_json
+from lucida.core.results import Results, json_values, read_json, write_json
 
 _VERSIONS = ("camera-lucida", "torch", "transformers", "accelerate", "peft", "numpy", "scipy", "pillow")
 
@@ -27,8 +28,15 @@ class RunFolder:
 
     @classmethod
     def create(cls, path: Path, config: Any, *, seed: int) -> RunFolder:
-        """Make the folder and write ``config.json`` and ``environment.json``."""
-        path.mkdir(parents=True, exist_ok=True)
+        """Make the folder and write ``config.json`` and ``environment.json``.
+
+        Raises:
+            LucidaError: a file is in the way, or the folder cannot be written.
+        """
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise LucidaError(f"cannot make the run folder: {error.strerror}", where=path) from None
         folder = cls(path)
         write_json(folder.config, to_dict(config))
         write_json(folder.environment, environment(seed))
@@ -103,7 +111,8 @@ def environment(seed: int) -> dict[str, Any]:
         "platform": platform.platform(),
         "processor": _processor(),
         "versions": versions,
-        "commit": _commit(),
+        "commit": _git("rev-parse", "HEAD"),
+        "uncommitted_changes": bool(_git("status", "--porcelain", "--untracked-files=no")),
         "seed": seed,
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "command": sys.argv[1:],
@@ -111,10 +120,10 @@ def environment(seed: int) -> dict[str, Any]:
 
 
 def append_jsonl(path: Path, row: dict[str, Any]) -> None:
-    """Append one row; rows are whole lines, so a reader may follow along."""
+    """Append one row; rows are whole lines, so a reader may follow along. NaN and infinity become ``null``."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        file.write(json.dumps(json_values(row), ensure_ascii=False) + "\n")
 
 
 def _processor() -> str:
@@ -126,9 +135,10 @@ def _processor() -> str:
     return platform.processor() or "unknown"
 
 
-def _commit() -> str | None:
+def _git(*arguments: str) -> str | None:
+    """git's answer about lucida's own checkout; none for an installed wheel or where git is missing."""
     root = Path(__file__).resolve().parents[3]
-    if not (root / ".git").exists():
+    if not (root / ".git").exists() or shutil.which("git") is None:
         return None
-    answer = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    answer = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=False)
     return answer.stdout.strip() or None
