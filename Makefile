@@ -47,7 +47,7 @@ check: install-dev  ## style, types and layers; each prints how much it looked a
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 
 format: install-dev  ## format the code
 	@$(BIN)/ruff check --fix
