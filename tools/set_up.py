@@ -75,9 +75,7 @@ def make_venv(path: Path) -> None:
     if python.exists() and run_quietly(python, "-m", "pip", "--version"):
         return
     if importlib.util.find_spec("venv") is None or importlib.util.find_spec("ensurepip") is None:
-        stop(
-            "Python's venv module is missing; install it (Debian, Ubuntu: sudo apt install python3-venv) and try again"
-        )
+        stop("Python's venv module is missing; install the package python3-venv (sudo apt install python3-venv)")
     if subprocess.run([sys.executable, "-m", "venv", "--clear", str(path)], check=False).returncode:
         stop(f"{sys.executable} could not create {path}; install the package python3-venv, or free some disk space")
 
