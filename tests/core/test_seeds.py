@@ -29,7 +29,7 @@ def test_numpy_numbers_count_as_numbers() -> None:
 def test_streams_are_the_same_in_another_process_and_stay_so() -> None:
     program = "from lucida.core.seeds import derive_seed; print(derive_seed(7, 'scenes', 'test', 3))"
     printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
-    assert int(printed) == derive_seed(7, "scenes", "test", 3) == 5834120797498989823  # drawn splits hang on it
+    assert int(printed) == derive_seed(7, "scenes", "test", 3) == 1201252407927266606  # splits hang on it
 
 
 def test_streams_do_not_disturb_each_other() -> None:

@@ -141,5 +141,10 @@ def _metric(fields: dict[str, Any]) -> Metric:
 
 def peak_memory_mb() -> float:
     """Largest resident size of this process so far, in MB (10^6 bytes)."""
+    status = Path("/proc/self/status")
+    if status.exists():  # Linux: getrusage would count the memory of the process that started this one
+        fields = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
+        if "VmHWM" in fields:
+            return int(fields["VmHWM"].split()[0]) * 1024 / 1e6
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak * (1 if sys.platform == "darwin" else 1024) / 1e6
