@@ -32,8 +32,8 @@ class FoldedConvolution(nn.Conv2d):
         super().__init__(
             fused.in_channels,
             fused.out_channels,
-            kernel,  # type: ignore[arg-type]  # square kernels
-            stride,  # type: ignore[arg-type]  # equal strides
+            kernel,
+            stride,
             padding=total // 2 if symmetric else 0,
             groups=fused.groups,
         )
@@ -41,7 +41,8 @@ class FoldedConvolution(nn.Conv2d):
         self.activation = activation
         with torch.no_grad():
             self.weight.copy_(fused.weight)
-            assert fused.bias is not None and self.bias is not None
+            assert fused.bias is not None
+            assert self.bias is not None
             self.bias.copy_(fused.bias)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -83,6 +84,8 @@ class EfficientNetLite0(nn.Module):
 
     name = "efficientnet-lite0"
     pooled_size = 1280
+    scale: Tensor
+    shift: Tensor
 
     def __init__(self, image_size: int = 128, *, frozen_blocks: int = 17, grid: str = "stride16"):
         super().__init__()
