@@ -1,0 +1,89 @@
+"""The symmetric contrastive loss of CLIP, with positives by identity."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def contrastive_loss(
+    image_features: Tensor,
+    text_features: Tensor,
+    logit_scale: Tensor | float,
+    *,
+    ids: Tensor | None = None,
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    r"""Mean cross-entropy of finding the text of each image and the image of each text (Radford et al. 2021, fig. 3).
+
+    With :math:`s_{ij} = \tau\, u_i \cdot v_j` and targets :math:`p_{ij}`,
+
+    .. math:: L = -\frac{1}{2B} \sum_{ij} p_{ij} \Big(\log\frac{e^{s_{ij}}}{\sum_k e^{s_{ik}}}
+              + \log\frac{e^{s_{ji}}}{\sum_k e^{s_{ki}}}\Big).
+
+    Without ``ids``, :math:`p` is the identity. With ``ids``, pairs of the same id are positives of each other and
+    share the target mass equally (supervised contrastive, Khosla et al. 2020), so that two captions of one picture in
+    a batch are no negatives. Smoothing mixes :math:`p` with the uniform distribution:
+    :math:`(1-\epsilon)\,p_{ij} + \epsilon/B`.
+
+    Args:
+        image_features: ``[B, d]``, each row of length one.
+        text_features: ``[B, d]``, each row of length one; row ``i`` belongs to row ``i`` of the images.
+        logit_scale: the multiplier :math:`\tau` itself (not its logarithm), a scalar.
+        ids: ``int64 [B]``, the identity of each pair; ``None`` if all differ.
+        label_smoothing: :math:`\epsilon`, in ``[0, 1]``.
+
+    Returns:
+        The loss, a ``float32`` scalar (``float64`` for ``float64`` features); half-precision features are scored in
+        ``float32``, inside autocast too.
+
+    Raises:
+        ValueError: shapes that do not fit together, an empty batch, or smoothing outside ``[0, 1]``.
+
+    >>> features = torch.eye(3)
+    >>> round(contrastive_loss(features, features, 1.0).item(), 4)  # log(e + 2) - 1
+    0.5514
+    >>> same = torch.tensor([7, 7, 7])  # one identity: nothing to tell apart
+    >>> round(contrastive_loss(torch.ones(3, 1), torch.ones(3, 1), 10.0, ids=same).item(), 4)  # log 3
+    1.0986
+    """
+    _check(image_features, text_features, ids, label_smoothing)
+    with torch.autocast(image_features.device.type, enabled=False):
+        images, texts = _at_least_float32(image_features), _at_least_float32(text_features)
+        logits = logit_scale * (images @ texts.T)
+        targets = identity_targets(ids).to(logits) if ids is not None else _diagonal(logits)
+        by_image = F.cross_entropy(logits, targets, label_smoothing=label_smoothing)
+        by_text = F.cross_entropy(logits.T, targets, label_smoothing=label_smoothing)
+        return (by_image + by_text) / 2
+
+
+def identity_targets(ids: Tensor) -> Tensor:
+    """The target distribution of each row, ``float32 [B, B]``; symmetric, rows sum to one.
+
+    >>> identity_targets(torch.tensor([5, 6, 5]))
+    tensor([[0.5000, 0.0000, 0.5000],
+            [0.0000, 1.0000, 0.0000],
+            [0.5000, 0.0000, 0.5000]])
+    """
+    same = (ids[:, None] == ids[None, :]).float()
+    return same / same.sum(dim=1, keepdim=True)
+
+
+def _diagonal(logits: Tensor) -> Tensor:
+    return torch.arange(len(logits), device=logits.device)
+
+
+def _at_least_float32(features: Tensor) -> Tensor:
+    return features if features.dtype == torch.float64 else features.float()
+
+
+def _check(images: Tensor, texts: Tensor, ids: Tensor | None, label_smoothing: float) -> None:
+    if images.ndim != 2 or images.shape != texts.shape or len(images) == 0:
+        raise ValueError(
+            f"features must be two [B, d] tensors of the same shape, not {tuple(images.shape)} and {tuple(texts.shape)}"
+        )
+    if ids is not None and ids.shape != images.shape[:1]:
+        raise ValueError(f"ids must be [{len(images)}], one a pair, not {list(ids.shape)}")
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"label_smoothing must be between 0 and 1, not {label_smoothing}")

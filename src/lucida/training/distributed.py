@@ -1,0 +1,41 @@
+"""One process or many: what the loop needs of accelerate."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from accelerate import Accelerator  # type: ignore[import-untyped]  # it ships no py.typed
+from accelerate.utils import send_to_device  # type: ignore[import-untyped]
+from torch import Tensor, nn
+
+from lucida.training.batches import Batch
+from lucida.training.tasks import FeatureTask, Task
+
+__all__ = ["Accelerator", "Precision", "TaskModule", "gather_rows", "send_to_device", "sum_over_processes"]
+
+Precision = Literal["float32", "bfloat16"]
+
+
+class TaskModule(nn.Module):
+    """A task's loss or features as the ``forward`` of a module, so that accelerate can wrap it (DDP) like any model."""
+
+    def __init__(self, task: Task | FeatureTask, *, device: torch.device, precision: Precision):
+        super().__init__()
+        self.model = task.model
+        self._method = task.features if isinstance(task, FeatureTask) else task.loss
+        self._device, self._precision = device.type, precision
+
+    def forward(self, batch: Batch) -> Any:
+        with torch.autocast(self._device, torch.bfloat16, enabled=self._precision == "bfloat16"):
+            return self._method(batch)
+
+
+def gather_rows(tensor: Tensor, accelerator: Accelerator) -> Tensor:
+    """The rows of all processes in the order of the processes, without gradients."""
+    return tensor if accelerator.num_processes == 1 else accelerator.gather(tensor.contiguous())
+
+
+def sum_over_processes(tensor: Tensor, accelerator: Accelerator) -> Tensor:
+    """The sum of a tensor over all processes."""
+    return tensor if accelerator.num_processes == 1 else accelerator.reduce(tensor, "sum")

@@ -1,0 +1,207 @@
+"""One training step: exact gradients of the global batch, whatever its parts."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from lucida.core.errors import LucidaError, NonFiniteError
+from lucida.training.batches import Batch
+from lucida.training.distributed import Accelerator, gather_rows, sum_over_processes
+from lucida.training.tasks import Features, FeatureTask, LossOutput, Task
+
+
+class StepOutput(NamedTuple):
+    """What a step did: the mean loss of the global batch, its number of units, the gradient's norm before clipping."""
+
+    loss: float
+    weight: float
+    grad_norm: float
+    metrics: dict[str, float]
+
+    def row(self) -> dict[str, float]:
+        """The numbers of a row of ``metrics.jsonl``."""
+        return {"loss": self.loss, "grad_norm": self.grad_norm, **self.metrics}
+
+
+def train_step(
+    task: Task | FeatureTask,
+    module: nn.Module,
+    micro_batches: list[Batch],
+    optimizer: torch.optim.Optimizer,
+    accelerator: Accelerator,
+    *,
+    max_grad_norm: float | None,
+    step: int = 0,
+) -> StepOutput:
+    """One update of the parameters from one global batch.
+
+    Args:
+        task: says how features or losses are made.
+        module: the task's :class:`~lucida.training.distributed.TaskModule`, as accelerate prepared it.
+        micro_batches: this process' share of the batch, on its device.
+        max_grad_norm: the gradient is scaled down to this norm; ``None`` to leave it.
+        step: for the message of an error.
+
+    Raises:
+        NonFiniteError: the loss or a gradient is NaN or infinite; the parameters are as they were before the step.
+        LucidaError: nothing in the batch is supervised.
+    """
+    optimizer.zero_grad(set_to_none=True)
+    if isinstance(task, FeatureTask):
+        loss, weight, metrics = cached_gradients(task, module, micro_batches, accelerator)
+    else:
+        loss, weight, metrics = summed_gradients(task, module, micro_batches, accelerator)
+    if not torch.isfinite(loss):
+        raise NonFiniteError(
+            f"the loss is {loss.item()} at step {step}", where=_first_bad_input(task.model, micro_batches)
+        )
+    parameters = [p for p in task.model.parameters() if p.grad is not None]
+    grad_norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    if not torch.isfinite(grad_norm):
+        raise NonFiniteError(f"the gradient is not finite at step {step}", where=_first_bad_gradient(task.model))
+    if max_grad_norm is not None:
+        torch.nn.utils.clip_grads_with_norm_(parameters, max_grad_norm, grad_norm)
+    optimizer.step()
+    return StepOutput(loss.item(), weight, grad_norm.item(), metrics)
+
+
+Gradients = tuple[Tensor, float, dict[str, float]]
+
+
+def summed_gradients(task: Task, module: nn.Module, micro_batches: list[Batch], accelerator: Accelerator) -> Gradients:
+    """Gradients of a loss that adds up over examples: sums first, then one division by the global weight.
+
+    A mean of the micro-batches' means would weigh their units unequally.
+    """
+    outputs = []
+    for k, batch in enumerate(micro_batches):
+        with _synchronised(module, accelerator, last=k == len(micro_batches) - 1):
+            output: LossOutput = module(batch)
+            output.loss_sum.backward()
+        outputs.append(output)
+    totals = sum_over_processes(torch.stack([_totals(output) for output in outputs]).sum(dim=0), accelerator)
+    weight = totals[1].item()
+    if weight == 0:
+        raise LucidaError("nothing in this batch is supervised", where="labels", remedy="check the answer masks")
+    grads = [p.grad for p in task.model.parameters() if p.grad is not None]
+    torch._foreach_mul_(grads, accelerator.num_processes / weight)  # DDP has averaged over the processes
+    means = (totals / weight).tolist()
+    return totals[0] / weight, weight, dict(zip(outputs[0].metrics, means[2:], strict=True))
+
+
+def _totals(output: LossOutput) -> Tensor:
+    """Loss, weight and weighted metrics of a micro-batch as one vector of ``float64``."""
+    loss, weight = output.loss_sum.detach().double(), output.weight
+    weight = torch.as_tensor(weight, dtype=torch.float64, device=loss.device)
+    metrics = [torch.as_tensor(m, dtype=torch.float64, device=loss.device) for m in output.metrics.values()]
+    return torch.stack([loss, weight, *(weight * metric for metric in metrics)])
+
+
+def cached_gradients(
+    task: FeatureTask, module: nn.Module, micro_batches: list[Batch], accelerator: Accelerator
+) -> Gradients:
+    """Gradients of a loss over the whole batch, in the memory of one micro-batch (GradCache, Gao et al. 2021).
+
+    First the features of all micro-batches without a graph; then the loss and its gradient at the features; then each
+    micro-batch once more, with the random state of its first pass, to carry that gradient on to the parameters. A
+    single micro-batch keeps its graph and needs no second pass. Every process scores the global batch and keeps the
+    gradient of its own rows: the sum over processes is the exact gradient.
+    """
+    once = len(micro_batches) == 1
+    parts, states = [], []
+    with nullcontext() if once else torch.no_grad():
+        for batch in micro_batches:
+            states.append(_random_state(accelerator))
+            parts.append(module(batch))
+    cached = Features(_global_rows(parts, accelerator), {k: _leaf(v) for k, v in parts[0].shared.items()})
+    output = task.loss_of_features(cached)
+    weight = float(output.weight)
+    mean = output.loss_sum / weight
+    if torch.isfinite(mean):
+        mean.backward()
+        for k, (batch, state) in enumerate(zip(micro_batches, states, strict=True)):
+            with _synchronised(module, accelerator, last=k == len(micro_batches) - 1):
+                part = parts[0] if once else _replayed(module, batch, state, accelerator)
+                offset = sum(_count(p) for p in parts[:k]) + accelerator.process_index * sum(map(_count, parts))
+                _carry_on(part, cached, offset, accelerator.num_processes, last=k == len(micro_batches) - 1)
+    metrics = {name: float(value) for name, value in output.metrics.items()}
+    return mean.detach(), weight, metrics
+
+
+def _global_rows(parts: list[Features], accelerator: Accelerator) -> dict[str, Tensor]:
+    rows = {name: torch.cat([part.rows[name].detach() for part in parts]) for name in parts[0].rows}
+    return {name: _leaf(gather_rows(tensor, accelerator)) for name, tensor in rows.items()}
+
+
+def _leaf(tensor: Tensor) -> Tensor:
+    return tensor.detach().requires_grad_(tensor.is_floating_point())
+
+
+def _count(part: Features) -> int:
+    return len(next(iter(part.rows.values())))
+
+
+def _carry_on(part: Features, cached: Features, offset: int, num_processes: int, *, last: bool) -> None:
+    """Back-propagate the cached gradient of a micro-batch's features; that of shared scalars once, with the last.
+
+    DDP averages over processes: rows are each process' own and need the factor back, shared scalars are the same
+    in all.
+    """
+    tensors, grads = [], []
+    for name, rows in part.rows.items():
+        whole = cached.rows[name].grad
+        if rows.requires_grad and whole is not None:
+            tensors.append(rows)
+            grads.append(whole[offset : offset + len(rows)] * num_processes)
+    for name, scalar in part.shared.items() if last else ():
+        if scalar.requires_grad and (grad := cached.shared[name].grad) is not None:
+            tensors.append(scalar)
+            grads.append(grad)
+    torch.autograd.backward(tensors, grads)
+
+
+def _synchronised(module: nn.Module, accelerator: Accelerator, *, last: bool) -> Any:
+    """Processes exchange gradients in the last micro-batch only."""
+    return nullcontext() if last else accelerator.no_sync(module)
+
+
+def _random_state(accelerator: Accelerator) -> tuple[Tensor, Tensor | None]:
+    on_gpu = accelerator.device.type == "cuda"
+    return torch.get_rng_state(), torch.cuda.get_rng_state(accelerator.device) if on_gpu else None
+
+
+def _replayed(module: nn.Module, batch: Batch, state: tuple[Tensor, Tensor | None], accelerator: Accelerator) -> Any:
+    """A micro-batch once more, with the dropout of its first pass."""
+    torch.set_rng_state(state[0])
+    if state[1] is not None:
+        torch.cuda.set_rng_state(state[1], accelerator.device)
+    return module(batch)
+
+
+def _first_bad_input(model: nn.Module, micro_batches: list[Batch]) -> str:
+    """The name of the first non-finite parameter or input: where a non-finite loss may come from."""
+    for name, parameter in model.named_parameters():
+        if not torch.isfinite(parameter).all():
+            return f"first bad tensor: parameter {name}"
+    for name, tensor in _named_tensors(micro_batches):
+        if not torch.isfinite(tensor).all():
+            return f"first bad tensor: batch{name}"
+    return "parameters and batch are finite: it overflowed inside the model"
+
+
+def _named_tensors(value: Any, name: str = "") -> list[tuple[str, Tensor]]:
+    if isinstance(value, Tensor):
+        return [(name, value)]
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
+    return [pair for key, item in items for pair in _named_tensors(item, f"{name}[{key!r}]")]
+
+
+def _first_bad_gradient(model: nn.Module) -> str:
+    for name, parameter in model.named_parameters():
+        if parameter.grad is not None and not torch.isfinite(parameter.grad).all():
+            return f"first bad gradient: {name}"
+    return "the norm overflowed although every gradient is finite"

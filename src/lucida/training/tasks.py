@@ -1,0 +1,106 @@
+"""What is trained: a model and its loss. A new objective is one small class here or in the user's own code."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+from torch import Tensor, nn
+
+from lucida.losses.contrastive import contrastive_loss
+from lucida.training.batches import Batch
+
+
+class LossOutput(NamedTuple):
+    """A loss as a sum and the number of units it sums over, so that parts add up to the whole exactly.
+
+    Attributes:
+        loss_sum: the summed loss, a scalar with a graph.
+        weight: the number of supervised units (tokens, pairs).
+        metrics: other means over the same units, for the log.
+    """
+
+    loss_sum: Tensor
+    weight: Tensor | float
+    metrics: dict[str, Tensor | float] = {}  # noqa: RUF012  # NamedTuple defaults are never written to
+
+
+class Features(NamedTuple):
+    """What a loss over the whole batch needs of each part of it.
+
+    Attributes:
+        rows: tensors with one row an example; their parts are concatenated over micro-batches and processes.
+        shared: scalars that do not depend on the examples, such as ``logit_scale``.
+    """
+
+    rows: dict[str, Tensor]
+    shared: dict[str, Tensor]
+
+
+@runtime_checkable
+class Task(Protocol):
+    """A model with a loss that is a sum over independent units."""
+
+    model: nn.Module
+
+    def loss(self, batch: Batch) -> LossOutput:
+        """The loss of one (micro-)batch."""
+
+
+@runtime_checkable
+class FeatureTask(Protocol):
+    """A model with a loss in which every example meets every other: the features of the whole batch come first."""
+
+    model: nn.Module
+
+    def features(self, batch: Batch) -> Features:
+        """The features of one (micro-)batch."""
+
+    def loss_of_features(self, features: Features) -> LossOutput:
+        """The loss of the whole batch, over all micro-batches and processes."""
+
+
+class ContrastiveTask:
+    """A dual encoder under the symmetric contrastive loss.
+
+    Args:
+        model: has ``encode_image(**kwargs)`` and ``encode_text(**kwargs)``, both ``[B, d]`` with rows of length one,
+            and ``logit_scale``, the (clamped) multiplier.
+        label_smoothing: share of the target mass that is spread over the batch.
+
+    A batch holds ``image`` and ``text``, the keyword arguments of the two encoders, and ``ids``, ``int64 [B]``: pairs
+    of one id are positives of each other.
+    """
+
+    def __init__(self, model: nn.Module, *, label_smoothing: float = 0.0):
+        self.model: Any = model
+        self.label_smoothing = label_smoothing
+
+    def features(self, batch: Batch) -> Features:
+        rows = {
+            "image_features": self.model.encode_image(**batch["image"]),
+            "text_features": self.model.encode_text(**batch["text"]),
+            "ids": batch["ids"],
+        }
+        return Features(rows, {"logit_scale": self.model.logit_scale})
+
+    def loss_of_features(self, features: Features) -> LossOutput:
+        scale = features.shared["logit_scale"]
+        loss = contrastive_loss(logit_scale=scale, label_smoothing=self.label_smoothing, **features.rows)
+        count = len(features.rows["ids"])
+        return LossOutput(loss * count, float(count), {"logit_scale": scale.detach()})
+
+
+class LanguageTask:
+    """A (multimodal) language model under cross-entropy on its supervised tokens.
+
+    Args:
+        model: called with the batch as keyword arguments, returns an output with ``loss_sum`` (over the supervised
+            tokens) and ``n_supervised``, their number.
+    """
+
+    def __init__(self, model: nn.Module):
+        self.model = model
+
+    def loss(self, batch: Batch) -> LossOutput:
+        output = self.model(**batch)
+        return LossOutput(output.loss_sum, output.n_supervised)
