@@ -1,0 +1,232 @@
+"""Captions written from what is true of a picture, and the way back: which objects a text names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from lucida.data.kinds import article, plural
+from lucida.data.truth import RELATIONS, Facts
+
+NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+"""Number words by value."""
+
+PLACE_PHRASES: Mapping[str, str] = {
+    "top left": "in the top left",
+    "top": "at the top",
+    "top right": "in the top right",
+    "left": "on the left",
+    "middle": "in the middle",
+    "right": "on the right",
+    "bottom left": "in the bottom left",
+    "bottom": "at the bottom",
+    "bottom right": "in the bottom right",
+}
+"""How a place reads in a sentence, by place word."""
+
+# {list}: the objects; {there}: "There is" or "There are"; {List}: capitalised.
+_OPENINGS = (
+    "{there} {list}.",
+    "{there} {list} in the picture.",
+    "A picture of {list}.",
+    "The picture shows {list}.",
+    "I can see {list}.",
+    "{List}.",
+)
+
+_SYNONYMS: Mapping[str, tuple[str, ...]] = {
+    "airplane": ("plane", "aeroplane", "jet"),
+    "automobile": ("car",),
+    "bathtub": ("bath", "tub"),
+    "bicycle": ("bike",),
+    "boot": ("hiking boot",),
+    "bus": ("coach",),
+    "car": ("automobile",),
+    "clock": ("alarm clock",),
+    "couch": ("sofa",),
+    "cow": ("cattle",),
+    "cup": ("mug",),
+    "dog": ("puppy",),
+    "doughnut": ("donut",),
+    "eggplant": ("aubergine",),
+    "evergreen tree": ("fir tree", "pine tree"),
+    "fir tree": ("pine tree", "evergreen tree", "conifer"),
+    "fire engine": ("fire truck",),
+    "flashlight": ("torch",),
+    "floppy disk": ("diskette", "floppy"),
+    "flying saucer": ("ufo",),
+    "football": ("american football",),
+    "hamburger": ("burger",),
+    "handbag": ("purse",),
+    "hippopotamus": ("hippo",),
+    "ladybug": ("ladybird", "lady beetle"),
+    "laptop": ("notebook computer", "laptop computer"),
+    "locomotive": ("steam train", "steam engine"),
+    "loudspeaker": ("speaker",),
+    "mailbox": ("postbox",),
+    "mobile phone": ("cell phone", "smartphone"),
+    "moon": ("crescent moon", "crescent"),
+    "motorcycle": ("motorbike",),
+    "mouse": ("mouse animal",),
+    "necktie": ("tie",),
+    "piano": ("musical keyboard",),
+    "planet": ("saturn",),
+    "rhinoceros": ("rhino",),
+    "rooster": ("cock", "cockerel"),
+    "saxophone": ("sax",),
+    "scooter": ("kick scooter",),
+    "shell": ("seashell", "spiral shell"),
+    "shirt": ("t-shirt",),
+    "sled": ("sledge", "toboggan"),
+    "sneaker": ("running shoe", "trainer"),
+    "soccer ball": ("soccerball",),
+    "statue": ("moai",),
+    "target": ("bullseye",),
+    "taxi": ("cab",),
+    "teddy bear": ("teddy",),
+    "telephone": ("landline phone",),
+    "television": ("tv", "television set"),
+    "tennis racket": ("tennis racquet", "racket"),
+    "truck": ("lorry", "delivery truck"),
+    "turtle": ("tortoise",),
+    "wrench": ("spanner",),
+    "person": ("man", "woman", "boy", "girl", "child"),
+}
+
+
+@dataclass(frozen=True)
+class Caption:
+    """A text and how it departs from the truth.
+
+    Attributes:
+        text: one or two sentences.
+        omitted: names of the picture that it leaves out.
+        added: names it gives that the picture does not show.
+    """
+
+    text: str
+    omitted: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()
+
+
+def amount(n: int, noun: str) -> str:
+    """A number of things.
+
+    >>> amount(1, "apple"), amount(2, "box"), amount(13, "cat")
+    ('an apple', 'two boxes', '13 cats')
+    """
+    if n == 1:
+        return f"{article(noun)} {noun}"
+    return f"{NUMBERS[n] if n < len(NUMBERS) else n} {plural(noun)}"
+
+
+def enumerate_words(parts: Sequence[str]) -> str:
+    """``["a", "b", "c"]`` as ``"a, b and c"``."""
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+
+
+def describe(
+    facts: Facts, generator: np.random.Generator, *, noise: float = 0.0, vocabulary: Sequence[str] = ()
+) -> Caption:
+    """A caption that names every object, in random order and words; some give places or a relation.
+
+    Args:
+        facts: what is true.
+        generator: draws the order and the words.
+        noise: chance of each name to be omitted, replaced by another, or followed by one that is not there.
+        vocabulary: the names that noise may put in.
+
+    Raises:
+        ValueError: the picture has no objects.
+    """
+    if not facts.counts:
+        raise ValueError("nothing to describe: the picture has no objects")
+    items, omitted, added = _told(facts, generator, noise, vocabulary)
+    order = generator.permutation(len(items))
+    style = generator.random(3).tolist()
+    with_places = style[0] < 0.25
+    parts = []
+    for i in order:
+        n, name, true_name = items[i]
+        place = facts.places.get(true_name) if with_places else None
+        parts.append(amount(n, name) + (f" {PLACE_PHRASES[place]}" if place else ""))
+    listed = enumerate_words(parts)
+    opening = _OPENINGS[int(style[1] * len(_OPENINGS))]
+    if with_places and opening.endswith("in the picture."):
+        opening = _OPENINGS[0]  # "a cat on the left in the picture" reads badly
+    text = opening.format(
+        list=listed, List=listed[:1].upper() + listed[1:], there="There is" if items[order[0]][0] == 1 else "There are"
+    )
+    said = {name for _, name, true_name in items if name == true_name}
+    clear = [r for r in facts.relations if r.subject in said and r.other in said] if style[2] < 0.25 else []
+    if clear:
+        subject, word, other = clear[int(generator.integers(len(clear)))]
+        text += f" The {subject} is {RELATIONS[word]} the {other}."
+    return Caption(text, tuple(omitted), tuple(added))
+
+
+def _told(
+    facts: Facts, generator: np.random.Generator, noise: float, vocabulary: Sequence[str]
+) -> tuple[list[tuple[int, str, str]], list[str], list[str]]:
+    """What the caption tells: (how many, name told, true name or ""), names omitted, names added."""
+    items = [(n, name, name) for name, n in facts.counts.items()]
+    if noise <= 0:
+        return items, [], []
+    absent = [name for name in vocabulary if name not in facts.counts]
+    told: list[tuple[int, str, str]] = []
+    omitted: list[str] = []
+    added: list[str] = []
+    for n, name, _ in items:
+        fault = ("omit", "replace", "add")[int(generator.integers(3))] if generator.random() < noise else ""
+        if fault == "omit" and len(told) + len(items) - len(omitted) > 1 and len(omitted) < len(items) - 1:
+            omitted.append(name)
+            continue
+        if fault in ("replace", "add") and absent:
+            wrong = absent.pop(int(generator.integers(len(absent))))
+            added.append(wrong)
+            if fault == "replace":
+                omitted.append(name)
+                told.append((n, wrong, name))
+                continue
+            told.append((1, wrong, ""))
+        told.append((n, name, name))
+    return told, omitted, added
+
+
+def vocabulary(names: Iterable[str]) -> dict[str, str]:
+    """Every way a text may name a kind: the noun, its synonyms, and their plurals, in lower case.
+
+    A synonym that is itself one of the names stands for that one.
+
+    >>> surfaces = vocabulary(["fire engine", "mouse"])
+    >>> surfaces["mice"], surfaces["fire trucks"]
+    ('mouse', 'fire engine')
+    """
+    names = list(names)
+    surfaces: dict[str, str] = {}
+    for rank in (0, 1):  # names before synonyms: the first to claim a surface keeps it
+        for name in names:
+            for noun in (name,) if rank == 0 else _SYNONYMS.get(name, ()):
+                for form in (noun, plural(noun)):
+                    surfaces.setdefault(form.lower(), name)
+    return surfaces
+
+
+def named_kinds(text: str, surfaces: Mapping[str, str]) -> list[str]:
+    """The kinds a text names, in order, repeated if it repeats them; the longest wording wins.
+
+    >>> named_kinds("Two hot dogs, a dog and a Hotdog.", vocabulary(["dog", "hot dog"]))
+    ['hot dog', 'dog']
+    """
+    return [surfaces[" ".join(found.lower().split())] for found in _pattern(tuple(surfaces)).findall(text)]
+
+
+@lru_cache(maxsize=16)
+def _pattern(surfaces: tuple[str, ...]) -> re.Pattern[str]:
+    longest_first = sorted(surfaces, key=len, reverse=True)
+    words = "|".join(re.escape(surface).replace(r"\ ", r"\s+") for surface in longest_first)
+    return re.compile(rf"(?<![\w-])(?:{words})(?![\w-])" if words else r"(?!)", re.IGNORECASE)
