@@ -68,6 +68,18 @@ def test_yes_and_no_are_balanced_for_every_kind():
     assert 0.35 < min(shares) <= max(shares) < 0.65  # the question alone must not give the answer away
 
 
+def test_the_second_artist_is_asked_about_kinds_that_can_be_there():
+    shown = [kind.name for kind in KINDS[::2]]
+    turns = [
+        turn
+        for i in range(600)
+        for turn in converse_about_scene(WORLD, WORLD.draw("test_second_artist", i), turns={"exists": 6})
+    ]
+    assert {turn.subject for turn in turns} == set(shown) == set(WORLD.vocabulary("test_second_artist"))
+    shares = [np.mean([t.answer == "yes" for t in turns if t.subject == name]) for name in shown]
+    assert 0.35 < min(shares) <= max(shares) < 0.65
+
+
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.8, 1.0])
 def test_the_share_of_negatives_is_a_training_knob(share):
     world = make_world(negative_share=share)

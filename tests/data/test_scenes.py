@@ -84,6 +84,23 @@ def test_a_twin_differs_only_where_the_object_was():
     assert box.y <= ys.min() <= ys.max() < box.y + box.height
 
 
+@given(scenes, st.sampled_from(WORLD.names))
+@settings(max_examples=40)
+def test_a_twin_with_another_object_shows_it(scene, kind):
+    twin = WORLD.with_another(scene, kind)
+    assert twin == WORLD.with_another(scene, kind)
+    if twin is None:  # no room
+        return
+    assert twin.objects[:-1] == scene.objects
+    assert twin.facts.counts[kind] == scene.facts.counts[kind] + 1
+    assert (twin.objects[-1].kind, twin.objects[-1].artist) not in HELD_OUT
+    different = (WORLD.compose(twin) != WORLD.compose(scene)).any(axis=-1)
+    box = twin.objects[-1].box
+    inside = different[int(box.y) : int(box.y + box.height), int(box.x) : int(box.x + box.width)]
+    assert 0 < inside.sum() == different.sum()
+    test_every_object_stays_visible.hypothesis.inner_test(twin)
+
+
 def test_scenes_do_not_depend_on_the_order_or_on_another_world_object():
     again = make_world()
     forward = WORLD.draw_many("train", range(10))
@@ -152,6 +169,11 @@ def test_impossible_settings_are_refused(change, message):
 
 
 def test_impossible_requests_are_refused():
+    crowded = make_world(objects_min=12, objects_max=12, width_min=0.4, width_max=0.5)
+    with pytest.raises(LucidaError, match="do not fit"):
+        crowded.draw("train", 0)
+    with pytest.raises(LucidaError, match="no kind 'wombat'"):
+        WORLD.with_another(WORLD.draw("test", 0), "wombat")
     with pytest.raises(LucidaError, match="unknown stream"):
         WORLD.draw("dev", 0)
     with pytest.raises(LucidaError, match="negative"):

@@ -48,12 +48,10 @@ _SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "car": ("automobile",),
     "clock": ("alarm clock",),
     "couch": ("sofa",),
-    "cow": ("cattle",),
     "cup": ("mug",),
     "dog": ("puppy",),
     "doughnut": ("donut",),
     "eggplant": ("aubergine",),
-    "evergreen tree": ("fir tree", "pine tree"),
     "fir tree": ("pine tree", "evergreen tree", "conifer"),
     "fire engine": ("fire truck",),
     "flashlight": ("torch",),
@@ -71,7 +69,6 @@ _SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "mobile phone": ("cell phone", "smartphone"),
     "moon": ("crescent moon", "crescent"),
     "motorcycle": ("motorbike",),
-    "mouse": ("mouse animal",),
     "necktie": ("tie",),
     "piano": ("musical keyboard",),
     "planet": ("saturn",),
@@ -83,14 +80,11 @@ _SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "shirt": ("t-shirt",),
     "sled": ("sledge", "toboggan"),
     "sneaker": ("running shoe", "trainer"),
-    "soccer ball": ("soccerball",),
     "statue": ("moai",),
     "target": ("bullseye",),
     "taxi": ("cab",),
     "teddy bear": ("teddy",),
-    "telephone": ("landline phone",),
     "television": ("tv", "television set"),
-    "tennis racket": ("tennis racquet", "racket"),
     "truck": ("lorry", "delivery truck"),
     "turtle": ("tortoise",),
     "wrench": ("spanner",),
@@ -182,7 +176,7 @@ def _told(
     added: list[str] = []
     for n, name, _ in items:
         fault = ("omit", "replace", "add")[int(generator.integers(3))] if generator.random() < noise else ""
-        if fault == "omit" and len(told) + len(items) - len(omitted) > 1 and len(omitted) < len(items) - 1:
+        if fault == "omit" and len(omitted) < len(items) - 1:  # one name at least stays
             omitted.append(name)
             continue
         if fault in ("replace", "add") and absent:

@@ -201,7 +201,7 @@ def converse_about_scene(
         scene.facts,
         generator,
         turns=turns,
-        statistics=world.statistics,
+        statistics=world.statistics_of(scene.stream),
         negative_share=world.config.negative_share if in_training else 0.5,
         caption_noise=world.config.caption_noise if in_training else 0.0,
     )

@@ -32,15 +32,17 @@ class Ground:
 
 
 def draw_ground(generator: np.random.Generator) -> Ground:
-    """A random ground: mostly light and soft, sometimes dark, so that objects stand out."""
+    """A random ground: mostly soft and of middling light, sometimes dark, never white: clouds and swans are white."""
     pattern = PATTERNS[int(generator.integers(len(PATTERNS)))]
     hue, saturation, light, shift, lift, scale = generator.random(6).tolist()
     dark = bool(generator.random() < 0.15)
-    value = 0.2 + 0.2 * light if dark else 0.7 + 0.3 * light
-    first = _colour(hue, 0.5 * saturation, value)
+    value = 0.2 + 0.15 * light if dark else 0.55 + 0.3 * light
+    first = _colour(hue, 0.1 + 0.45 * saturation, value)
     near = pattern in ("stripes", "checks", "noise")  # a texture must not compete with the objects
     second = _colour(
-        hue + (0.05 if near else 0.5) * (shift - 0.5), 0.5 * saturation, value + (0.12 if near else 0.4) * (lift - 0.5)
+        hue + (0.05 if near else 0.5) * (shift - 0.5),
+        0.1 + 0.45 * saturation,
+        value + (0.12 if near else 0.25) * (lift - 0.5),
     )
     share = 0.4 + 0.4 * scale if pattern == "horizon" else 0.04 + 0.16 * scale
     return Ground(pattern, (first, second), int(generator.integers(4)), share, int(generator.integers(2**31)))

@@ -18,7 +18,7 @@ from lucida.core.seeds import stream
 
 # One line a context. "concept=noun" where the artwork's own name is not the noun people use.
 _CONTEXTS = {
-    "farm": "dog, cat, cow, horse, pig, goat, rooster, duck, ewe=sheep, donkey, rabbit, goose, hamster, turkey, llama, "
+    "farm": "dog, cat, cow, horse, pig, goat, rooster, duck, donkey, rabbit, goose, hamster, turkey, llama, "
     "tractor, mouse",
     "savannah": "lion, tiger, elephant, giraffe, zebra, hippopotamus, rhinoceros, gorilla, leopard, kangaroo, camel, "
     "crocodile, flamingo, bison, mammoth",
@@ -41,16 +41,16 @@ _CONTEXTS = {
     "music": "guitar, violin, trumpet, saxophone, drum, accordion, banjo, flute, microphone, bell, "
     "musical keyboard=piano, harp, trombone, loudspeaker",
     "sport": "soccer ball, basketball, baseball, volleyball, skateboard, kite, balloon, trophy, teddy bear, yo-yo, "
-    "bullseye=target, boxing glove, sled, ice skate, tennis=tennis racket, ping pong=paddle, roller skate, "
+    "bullseye=target, boxing glove, sled, ice skate, tennis=tennis ball, ping pong=paddle, roller skate, "
     "american football=football",
-    "wardrobe": "top hat, crown, t-shirt=shirt, dress, coat, necktie, scarf, backpack, handbag, ring, umbrella, "
+    "wardrobe": "top hat, crown, t-shirt=shirt, dress, coat, scarf, backpack, handbag, ring, umbrella, "
     "hiking boot=boot, lipstick, running shoe=sneaker, billed cap=cap, kimono",
     "road": "automobile=car, bus, taxi, delivery truck=truck, bicycle, motorcycle, ambulance, fire engine, "
     "kick scooter=scooter, locomotive, vertical traffic light=traffic light, stop sign, fuel pump, wheel",
     "sky": "airplane, helicopter, rocket, parachute, flying saucer, satellite, star, crescent moon=moon, sun, comet, "
     "ringed planet=planet, cloud, rainbow, snowman, snowflake",
     "town": "house, castle, tent, hut, factory, church, fountain, palm tree, mountain, volcano, ferris wheel, "
-    "moai=statue, barber pole, postbox=mailbox, seat, treasure chest",
+    "moai=statue, barber pole, postbox=mailbox, treasure chest",
 }
 
 _IRREGULAR = {

@@ -19,6 +19,7 @@ from lucida.core.errors import LucidaError
 from lucida.core.seeds import stream as random_stream
 from lucida.data.grounds import Ground, draw_ground, paint
 from lucida.data.kinds import Kind
+from lucida.data.layout import Room
 from lucida.data.pictures import Box, PictureObject
 from lucida.data.sprites import SpriteSet
 from lucida.data.statistics import ObjectStatistics
@@ -26,9 +27,8 @@ from lucida.data.truth import Facts
 
 STREAMS = ("train", "validation", "test", "test_second_artist", "test_unseen_pairs")
 SKEWED_STREAMS = ("train", "validation")
-_MAX_COUNT = 4  # objects of one kind in a scene
-_HIDDEN = 0.25  # at most this share of an object lies under later ones
-_TRIES = 24  # places tried for an object before it is made smaller
+_MAX_COUNT = 4  # objects of one kind in a scene, unless no other kind may join
+_LAYOUTS = 100  # with the smallest objects before giving up
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class SceneConfig:
             if not kept:
                 raise LucidaError(rule, where="SceneConfig")
 
-    @property
+    @cached_property
     def sprite_sizes(self) -> tuple[int, ...]:
         """The lengths of the longer side that objects may have, pixels; twelve at most."""
         low, high = int(np.ceil(self.size * self.width_min)), int(self.size * self.width_max)
@@ -161,6 +161,7 @@ class SceneWorld:
             raise LucidaError(f"sprites are not prepared at {sorted(missing)} pixels", remedy="use config.sprite_sizes")
         self._artists = [self._split_artists(kind.name) for kind in self.kinds]
         self.forbidden_pairs = self._draw_forbidden_pairs()
+        self._statistics: dict[str, ObjectStatistics] = {}
 
     def _split_artists(self, kind: str) -> tuple[list[str], list[str]]:
         """Artists seen in training, artists held out."""
@@ -198,6 +199,14 @@ class SceneWorld:
         contexts = np.array([kind.context for kind in self.kinds])
         return contexts[:, None] == contexts
 
+    def vocabulary(self, stream: str) -> tuple[str, ...]:
+        """The nouns that scenes of a stream can show.
+
+        Questions about a stream ask for these only: a kind that can never be there is "no" without looking.
+        """
+        held_out = stream == "test_second_artist"
+        return tuple(n for n, (_, other) in zip(self.names, self._artists, strict=True) if other or not held_out)
+
     @cached_property
     def statistics(self) -> ObjectStatistics:
         """Which kinds training scenes show often, and together: what a model may have learned instead of looking.
@@ -211,6 +220,12 @@ class SceneWorld:
         together[self.forbidden_pairs] = 0
         np.fill_diagonal(together, 0)
         return ObjectStatistics(self.names, weights, together + together.T)
+
+    def statistics_of(self, stream: str) -> ObjectStatistics:
+        """The statistics of training, for the kinds that scenes of ``stream`` can show."""
+        if stream not in self._statistics:
+            self._statistics[stream] = self.statistics.only(self.vocabulary(stream))
+        return self._statistics[stream]
 
     def draw(self, stream: str, index: int) -> Scene:
         """Scene ``index`` of ``stream``.
@@ -279,24 +294,56 @@ class SceneWorld:
         return int(np.searchsorted(total, generator.random() * total[-1], side="right"))
 
     def _arrange(self, chosen: list[tuple[str, str]], generator: np.random.Generator) -> list[SceneObject]:
-        """Sizes and places for all; an object for which no room is found becomes smaller, then all start again."""
-        sizes = self.config.sprite_sizes
-        largest = len(sizes)
-        while True:
-            picks = generator.integers(largest, size=len(chosen)).tolist()
+        """Sizes and places for all; where an object finds no room, all start again, smaller."""
+        n_sizes = len(self.config.sprite_sizes)
+        for attempt in range(n_sizes + _LAYOUTS):
+            picks = generator.integers(max(1, n_sizes - attempt), size=len(chosen)).tolist()
+            room = Room(self.config.size)
             objects: list[SceneObject] = []
-            room = _Room(self.config.size)
             for (kind, artist), pick in zip(chosen, picks, strict=True):
-                flipped = bool(generator.integers(2))
-                for smaller in range(pick, -1, -1):
-                    sprite = self.sprites.get(kind, artist, sizes[smaller])
-                    box = room.place(sprite.width, sprite.height, sprite.fill, generator)
-                    if box:
-                        objects.append(SceneObject(kind, artist, box, flipped))
-                        break
+                thing = self._place(kind, artist, pick, room, generator)
+                if thing:
+                    objects.append(thing)
             if len(objects) == len(chosen):
                 return objects
-            largest = max(1, largest - 1)
+        raise LucidaError(
+            f"{len(chosen)} objects do not fit side by side",
+            where="SceneConfig",
+            remedy="lower objects_max or width_min",
+        )
+
+    def _place(
+        self, kind: str, artist: str, pick: int, room: Room, generator: np.random.Generator
+    ) -> SceneObject | None:
+        """An object of size number ``pick``, or of the largest smaller size for which there is room."""
+        flipped = bool(generator.integers(2))
+        for smaller in range(pick, -1, -1):
+            sprite = self.sprites.get(kind, artist, self.config.sprite_sizes[smaller])
+            box = room.place(sprite.width, sprite.height, sprite.fill, generator)
+            if box:
+                return SceneObject(kind, artist, box, flipped)
+        return None
+
+    def with_another(self, scene: Scene, kind: str, artist: str | None = None, *, salt: int = 0) -> Scene | None:
+        """The same scene with one more object on top: its twin picture; None if there is no room.
+
+        Args:
+            scene: drawn by this world.
+            kind: what is added.
+            artist: whose artwork; the first of those seen in training unless given.
+            salt: another number, another place.
+        """
+        if kind not in self.names:
+            raise LucidaError(f"this world has no kind {kind!r}", where="SceneWorld")
+        generator = random_stream(self.seed, "scenes", "twin", scene.stream, scene.index, kind, salt)
+        room = Room(scene.size)
+        for thing in scene.objects:
+            fill = self.sprites.get(thing.kind, thing.artist, _longer_side(thing.box)).fill
+            room.occupy(thing.box, fill)
+        artist = artist or self._artists[self.names.index(kind)][0][0]
+        pick = int(generator.integers(len(self.config.sprite_sizes)))
+        added = self._place(kind, artist, pick, room, generator)
+        return dataclasses.replace(scene, objects=(*scene.objects, added)) if added else None
 
     def compose(self, scene: Scene) -> np.ndarray:
         """The picture, ``uint8 [size, size, 3]``."""
@@ -305,8 +352,7 @@ class SceneWorld:
     def _compose_into(self, scene: Scene, canvas: np.ndarray) -> np.ndarray:
         paint(scene.ground, canvas)
         for thing in scene.objects:
-            size = int(max(thing.box.width, thing.box.height))
-            sprite = self.sprites.get(thing.kind, thing.artist, size)
+            sprite = self.sprites.get(thing.kind, thing.artist, _longer_side(thing.box))
             sprite.paste(canvas, int(thing.box.x), int(thing.box.y), flipped=thing.flipped)
         return canvas
 
@@ -323,28 +369,5 @@ class SceneWorld:
         return [self.draw(stream, index) for index in indices]
 
 
-class _Room:
-    """The boxes placed so far; a new one may hide only a small part of each."""
-
-    def __init__(self, size: int):
-        self.size = size
-        self.boxes: list[tuple[int, int, int, int, float]] = []  # x, y, right, bottom, pixels that may still be hidden
-
-    def place(self, width: int, height: int, fill: float, generator: np.random.Generator) -> Box | None:
-        """A random free place for a box of that size; None if none was found."""
-        corners = generator.integers((self.size - width + 1, self.size - height + 1), size=(_TRIES, 2)).tolist()
-        for x, y in corners:
-            hidden = [_overlap(x, y, x + width, y + height, box) for box in self.boxes]
-            # The box of an object holds more pixels than the object: what is hidden of it is at most the overlap.
-            if all(part <= box[4] for part, box in zip(hidden, self.boxes, strict=True)) and sum(hidden) <= (
-                _HIDDEN * width * height
-            ):
-                self.boxes = [(*box[:4], box[4] - part) for part, box in zip(hidden, self.boxes, strict=True)]
-                self.boxes.append((x, y, x + width, y + height, _HIDDEN * fill * width * height))
-                return Box(x, y, width, height)
-        return None
-
-
-def _overlap(x: int, y: int, right: int, bottom: int, box: tuple[int, int, int, int, float]) -> int:
-    across, down = min(right, box[2]) - max(x, box[0]), min(bottom, box[3]) - max(y, box[1])
-    return across * down if across > 0 and down > 0 else 0
+def _longer_side(box: Box) -> int:
+    return int(max(box.width, box.height))

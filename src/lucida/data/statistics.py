@@ -45,6 +45,17 @@ class ObjectStatistics:
         np.fill_diagonal(together, 0)
         return cls(vocabulary, frequency, together)
 
+    def only(self, names: Collection[str]) -> ObjectStatistics:
+        """The statistics of a part of the vocabulary.
+
+        >>> ObjectStatistics.count([["cat", "mat"], ["cat"]]).only(["mat"]).names
+        ('mat',)
+        """
+        kept = [i for i, name in enumerate(self.names) if name in set(names)]
+        return ObjectStatistics(
+            tuple(self.names[i] for i in kept), self.frequency[kept], self.together[np.ix_(kept, kept)]
+        )
+
     @cached_property
     def _place(self) -> dict[str, int]:
         return {name: i for i, name in enumerate(self.names)}
