@@ -52,21 +52,21 @@ def contrastive_loss(
     with torch.autocast(image_features.device.type, enabled=False):
         images, texts = _at_least_float32(image_features), _at_least_float32(text_features)
         logits = logit_scale * (images @ texts.T)
-        targets = identity_targets(ids).to(logits) if ids is not None else _diagonal(logits)
+        targets = identity_targets(ids, logits.dtype) if ids is not None else _diagonal(logits)
         by_image = F.cross_entropy(logits, targets, label_smoothing=label_smoothing)
         by_text = F.cross_entropy(logits.T, targets, label_smoothing=label_smoothing)
         return (by_image + by_text) / 2
 
 
-def identity_targets(ids: Tensor) -> Tensor:
-    """The target distribution of each row, ``float32 [B, B]``; symmetric, rows sum to one.
+def identity_targets(ids: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """The target distribution of each row, ``[B, B]``; symmetric, rows sum to one.
 
     >>> identity_targets(torch.tensor([5, 6, 5]))
     tensor([[0.5000, 0.0000, 0.5000],
             [0.0000, 1.0000, 0.0000],
             [0.5000, 0.0000, 0.5000]])
     """
-    same = (ids[:, None] == ids[None, :]).float()
+    same = (ids[:, None] == ids[None, :]).to(dtype)
     return same / same.sum(dim=1, keepdim=True)
 
 

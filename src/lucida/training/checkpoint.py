@@ -7,6 +7,7 @@ import os
 import pickle
 import re
 import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,8 @@ def save_checkpoint(folder: Path, step: int, model: nn.Module, state: dict[str, 
     Args:
         folder: the run's checkpoints.
         step: optimizer steps done.
-        model: its trainable parameters and persistent buffers are saved; frozen parameters are listed by name and
-            shape, since they come from where the model came from.
+        model: its trainable parameters and persistent buffers are saved; frozen parameters come from where the model
+            came from: of them, the names and a few values are kept, so that another tower is noticed.
         state: anything ``torch.load(weights_only=True)`` reads: tensors, numbers, text, lists and dicts of them.
 
     Raises:
@@ -83,10 +84,8 @@ def load_state(checkpoint: Path) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise LucidaError("the checkpoint has no training state", where=path) from None
-    except pickle.UnpicklingError:
-        raise LucidaError(
-            "the checkpoint needs pickle, which can run any code: refused", where=path, remedy="delete this checkpoint"
-        ) from None
+    except pickle.UnpicklingError as error:
+        raise _needs_pickle(path) if _is_pickle(path) else _broken(path, error) from None
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise _broken(path, error) from None
     if not isinstance(state, dict):
@@ -101,7 +100,7 @@ def save_weights(path: Path, model: nn.Module) -> None:
         NonFiniteError: a weight is NaN or infinite; nothing is written.
     """
     tensors = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
-    frozen = {name: list(p.shape) for name, p in model.named_parameters() if not p.requires_grad}
+    frozen = {name: _sample(p) for name, p in model.named_parameters() if not p.requires_grad}
     tensors |= _persistent_buffers(model)
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
@@ -113,13 +112,16 @@ def save_weights(path: Path, model: nn.Module) -> None:
 def load_weights(model: nn.Module, path: Path) -> None:
     """Fill a model with the weights of a checkpoint folder or of its ``weights.safetensors``.
 
-    Frozen parameters keep the values they have. The model is untouched if anything does not fit.
+    Parameters that were frozen in training keep the values they have in ``model``. The model is untouched if anything
+    does not fit.
 
     Raises:
-        LucidaError: the file is missing or broken, or the model lacks, or has beyond it, parameters of other names or
-            shapes: no half-loaded model goes unnoticed.
+        LucidaError: the file is missing, broken or a pickle; names or shapes differ; or a frozen parameter has other
+            values than in training, so that no half-loaded model goes unnoticed.
     """
     path = path / WEIGHTS if path.is_dir() else path
+    if path.is_file() and _is_pickle(path):
+        raise _needs_pickle(path)
     try:
         with safe_open(path, framework="pt") as file:
             stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dict
@@ -135,8 +137,9 @@ def load_weights(model: nn.Module, path: Path) -> None:
             own[name].copy_(tensor)
 
 
-def _check_fit(own: dict[str, Tensor], stored: dict[str, Tensor], frozen: dict[str, list[int]], path: Path) -> None:
-    shapes = {name: list(tensor.shape) for name, tensor in stored.items()} | frozen
+def _check_fit(own: dict[str, Tensor], stored: dict[str, Tensor], frozen: dict[str, Any], path: Path) -> None:
+    shapes = {name: list(tensor.shape) for name, tensor in stored.items()}
+    shapes |= {name: sample["shape"] for name, sample in frozen.items()}
     for name, shape in shapes.items():
         if name not in own:
             near = nearest(name, own)
@@ -148,12 +151,36 @@ def _check_fit(own: dict[str, Tensor], stored: dict[str, Tensor], frozen: dict[s
     missing = [name for name in own if name not in shapes]
     if missing:
         raise LucidaError(f"the checkpoint has no {missing[0]!r} ({len(missing)} missing)", where=path)
+    for name, sample in frozen.items():
+        values = torch.tensor(sample["values"])
+        if not torch.allclose(torch.tensor(_sample(own[name])["values"]), values, rtol=0.02, atol=1e-6):
+            remedy = "build the model on the tower it was trained on"
+            raise LucidaError(f"frozen {name!r} has other values than in training", where=path, remedy=remedy)
+
+
+def _sample(parameter: Tensor) -> dict[str, Any]:
+    """The shape and up to eight values spread over a frozen parameter; compared loosely, for other precisions."""
+    flat = parameter.detach().flatten()
+    places = torch.linspace(0, max(0, len(flat) - 1), min(8, len(flat)), device=flat.device).long()
+    return {"shape": list(parameter.shape), "values": flat[places].float().tolist()}
 
 
 def _persistent_buffers(model: nn.Module) -> dict[str, Tensor]:
     parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
     buffers = dict(model.named_buffers())
     return {name: buffers[name] for name in model.state_dict() if name in buffers and name not in parameters}
+
+
+def _is_pickle(path: Path) -> bool:
+    """A file of ``torch.save`` (zip, or older) or of ``pickle``."""
+    with path.open("rb") as file:
+        return file.read(2)[:1] == b"\x80" or zipfile.is_zipfile(path)
+
+
+def _needs_pickle(path: Path) -> LucidaError:
+    return LucidaError(
+        "the file needs pickle, which can run any code: refused", where=path, remedy="convert it to safetensors"
+    )
 
 
 def _broken(path: Path, error: Exception) -> LucidaError:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lucida.training.batches import Batch
 from lucida.training.tasks import FeatureTask, Task
 
-__all__ = ["Accelerator", "Precision", "TaskModule", "gather_rows", "send_to_device", "sum_over_processes"]
+__all__ = ["Accelerator", "Precision", "TaskModule", "send_to_device"]
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -39,3 +39,9 @@ def gather_rows(tensor: Tensor, accelerator: Accelerator) -> Tensor:
 def sum_over_processes(tensor: Tensor, accelerator: Accelerator) -> Tensor:
     """The sum of a tensor over all processes."""
     return tensor if accelerator.num_processes == 1 else accelerator.reduce(tensor, "sum")
+
+
+def same_everywhere(number: int, accelerator: Accelerator) -> bool:
+    """Whether all processes hold the same number."""
+    numbers = gather_rows(torch.tensor([number], device=accelerator.device), accelerator)
+    return bool((numbers == number).all())

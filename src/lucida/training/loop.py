@@ -20,7 +20,7 @@ from lucida.core.run_folder import RunFolder
 from lucida.core.seeds import derive_seed
 from lucida.training.batches import BatchStream, TrainingData, prefetched
 from lucida.training.checkpoint import latest_checkpoint, load_state, load_weights, save_checkpoint
-from lucida.training.distributed import Accelerator, Precision, TaskModule, send_to_device
+from lucida.training.distributed import Accelerator, Precision, TaskModule, same_everywhere, send_to_device
 from lucida.training.parameter_groups import ParameterRow, parameter_groups, trainable_by_block
 from lucida.training.progress import MetricsLog, Progress
 from lucida.training.schedules import cosine_with_warmup
@@ -70,8 +70,8 @@ class TrainConfig:
     log_every: Duration | None = field(default=Duration(10, "steps"))
 
 
-# What may differ between a run and its continuation: it changes no weight.
-_FREE_TO_CHANGE = {"validate_every", "checkpoint_every", "log_every"}
+# What may differ between a run and its continuation: it changes no weight (the micro-batch: none beyond rounding).
+_FREE_TO_CHANGE = {"micro_batch_size", "validate_every", "checkpoint_every", "log_every"}
 
 
 @dataclass
@@ -129,7 +129,7 @@ def train(
         LucidaError: nothing to train, nothing supervised, a pattern without a match, a folder that holds another run,
             a checkpoint that is broken or of another configuration.
     """
-    accelerator = Accelerator()
+    accelerator = Accelerator(mixed_precision="no")  # the precision is the config's, not the launcher's
     model = task.model.to(accelerator.device)
     process = (accelerator.process_index, accelerator.num_processes)
     stream = BatchStream(
@@ -141,7 +141,9 @@ def train(
     )
     optimizer = make_optimizer(model, config)
     total = in_steps(config.duration, config, data)
-    state = _restored(model, optimizer, config, folder, resume=resume)
+    state = _restored(model, optimizer, config, data, folder, resume=resume)
+    if not same_everywhere(state.step, accelerator):
+        raise LucidaError("the processes see different checkpoints", where=folder.path, remedy="share the run folder")
     module = accelerator.prepare(TaskModule(task, device=accelerator.device, precision=config.precision))
 
     def due(every: Duration | None) -> bool:
@@ -173,7 +175,7 @@ def train(
                 log.write("validation", state, state.validation)
                 bar.say(f"step {state.step}: " + "  ".join(f"{k} {v:.4f}" for k, v in state.validation.items()))
             if main and due(config.checkpoint_every):
-                state.checkpoint = _saved(folder, state, model, optimizer, config)
+                state.checkpoint = _saved(folder, state, model, optimizer, config, data)
             clock = time.perf_counter()
     accelerator.wait_for_everyone()
     return state
@@ -238,22 +240,34 @@ def _validated(validate: Validate, model: nn.Module) -> dict[str, float]:
 
 
 def _saved(
-    folder: RunFolder, state: TrainState, model: nn.Module, optimizer: torch.optim.Optimizer, config: TrainConfig
+    folder: RunFolder,
+    state: TrainState,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    config: TrainConfig,
+    data: TrainingData,
 ) -> Path:
+    """Where the state of the run was saved. Random streams follow from the seed and the step: none is saved."""
     content = {
         "step": state.step,
         "examples": state.examples,
         "seconds": state.seconds,
         "loss": state.loss,
         "validation": state.validation,
-        "config": to_dict(config),
+        "settings": _settings(config, data),
         "optimizer": optimizer.state_dict(),
     }
     return save_checkpoint(folder.checkpoints, state.step, model, content)
 
 
 def _restored(
-    model: nn.Module, optimizer: torch.optim.Optimizer, config: TrainConfig, folder: RunFolder, *, resume: bool
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    config: TrainConfig,
+    data: TrainingData,
+    folder: RunFolder,
+    *,
+    resume: bool,
 ) -> TrainState:
     """The state of the latest checkpoint, with model and optimizer filled; a new state if there is none."""
     checkpoint = latest_checkpoint(folder.checkpoints)
@@ -267,7 +281,7 @@ def _restored(
         )
     content = load_state(checkpoint)
     try:
-        _check_same_config(content["config"], to_dict(config), checkpoint)
+        _check_same(content["settings"], _settings(config, data), checkpoint)
         names = [group["names"] for group in content["optimizer"]["param_groups"]]
         if names != [group["names"] for group in optimizer.param_groups]:
             raise LucidaError(
@@ -281,11 +295,18 @@ def _restored(
     return TrainState(**kept, checkpoint=checkpoint)
 
 
-def _check_same_config(stored: dict[str, Any], now: dict[str, Any], checkpoint: Path) -> None:
-    for key in now.keys() - _FREE_TO_CHANGE:
-        if stored.get(key) != now[key]:
+def _settings(config: TrainConfig, data: TrainingData) -> dict[str, Any]:
+    """What a continued run must have in common with its start."""
+    return {key: value for key, value in to_dict(config).items() if key not in _FREE_TO_CHANGE} | {
+        "examples in an epoch": len(data)
+    }
+
+
+def _check_same(stored: dict[str, Any], now: dict[str, Any], checkpoint: Path) -> None:
+    for key, value in now.items():
+        if stored.get(key) != value:
             raise LucidaError(
-                f"the run was started with {key} = {stored.get(key)!r}, not {now[key]!r}",
+                f"the run was started with {key} = {stored.get(key)}, not {value}",
                 where=checkpoint,
                 remedy="resume with the same value, or choose another folder",
             )

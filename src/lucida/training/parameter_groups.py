@@ -36,6 +36,8 @@ def parameter_groups(
     The default rule decays matrices and leaves vectors and scalars (biases, norms, ``log_logit_scale``) alone.
     Parameters whose ``requires_grad`` is off stay frozen whatever the rows say.
 
+    A row with learning rate 0 turns ``requires_grad`` off in the model.
+
     Returns:
         Groups with ``params``, ``names`` (in the same order), ``lr``, ``base_learning_rate`` and ``weight_decay``.
 
