@@ -356,6 +356,11 @@ class SceneWorld:
             sprite.paste(canvas, int(thing.box.x), int(thing.box.y), flipped=thing.flipped)
         return canvas
 
+    def mask(self, thing: SceneObject) -> np.ndarray:
+        """Which pixels of its box the object covers, ``bool [box height, box width]``."""
+        mask = self.sprites.get(thing.kind, thing.artist, _longer_side(thing.box)).mask
+        return mask[:, ::-1] if thing.flipped else mask
+
     def compose_many(self, scenes: Sequence[Scene], out: np.ndarray | None = None) -> np.ndarray:
         """The pictures of scenes of one size, ``uint8 [N, size, size, 3]``, into ``out`` if given."""
         size = self.config.size
