@@ -1,0 +1,148 @@
+"""The parser of answers: a table of real forms of answer, then what must hold for any answer."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lucida.evaluation.answers import PEER_RULES, answer_metrics, parse_count, parse_place, parse_yes_no
+
+YES = r"""
+yes|Yes.|YES!|yes</s>|**Yes**|"Yes"|Yes, there is a dog in the picture.|Yep|yeah, on the left|Yes — two of them
+Answer: yes|The answer is yes.|Assistant: Yes|Well, yes.|Yes, but it is very small.|Yes, although it might be a wolf.
+There is a dog.|There's one on the left.|I can see a dog.|I see one.|It is.|It does.|I think so, there is one.|Indeed.
+Definitely.|Of course!|Certainly, there is one next to the tree.|A dog is visible in the background.|I believe there is.
+The image shows a dog.|The picture contains a dog.|In the image, there is a dog.|Based on the picture, yes.|Correct|True
+There is not only a dog but also a cat.|No doubt, there is a dog.|Probably yes|Without a doubt there is one.
+Looking at the image, I can clearly see a dog.|There are three dogs.|- Yes|yes\nno|A dog can be seen.|I do see one.
+Yes. No cat, though.|Hmm, yes|It appears that there is one.|Sure, there is one.|Right, there is one.|"yes|1. Yes|1) yes
+"""
+NO = r"""
+no|No.|NO|no</s>|Nope|Nah.|*No*|No, there is no dog.|There is no dog in the picture.|There isn't any.|There are none.
+There’s no dog.|There aren't any dogs here.|I don't see a dog.|I do not see any.|I can't see any dog.|I cannot find one.
+I don't think so.|I don't think there is one.|It is not.|It isn't.|It doesn't.|Not in this picture.|Not that I can see.
+Definitely not.|Absolutely not!|Of course not.|Probably not.|Most likely not.|None.|Never.|Negative|False
+No, but there is a cat.|No, it might be a wolf.|A dog is not visible.|The dog is missing.
+There is neither a dog nor a cat.|The picture does not contain a dog.
+The image shows a cat without any dog.|Answer: no|The answer is no.|Well, no.
+I think not.|In this image, there is no dog.|No dog is visible.|no, yes|It appears not.|I see no dog.|No dogs.
+Nothing like that.|There was never a dog.|Nope, only a cat.|I couldn't find a dog.|No, not sure why you ask.|1. No|0. No
+"""
+ABSTAIN = r"""
+| |.|?|...|maybe|Maybe yes.|Perhaps.|Possibly, yes|I'm not sure.|I am not sure, but there might be one.|Not sure
+I can't tell.|I cannot tell from this picture.|It is hard to say.|It's unclear.|Unclear|It is difficult to determine.
+I don't know.|I do not know whether there is one.|No idea.|No way to tell.|I have no idea|It could be a dog.
+There might be a dog.|There may be one.|Yes or no.|yes/no|yes and no|Both yes and no.|It depends.
+As an AI I cannot help.
+I'm sorry, I can't assist with that.|Sorry, I cannot see the image.|I can't see whether there is a dog.|banana
+Unable to answer.|It is impossible to tell.|Who knows?|The the the the|dog|I'm unsure|Cannot be determined.|Hard to tell
+I cannot see clearly.|Not clear.|I don't see the picture.|No image was given.|Good question!|42|<image>
+"""
+
+
+def table(text: str) -> list[str]:
+    return [entry.replace("\\n", "\n") for line in text.strip("\n").split("\n") for entry in line.split("|")]
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [(a, word) for word, text in (("yes", YES), ("no", NO), ("abstain", ABSTAIN)) for a in table(text)],
+)
+def test_yes_no_table(answer: str, expected: str) -> None:
+    assert parse_yes_no(answer) == expected
+
+
+def test_the_table_is_large() -> None:
+    assert min(len(table(YES)), len(table(NO)), len(table(ABSTAIN))) >= 40
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ("There is a cat.", "abstain"),
+        ("There is a dog.", "yes"),
+        ("There are two dogs.", "yes"),
+        ("There is one.", "yes"),
+        ("I see a cat, and there is a dog.", "yes"),
+        ("There is no cat.", "abstain"),
+        ("There is no dog.", "no"),
+        ("No cat is visible.", "abstain"),
+        ("No dogs are visible.", "no"),
+        ("No, there is a cat.", "no"),
+        ("Yes, a cat.", "yes"),
+        ("I don't see any.", "no"),
+        ("There isn't.", "no"),
+        ("The picture shows a table and a chair.", "abstain"),
+        ("It is not there.", "no"),
+    ],
+)
+def test_an_answer_about_something_else_is_no_answer(answer: str, expected: str) -> None:
+    assert parse_yes_no(answer, about="dog") == expected
+    assert parse_yes_no(answer, about=("dog", "puppy")) == expected
+
+
+@given(st.text(max_size=80))
+def test_any_text_gets_one_of_three_words(text: str) -> None:
+    assert parse_yes_no(text) in ("yes", "no", "abstain")
+    assert parse_yes_no(text, about="dog") in ("yes", "no", "abstain")
+    assert parse_count(text) is None or parse_count(text) >= 0
+    parse_place(text)
+
+
+@given(st.sampled_from([a for a in table(YES + NO + ABSTAIN) if "\n" not in a]), st.sampled_from(["  ", "\n", ""]))
+def test_case_and_blanks_do_not_matter(answer: str, blank: str) -> None:
+    assert parse_yes_no(blank + answer.upper() + blank) == parse_yes_no(answer)
+
+
+COUNTS = {
+    "3": 3, "three": 3, "Three.": 3, "There are 2 dogs.": 2, "There is one dog.": 1, "a dog": 1,
+    "There is an apple.": 1, "None.": 0, "no": 0, "There are no dogs": 0, "zero": 0,
+    "I don't see any.": 0, "a couple of dogs": 2, "12": 12,
+    "a pair of shoes": 2, "twelve dogs": 12, "I count 4.": 4, "4 dogs. 2 cats.": 4, "a dozen eggs": 12, "two": 2,
+    "2 or 3": None, "two or three": None, "3-4": None, "many": None, "": None, "several": None, "not sure": None,
+    "I can't tell": None, "maybe 3": None, "2.5": None, "Both dogs": 2, "There are twenty birds!": 20,
+    "a single dog": 1, "Answer: 5": 5, "five</s>": 5, "**7**": 7, "from 2 to 3": None, "There aren't any dogs": 0,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("answer", "expected"), COUNTS.items())
+def test_counts(answer: str, expected: int | None) -> None:
+    assert parse_count(answer) == expected
+
+
+PLACES = {
+    "top left": "top left", "In the top left corner.": "top left", "upper-left": "top left", "left": "left",
+    "on the right side": "right", "at the bottom": "bottom", "lower right": "bottom right", "middle": "middle",
+    "in the center": "middle", "in the centre of the picture": "middle", "top center": "top", "middle left": "left",
+    "at the top of the picture": "top", "bottom right. The cat is top left.": "bottom right", "centre right": "right",
+    "It is right there at the top": "top", "right": "right", "left or right": None, "top or left": None, "": None,
+    "somewhere": None, "not on the left": None, "I'm not sure": None, "there is no dog": None, "top and bottom": None,
+    "The dog is in the lower left of the image.": "bottom left", "in the bottom right": "bottom right",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("answer", "expected"), PLACES.items())
+def test_places(answer: str, expected: str | None) -> None:
+    assert parse_place(answer) == expected
+
+
+def test_unparsed_answers_are_wrong_and_counted() -> None:
+    metrics = answer_metrics(parse_count, ["two", "2", "three", "many"], [2, 2, 2, 2], prefix="count", clusters="aabb")
+    assert metrics["count/accuracy"].value == 0.5
+    assert metrics["count/accuracy"].n == 2
+    assert metrics["count/unparsed_ratio"].value == 0.25
+    assert metrics["count/mean_error"].value == pytest.approx(1 / 3)
+    places = answer_metrics(parse_place, ["upper left"], ["top left"], prefix="where")
+    assert places["where/accuracy"].value == 1
+    assert "where/mean_error" not in places
+    with pytest.raises(ValueError, match="2 answers for 1"):
+        answer_metrics(parse_count, ["1", "2"], [1], prefix="count")
+
+
+def test_peers_rules_take_anything_for_yes() -> None:
+    for answer in ("", "Nope", "I cannot tell", "NO", "There isn't any"):
+        assert PEER_RULES["pope"](answer) == PEER_RULES["llava"](answer) == "yes"
+        assert parse_yes_no(answer) != "yes"
+    assert PEER_RULES["pope"]("Yes, not far.") == "no"
+    assert [PEER_RULES["lmms_eval"](a) for a in ("Yes", " no ", "Yes.")] == ["yes", "no", "abstain"]
