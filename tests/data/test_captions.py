@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 
 from lucida.data.captions import PLACE_PHRASES, amount, describe, named_kinds, vocabulary
 from lucida.data.kinds import all_kinds
-from lucida.data.pictures import Box, PictureObject
-from lucida.data.truth import PLACES, Facts
+from lucida.data.truth import PLACES, Box, Facts, PictureObject
 
 NAMES = [kind.name for kind in all_kinds()]
 SURFACES = vocabulary(NAMES)

@@ -16,11 +16,10 @@ from lucida.data.conversations import (
     recognise,
 )
 from lucida.data.kinds import all_kinds, choose_kinds, plural
-from lucida.data.pictures import PictureObject
 from lucida.data.scenes import STREAMS, SceneConfig, SceneWorld
 from lucida.data.sprites import SpriteSet, shape_artwork
 from lucida.data.statistics import ObjectStatistics
-from lucida.data.truth import Facts, place
+from lucida.data.truth import Facts, PictureObject, place
 
 KINDS = choose_kinds([kind.concept for kind in all_kinds()], 24, seed=0)
 

@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 from lucida.core.errors import LucidaError
 from lucida.data.grounds import PATTERNS, Ground, paint
 from lucida.data.kinds import Kind, all_kinds, choose_kinds
-from lucida.data.pictures import Box
 from lucida.data.scenes import STREAMS, Scene, SceneConfig, SceneWorld
 from lucida.data.sprites import SpriteSet, shape_artwork
-from lucida.data.truth import Facts, place, relation
+from lucida.data.truth import Box, Facts, place, relation
 
 CONTEXTS = ("farm", "sea", "market", "road")
 TABLE = [kind for kind in all_kinds() if kind.context in CONTEXTS]

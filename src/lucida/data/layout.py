@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lucida.data.pictures import Box
+from lucida.data.truth import Box
 
 HIDDEN = 0.25
 """At most this share of an object lies under later ones."""

@@ -20,10 +20,9 @@ from lucida.core.seeds import stream as random_stream
 from lucida.data.grounds import Ground, draw_ground, paint
 from lucida.data.kinds import Kind
 from lucida.data.layout import Room
-from lucida.data.pictures import Box, PictureObject
 from lucida.data.sprites import SpriteSet
 from lucida.data.statistics import ObjectStatistics
-from lucida.data.truth import Facts
+from lucida.data.truth import Box, Facts, PictureObject
 
 STREAMS = ("train", "validation", "test", "test_second_artist", "test_unseen_pairs")
 SKEWED_STREAMS = ("train", "validation")

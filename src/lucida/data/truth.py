@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from lucida.data.pictures import Box, Picture, PictureObject
-
 PLACES = ("top left", "top", "top right", "left", "middle", "right", "bottom left", "bottom", "bottom right")
 """Row by row, thirds of the picture."""
 
@@ -32,6 +30,24 @@ class Relation(NamedTuple):
     subject: str
     word: str
     other: str
+
+
+@dataclass(frozen=True)
+class Box:
+    """Pixels of the stored picture, origin top left."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True)
+class PictureObject:
+    """Something a picture shows; its box where it is known."""
+
+    name: str
+    box: Box | None = None
 
 
 @dataclass(frozen=True)
@@ -86,18 +102,6 @@ class Facts:
                 if word:
                     found.append(Relation(name, word, other))
         return tuple(found)
-
-
-def facts_of_picture(picture: Picture, *, exhaustive: bool, size: tuple[int, int] | None = None) -> Facts:
-    """Facts of a picture of a corpus.
-
-    Args:
-        picture: the picture.
-        exhaustive: the corpus' ``exhaustive_objects``.
-        size: width and height of the stored picture; without it boxes give no places.
-    """
-    width, height = size or (0, 0)
-    return Facts(picture.objects, width, height, exhaustive, picture.captions, picture.label)
 
 
 def _centre(box: Box) -> tuple[float, float]:
