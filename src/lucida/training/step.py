@@ -56,13 +56,11 @@ def train_step(
     else:
         loss, weight, metrics = summed_gradients(task, module, micro_batches, accelerator)
     if not torch.isfinite(loss):
-        raise NonFiniteError(
-            f"the loss is {loss.item()} at step {step}", where=_first_bad_input(task.model, micro_batches)
-        )
+        raise NonFiniteError(f"the loss is {loss.item()} at step {step}", where=_first_bad(task.model, micro_batches))
     parameters = [p for p in task.model.parameters() if p.grad is not None]
     grad_norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
     if not torch.isfinite(grad_norm):
-        raise NonFiniteError(f"the gradient is not finite at step {step}", where=_first_bad_gradient(task.model))
+        raise NonFiniteError(f"the gradient is not finite at step {step}", where=_first_bad(task.model, micro_batches))
     if max_grad_norm is not None:
         torch.nn.utils.clip_grads_with_norm_(parameters, max_grad_norm, grad_norm)
     optimizer.step()
@@ -182,15 +180,15 @@ def _replayed(module: nn.Module, batch: Batch, state: tuple[Tensor, Tensor | Non
     return module(batch)
 
 
-def _first_bad_input(model: nn.Module, micro_batches: list[Batch]) -> str:
-    """The name of the first non-finite parameter or input: where a non-finite loss may come from."""
-    for name, parameter in model.named_parameters():
-        if not torch.isfinite(parameter).all():
-            return f"first bad tensor: parameter {name}"
-    for name, tensor in _named_tensors(micro_batches):
+def _first_bad(model: nn.Module, micro_batches: list[Batch]) -> str:
+    """The first non-finite tensor among parameters, inputs and gradients, in the order in which they cause each other."""
+    candidates = [(f"parameter {name}", parameter) for name, parameter in model.named_parameters()]
+    candidates += [(f"batch{name}", tensor) for name, tensor in _named_tensors(micro_batches)]
+    candidates += [(f"gradient of {name}", p.grad) for name, p in model.named_parameters() if p.grad is not None]
+    for name, tensor in candidates:
         if not torch.isfinite(tensor).all():
-            return f"first bad tensor: batch{name}"
-    return "parameters and batch are finite: it overflowed inside the model"
+            return f"first bad tensor: {name}"
+    return "parameters, batch and gradients are finite one by one: the loss or the norm overflowed"
 
 
 def _named_tensors(value: Any, name: str = "") -> list[tuple[str, Tensor]]:
@@ -198,10 +196,3 @@ def _named_tensors(value: Any, name: str = "") -> list[tuple[str, Tensor]]:
         return [(name, value)]
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
     return [pair for key, item in items for pair in _named_tensors(item, f"{name}[{key!r}]")]
-
-
-def _first_bad_gradient(model: nn.Module) -> str:
-    for name, parameter in model.named_parameters():
-        if parameter.grad is not None and not torch.isfinite(parameter.grad).all():
-            return f"first bad gradient: {name}"
-    return "the norm overflowed although every gradient is finite"
