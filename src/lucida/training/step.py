@@ -181,8 +181,10 @@ def _replayed(module: nn.Module, batch: Batch, state: tuple[Tensor, Tensor | Non
 
 
 def _first_bad(model: nn.Module, micro_batches: list[Batch]) -> str:
-    """The first non-finite tensor among parameters, inputs and gradients, in the order in which they cause each other."""
-    candidates = [(f"parameter {name}", parameter) for name, parameter in model.named_parameters()]
+    """The first non-finite tensor among parameters, inputs and gradients: in the order of cause and effect."""
+    candidates: list[tuple[str, Tensor]] = [
+        (f"parameter {name}", parameter) for name, parameter in model.named_parameters()
+    ]
     candidates += [(f"batch{name}", tensor) for name, tensor in _named_tensors(micro_batches)]
     candidates += [(f"gradient of {name}", p.grad) for name, p in model.named_parameters() if p.grad is not None]
     for name, tensor in candidates:
