@@ -125,8 +125,7 @@ def test_an_error_is_raised_at_its_own_step() -> None:
             raise LucidaError("bad row", where="row 17")
         return [{"step": step}]
 
-    seen = []
+    seen: list[int] = []
     with pytest.raises(LucidaError, match="row 17"):
-        for batch in prefetched(build, range(5)):
-            seen.append(batch[0]["step"])
+        seen.extend(batch[0]["step"] for batch in prefetched(build, range(5)))
     assert seen == [0, 1]

@@ -34,12 +34,7 @@ def test_the_first_row_that_matches_counts() -> None:
 
 def test_rate_zero_freezes() -> None:
     net = model()
-    assert set(settings(net, ParameterRow("tower.*", 0))) == {
-        "head.0.weight",
-        "head.0.bias",
-        "head.1.weight",
-        "head.1.bias",
-    }
+    assert {name.split(".")[0] for name in settings(net, ParameterRow("tower.*", 0))} == {"head"}
     assert not any(p.requires_grad for p in net["tower"].parameters())
     assert trainable_by_block(net) == {"tower": (0, 12), "head": (12, 12)}
 

@@ -80,6 +80,8 @@ def load_state(checkpoint: Path) -> dict[str, Any]:
         LucidaError: the file is missing, broken, or needs pickle.
     """
     path = checkpoint / STATE
+    if path.is_file() and _is_pickle(path) and not zipfile.is_zipfile(path):
+        raise _needs_pickle(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
