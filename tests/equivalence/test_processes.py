@@ -15,28 +15,32 @@ from safetensors.torch import load_file
 from lucida.training.checkpoint import WEIGHTS, latest_checkpoint
 
 STEPS = 50
+TASKS = ("contrastive", "contrastive:3", "language", "language:3")  # without and with micro-batches of 3
 
 
 def losses(folder: Path) -> list[float]:
     return [json.loads(line)["loss"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize(("name", "micro_batch_size"), [("contrastive", 3), ("language", 3), ("contrastive", None)])
-def test_two_processes_train_as_one(toys: ModuleType, tmp_path: Path, name: str, micro_batch_size: int | None) -> None:
-    options = ["--task", name, "--steps", str(STEPS)]
-    toys.main([str(tmp_path / "one"), *options])
-    if micro_batch_size:
-        options += ["--micro-batch-size", str(micro_batch_size)]
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", toys.__file__]
+@pytest.fixture(scope="module")
+def runs(toys: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every task in one process and in two, one launch for all."""
+    folder = tmp_path_factory.mktemp("processes")
+    toys.main([str(folder / "one"), *TASKS, "--steps", str(STEPS)])
     environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*launch, str(tmp_path / "two"), *options], env=environment, capture_output=True, text=True, timeout=120
-    )
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", toys.__file__]
+    arguments = [str(folder / "two"), *TASKS, "--steps", str(STEPS)]
+    done = subprocess.run([*launch, *arguments], env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-2000:]
-    one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
+    return folder
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_two_processes_train_as_one(runs: Path, task: str) -> None:
+    one, two = losses(runs / "one" / task), losses(runs / "two" / task)
     assert len(one) == len(two) == STEPS
     assert two == pytest.approx(one, abs=1e-4)
     assert one[-1] < one[0]
-    weights = [load_file(latest_checkpoint(tmp_path / run / "checkpoints") / WEIGHTS) for run in ("one", "two")]
+    weights = [load_file(latest_checkpoint(runs / run / task / "checkpoints") / WEIGHTS) for run in ("one", "two")]
     for key in weights[0].keys() - {"calls"}:
         assert (weights[0][key] - weights[1][key]).abs().max() < 1e-3, key

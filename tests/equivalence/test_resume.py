@@ -21,7 +21,7 @@ from lucida.core.run_folder import RunFolder
 from lucida.training.checkpoint import STATE, WEIGHTS, latest_checkpoint, load_state
 from lucida.training.loop import train
 
-KILLS = 10
+KILLS, TASK = 10, "contrastive:6"
 
 
 def outcome(folder: Path) -> tuple[dict[str, Any], dict[str, Any], list[Any]]:
@@ -84,8 +84,7 @@ def test_killing_at_ten_random_moments(toys: ModuleType, tmp_path: Path) -> None
     context.set_forkserver_preload(["lucida.training.loop", "torch.utils.tensorboard"])  # torch is imported once
 
     def live(folder: Path) -> Any:
-        arguments = [str(folder), "--task", "contrastive", "--steps", "240", "--checkpoint-every", "4"]
-        arguments += ["--dropout", "0.2", "--micro-batch-size", "6"]
+        arguments = [str(folder), TASK, "--steps", "240", "--checkpoint-every", "4", "--dropout", "0.2"]
         process = context.Process(
             target=runpy.run_path,
             args=(script,),
@@ -95,7 +94,7 @@ def test_killing_at_ten_random_moments(toys: ModuleType, tmp_path: Path) -> None
         return process
 
     whole = live(tmp_path / "whole")
-    moments, log = random.Random(0), tmp_path / "killed" / "metrics.jsonl"
+    moments, log = random.Random(0), tmp_path / "killed" / TASK / "metrics.jsonl"
     killed_at = []
     for _ in range(KILLS):
         process = live(tmp_path / "killed")
@@ -112,4 +111,4 @@ def test_killing_at_ten_random_moments(toys: ModuleType, tmp_path: Path) -> None
         process.join(60)
         assert process.exitcode == 0
     assert len(set(killed_at)) > 3, killed_at  # it got on between the kills
-    assert_same(tmp_path / "whole", tmp_path / "killed")
+    assert_same(tmp_path / "whole" / TASK, tmp_path / "killed" / TASK)

@@ -3,7 +3,7 @@
 Answers of different length, epochs that no batch size divides, a random draw for each example, dropout, several pairs
 of one identity. The script is what the tests kill, resume and launch in several processes::
 
-    python tests/training/toys.py FOLDER --task language --steps 50
+    python tests/training/toys.py FOLDER contrastive language:4 --steps 50
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from lucida.core.durations import Duration
 from lucida.core.run_folder import RunFolder
 from lucida.losses.language_modeling import IGNORE_INDEX, language_modeling_loss, shift_labels
 from lucida.training.batches import Batch, Draw
-from lucida.training.loop import TrainConfig, TrainState, train
+from lucida.training.loop import TrainConfig, train
 from lucida.training.tasks import ContrastiveTask, LanguageTask
 
 
@@ -124,19 +124,20 @@ def settings(steps: int, **changes: Any) -> TrainConfig:
     return TrainConfig(**({"duration": Duration(steps, "steps"), "batch_size": 16} | every | changes))
 
 
-def main(arguments: Sequence[str] | None = None) -> TrainState:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--task", default="contrastive")
+    parser.add_argument("task", nargs="+", help="one run each: contrastive, language, or with micro-batches language:3")
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--dropout", type=float, default=0.0)
-    parser.add_argument("--micro-batch-size", type=int)
     parser.add_argument("--checkpoint-every", type=int)
     options = parser.parse_args(arguments)
-    task, data = toy(options.task, options.dropout)
     every = Duration(options.checkpoint_every, "steps") if options.checkpoint_every else None
-    config = settings(options.steps, micro_batch_size=options.micro_batch_size, checkpoint_every=every)
-    return train(task, data, config, RunFolder(options.folder), resume=True, progress=False)
+    for run in options.task:
+        name, _, size = run.partition(":")
+        task, data = toy(name, options.dropout)
+        config = settings(options.steps, micro_batch_size=int(size) if size else None, checkpoint_every=every)
+        train(task, data, config, RunFolder(options.folder / run), resume=True, progress=False)
 
 
 if __name__ == "__main__":
