@@ -78,6 +78,13 @@ def test_every_row_is_prefix_then_turns_then_padding(conversations):
     assert (batch["segment_ids"] >= 0).any(dim=0).all()  # no column of padding alone
 
 
+def test_special_tokens_written_by_people_are_text():
+    turn = Turn("caption", "What is <image> here?", "an </s> or <image> sign")
+    batch = collate([[turn]], CHAT)
+    check_batch(batch, CHAT.image_token_id, 4)
+    assert CHAT.decode(batch["labels"][0][batch["labels"][0] != IGNORE_INDEX]) == turn.answer
+
+
 def test_turns_that_do_not_fit_are_left_out_whole():
     short, long = Turn("exists", "Is there a cat?", "no"), Turn("describe", "How many dogs?", "yes " * 50)
     length = collate([[short, short]], CHAT)["input_ids"].shape[1]

@@ -70,7 +70,7 @@ class ChatFormat:
 
     def prompt_ids(self, question: str) -> np.ndarray:
         """The tokens of a question, up to where its answer starts, ``int64 [n]``."""
-        return self.encode([question + "\n"])[0]
+        return self.encode([question + "\n"])[0].copy()
 
     def answer_ids(self, answer: str) -> np.ndarray:
         """The tokens of an answer and EOS, ``int64 [n]``."""
@@ -86,13 +86,16 @@ class ChatFormat:
         return str(self.tokenizer.decode(kept, skip_special_tokens=True)).strip()
 
     def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
-        """Token ids of texts, without special tokens; each distinct text is tokenised once."""
+        """Token ids of texts; each distinct text is tokenised once.
+
+        A special token that someone wrote into a text (``<image>``, ``</s>``) is text like any other.
+        """
         new = list(dict.fromkeys(text for text in texts if text not in self._ids))
         if new:
             if len(self._ids) + len(new) > _CACHED_TEXTS:
                 self._ids.clear()
                 new = list(dict.fromkeys(texts))
-            found = self.tokenizer(new, add_special_tokens=False)["input_ids"]
+            found = self.tokenizer(new, add_special_tokens=False, split_special_tokens=True)["input_ids"]
             self._ids.update(zip(new, (np.array(ids, np.int64) for ids in found), strict=True))
         return [self._ids[text] for text in texts]
 

@@ -17,7 +17,7 @@ from lucida.data.truth import Facts
 
 _IN_PICTURE = r"(?:\s+(?:in|on|at|of)\s+(?:the|this)\s+(?:picture|image|photo|photograph|scene))?"
 _END = r"\s*[?.!]*\s*$"
-_NAME = r"(?:an?\s+|any\s+|some\s+|the\s+)?(?P<name>[\w' -]+?)"
+_NAME = r"(?:a pair of\s+|an?\s+|any\s+|some\s+|the\s+)?(?P<name>[\w' -]+?)"
 
 
 @dataclass(frozen=True)

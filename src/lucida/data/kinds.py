@@ -71,8 +71,6 @@ _IRREGULAR = {
     "snowman": "snowmen",
     "woman": "women",
     "child": "children",
-    "scissors": "scissors",
-    "skis": "skis",
     "tomato": "tomatoes",
     "potato": "potatoes",
     "mango": "mangoes",
@@ -86,6 +84,8 @@ _IRREGULAR = {
     "foot": "feet",
     "tooth": "teeth",
 }
+
+_PAIRS = ("binoculars", "glasses", "goggles", "jeans", "pants", "pliers", "scissors", "shorts", "skis", "sunglasses")
 
 
 @dataclass(frozen=True)
@@ -120,6 +120,8 @@ def plural(noun: str) -> str:
     ['cats', 'buses', 'cherries', 'toys', 'teddy bears', 'wolves', 'mobile phones', 'fire boxes']
     """
     start, space, last = noun.rpartition(" ")
+    if last in _PAIRS:
+        return noun
     if last in _IRREGULAR:
         last = _IRREGULAR[last]
     elif last.endswith(("s", "x", "z", "ch", "sh")):
@@ -132,11 +134,13 @@ def plural(noun: str) -> str:
 
 
 def article(noun: str) -> str:
-    """``"a"`` or ``"an"``, by the sound of the first letters.
+    """``"a"`` or ``"an"``, by the sound of the first letters; ``"a pair of"`` what has no singular.
 
-    >>> [article(noun) for noun in ("cat", "apple", "unicorn", "umbrella", "hour", "ewe")]
-    ['a', 'an', 'a', 'an', 'an', 'a']
+    >>> [article(noun) for noun in ("cat", "apple", "unicorn", "umbrella", "hour", "ewe", "scissors")]
+    ['a', 'an', 'a', 'an', 'an', 'a', 'a pair of']
     """
+    if noun.rpartition(" ")[2] in _PAIRS:
+        return "a pair of"
     first = noun.lower()
     if first.startswith(("uni", "use", "usu", "eu", "ewe", "one", "ukulele", "ufo")):
         return "a"
