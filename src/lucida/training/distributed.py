@@ -31,6 +31,29 @@ class TaskModule(nn.Module):
             return self._method(batch)
 
 
+def seed_step(seed: int, device: torch.device) -> None:
+    """Seed the streams that dropout draws from: the processor's and the device's.
+
+    ``torch.manual_seed`` would format a stack trace for every kind of device that is not there.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type != "cpu":
+        torch.get_device_module(device).manual_seed(seed)
+
+
+def random_state(device: torch.device) -> tuple[Tensor, ...]:
+    """The state of those streams."""
+    here = () if device.type == "cpu" else (torch.get_device_module(device).get_rng_state(),)
+    return torch.get_rng_state(), *here
+
+
+def set_random_state(state: tuple[Tensor, ...], device: torch.device) -> None:
+    """Put those streams back to a state of :func:`random_state`."""
+    torch.set_rng_state(state[0])
+    if device.type != "cpu":
+        torch.get_device_module(device).set_rng_state(state[1])
+
+
 def gather_rows(tensor: Tensor, accelerator: Accelerator) -> Tensor:
     """The rows of all processes in the order of the processes, without gradients."""
     return tensor if accelerator.num_processes == 1 else accelerator.gather(tensor.contiguous())

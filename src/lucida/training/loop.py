@@ -20,7 +20,7 @@ from lucida.core.run_folder import RunFolder
 from lucida.core.seeds import derive_seed
 from lucida.training.batches import BatchStream, TrainingData, prefetched
 from lucida.training.checkpoint import latest_checkpoint, load_state, load_weights, save_checkpoint
-from lucida.training.distributed import Accelerator, Precision, TaskModule, same_everywhere, send_to_device
+from lucida.training.distributed import Accelerator, Precision, TaskModule, same_everywhere, seed_step, send_to_device
 from lucida.training.parameter_groups import ParameterRow, parameter_groups, trainable_by_block
 from lucida.training.progress import MetricsLog, Progress
 from lucida.training.schedules import cosine_with_warmup
@@ -161,7 +161,7 @@ def train(
         clock = time.perf_counter()
         for micro_batches in batches:
             learning_rate = set_learning_rate(optimizer, config, state.step, total)
-            torch.manual_seed(derive_seed(config.seed, "step", state.step, process[0]))
+            seed_step(derive_seed(config.seed, "step", state.step, process[0]), accelerator.device)
             micro_batches = send_to_device(micro_batches, accelerator.device)
             output = train_step(
                 task, module, micro_batches, optimizer, accelerator, max_grad_norm=config.max_grad_norm, step=state.step

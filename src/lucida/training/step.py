@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lucida.core.errors import LucidaError, NonFiniteError
 from lucida.training.batches import Batch
-from lucida.training.distributed import Accelerator, gather_rows, sum_over_processes
+from lucida.training.distributed import Accelerator, gather_rows, random_state, set_random_state, sum_over_processes
 from lucida.training.tasks import Features, FeatureTask, LossOutput, Task
 
 
@@ -113,7 +113,7 @@ def cached_gradients(
     parts, states = [], []
     with nullcontext() if once else torch.no_grad():
         for batch in micro_batches:
-            states.append(_random_state(accelerator))
+            states.append(random_state(accelerator.device))
             parts.append(module(batch))
     cached = Features(_global_rows(parts, accelerator), {k: _leaf(v) for k, v in parts[0].shared.items()})
     output = task.loss_of_features(cached)
@@ -123,7 +123,7 @@ def cached_gradients(
         mean.backward()
         for k, (batch, state) in enumerate(zip(micro_batches, states, strict=True)):
             with _synchronised(module, accelerator, last=k == len(micro_batches) - 1):
-                part = parts[0] if once else _replayed(module, batch, state, accelerator)
+                part = parts[0] if once else _replayed(module, batch, state, accelerator.device)
                 offset = sum(_count(p) for p in parts[:k]) + accelerator.process_index * sum(map(_count, parts))
                 _carry_on(part, cached, offset, accelerator.num_processes, last=k == len(micro_batches) - 1)
     metrics = {name: float(value) for name, value in output.metrics.items()}
@@ -167,16 +167,9 @@ def _synchronised(module: nn.Module, accelerator: Accelerator, *, last: bool) ->
     return nullcontext() if last else accelerator.no_sync(module)
 
 
-def _random_state(accelerator: Accelerator) -> tuple[Tensor, Tensor | None]:
-    on_gpu = accelerator.device.type == "cuda"
-    return torch.get_rng_state(), torch.cuda.get_rng_state(accelerator.device) if on_gpu else None
-
-
-def _replayed(module: nn.Module, batch: Batch, state: tuple[Tensor, Tensor | None], accelerator: Accelerator) -> Any:
+def _replayed(module: nn.Module, batch: Batch, state: tuple[Tensor, ...], device: torch.device) -> Features:
     """A micro-batch once more, with the dropout of its first pass."""
-    torch.set_rng_state(state[0])
-    if state[1] is not None:
-        torch.cuda.set_rng_state(state[1], accelerator.device)
+    set_random_state(state, device)
     return module(batch)
 
 
