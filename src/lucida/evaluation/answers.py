@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import lru_cache
 from typing import Literal
 
 from lucida.core.results import Metric
@@ -114,9 +115,13 @@ def _speaks_of(clause: str, about: str | Collection[str] | None, *, leading: boo
     if about is None or (leading and not re.match(r"^no (?!\b(?:it|there|i|the|this|that)\b)\w", clause)):
         return True
     first = _CLAUSE_END.split(clause)[0].strip() if leading else clause
-    forms = [about] if isinstance(about, str) else list(about)
-    named = any(re.search(rf"\b{re.escape(plain(form))}(?:e?s)?\b", first) for form in forms)
-    return named or bool(_PRONOUN.search(first))
+    names = _any_of((about,) if isinstance(about, str) else tuple(about))
+    return bool(names.search(first) or _PRONOUN.search(first))
+
+
+@lru_cache(maxsize=4096)
+def _any_of(nouns: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile(r"\b(?:" + "|".join(re.escape(plain(noun)) for noun in nouns) + r")(?:e?s)?\b")
 
 
 def _official_pope(text: str) -> YesNo:
