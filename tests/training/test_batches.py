@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -71,6 +72,21 @@ def test_draws_differ_between_epochs_examples_and_seeds() -> None:
         for _, number in rows(BatchStream(Recorded(10), batch_size=10, seed=seed), step)
     ]
     assert max(Counter(draws).values()) == 1
+
+
+def test_uniform_numbers_are_uniform_and_belong_to_their_example() -> None:
+    places = [(epoch, index) for epoch in range(5) for index in range(2000)]
+    numbers = Draw(0, places).uniform(3)
+    assert numbers.shape == (10_000, 3)
+    assert 0 <= numbers.min() < 0.001 < 0.999 < numbers.max() < 1
+    counts = np.histogram(numbers, bins=20, range=(0, 1))[0]
+    assert abs(counts - 1500).max() < 6 * 1500**0.5
+    assert abs(np.corrcoef(numbers.T) - np.eye(3)).max() < 0.05  # columns of an example
+    assert abs(np.corrcoef(numbers[:-1, 0], numbers[1:, 0])[0, 1]) < 0.05  # neighbours
+    assert len(np.unique(numbers)) == numbers.size
+    order = np.random.default_rng(0).permutation(len(places))
+    assert np.array_equal(Draw(0, [places[k] for k in order]).uniform(2), numbers[order, :2])
+    assert not np.array_equal(Draw(1, places).uniform(3), numbers)
 
 
 def test_orders_differ_between_epochs_and_are_not_sorted() -> None:

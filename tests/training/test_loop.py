@@ -34,12 +34,14 @@ def run(toys: ModuleType, folder: Path, name: str = "language", **changes: Any) 
 
 @pytest.mark.parametrize("name", ["contrastive", "language"])
 def test_it_learns(toys: ModuleType, tmp_path: Path, name: str) -> None:
-    _, state = run(toys, tmp_path, name, steps=150, learning_rate=0.03)
+    task, state = run(toys, tmp_path, name, steps=150, learning_rate=0.03)
     losses = [row["loss"] for row in rows(tmp_path)]
     assert sum(losses[-5:]) < 0.6 * sum(losses[:5])
     assert (state.step, state.examples) == (150, 150 * 16)
     assert state.loss == losses[-1]
     assert state.checkpoint == latest_checkpoint(tmp_path / "checkpoints")
+    assert not task.model.training  # ready to be measured, and its gradients are gone
+    assert all(p.grad is None for p in task.model.parameters())
 
 
 def test_a_duration_in_epochs_counts_examples(toys: ModuleType, tmp_path: Path) -> None:
@@ -103,6 +105,24 @@ def test_the_config_survives_json() -> None:
         Duration(3, "epochs"), micro_batch_size=8, precision="bfloat16", parameters=(ParameterRow("a.*", 0.1, 0.0),)
     )
     assert from_dict(TrainConfig, json.loads(json.dumps(to_dict(config)))) == config
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"learning_rate": 0.0},
+        {"weight_decay": -0.1},
+        {"num_warmup_steps": -1},
+        {"warmup_share": 1.5},
+        {"final_fraction": -0.1},
+        {"max_grad_norm": 0.0},
+        {"precision": "float16"},
+    ],
+)
+def test_impossible_settings_are_named(wrong: dict[str, Any]) -> None:
+    ((name, value),) = wrong.items()
+    with pytest.raises(LucidaError, match=f"{name} cannot be {value!r}"):
+        TrainConfig(**wrong)
 
 
 def test_a_bad_number_leaves_the_last_checkpoint(toys: ModuleType, tmp_path: Path) -> None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import nn
@@ -19,11 +18,11 @@ from lucida.core.errors import LucidaError
 from lucida.core.run_folder import RunFolder
 from lucida.core.seeds import derive_seed
 from lucida.training.batches import BatchStream, TrainingData, prefetched
-from lucida.training.checkpoint import latest_checkpoint, load_state, load_weights, save_checkpoint
 from lucida.training.distributed import Accelerator, Precision, TaskModule, same_everywhere, seed_step, send_to_device
 from lucida.training.parameter_groups import ParameterRow, parameter_groups, trainable_by_block
 from lucida.training.progress import MetricsLog, Progress
 from lucida.training.schedules import cosine_with_warmup
+from lucida.training.state import TrainState, restore_run, save_run
 from lucida.training.step import StepOutput, train_step
 from lucida.training.tasks import FeatureTask, Task
 
@@ -66,40 +65,26 @@ class TrainConfig:
     parameters: tuple[ParameterRow, ...] = ()
     seed: int = 0
     validate_every: Duration | None = None
-    checkpoint_every: Duration | None = None
+    checkpoint_every: Duration | None = field(default=Duration(500, "steps"))
     log_every: Duration | None = field(default=Duration(10, "steps"))
+
+    def __post_init__(self) -> None:
+        allowed = {
+            "learning_rate": self.learning_rate > 0,
+            "weight_decay": self.weight_decay >= 0,
+            "num_warmup_steps": self.num_warmup_steps is None or self.num_warmup_steps >= 0,
+            "warmup_share": 0 <= self.warmup_share <= 1,
+            "final_fraction": 0 <= self.final_fraction <= 1,
+            "max_grad_norm": self.max_grad_norm is None or self.max_grad_norm > 0,
+            "precision": self.precision in get_args(Precision),
+        }
+        for name, fine in allowed.items():
+            if not fine:
+                raise LucidaError(f"{name} cannot be {getattr(self, name)!r}", where="TrainConfig")
 
 
 # What may differ between a run and its continuation: it changes no weight (the micro-batch: none beyond rounding).
 _FREE_TO_CHANGE = {"micro_batch_size", "validate_every", "checkpoint_every", "log_every"}
-
-
-@dataclass
-class TrainState:
-    """Where a run is.
-
-    Attributes:
-        step: updates done.
-        examples: examples seen.
-        seconds: training time, over all resumed parts, without validation and checkpoints.
-        loss: the mean loss of the last batch.
-        validation: the last validation's metrics.
-        checkpoint: the last checkpoint.
-    """
-
-    step: int = 0
-    examples: int = 0
-    seconds: float = 0.0
-    loss: float = float("nan")
-    validation: dict[str, float] = field(default_factory=dict)
-    checkpoint: Path | None = None
-
-    def advance(self, output: StepOutput, batch_size: int, seconds: float) -> None:
-        """Count one more step."""
-        self.step += 1
-        self.examples += batch_size
-        self.seconds += seconds
-        self.loss = output.loss
 
 
 def train(
@@ -112,7 +97,7 @@ def train(
     resume: bool = False,
     progress: bool = True,
 ) -> TrainState:
-    """Train ``task.model`` in place and leave metrics and checkpoints in the run folder.
+    """Train ``task.model`` in place, in evaluation mode afterwards; metrics and checkpoints are in the run folder.
 
     Every random number is a function of (seed, step), so a resumed run continues bit for bit, in the middle of an
     epoch too, and the global batch is the same for any number of processes (``accelerate launch``, ``torchrun``).
@@ -124,49 +109,40 @@ def train(
         resume: go on from the folder's latest checkpoint, if there is one.
         progress: show a bar or lines.
 
+    Returns:
+        Where the run ended; at once, with the weights loaded, if the folder holds the finished run.
+
     Raises:
         NonFiniteError: a loss, gradient or weight is NaN or infinite; the last checkpoint is untouched.
         LucidaError: nothing to train, nothing supervised, a pattern without a match, a folder that holds another run,
             a checkpoint that is broken or of another configuration.
     """
     accelerator = Accelerator(mixed_precision="no")  # the precision is the config's, not the launcher's
+    main = accelerator.is_main_process
     model = task.model.to(accelerator.device)
-    process = (accelerator.process_index, accelerator.num_processes)
     stream = BatchStream(
         data,
         batch_size=config.batch_size,
         micro_batch_size=config.micro_batch_size,
         seed=config.seed,
-        process=process,
+        process=(accelerator.process_index, accelerator.num_processes),
     )
     optimizer = make_optimizer(model, config)
-    total = in_steps(config.duration, config, data)
-    state = _restored(model, optimizer, config, data, folder, resume=resume)
+    total, settings = in_steps(config.duration, config, data), _settings(config, data)
+    state = restore_run(folder.checkpoints, model, optimizer, settings, resume=resume)
     if not same_everywhere(state.step, accelerator):
         raise LucidaError("the processes see different checkpoints", where=folder.path, remedy="share the run folder")
-    module = accelerator.prepare(TaskModule(task, device=accelerator.device, precision=config.precision))
 
     def due(every: Duration | None) -> bool:
         return state.step == total or (every is not None and state.step % in_steps(every, config, data) == 0)
 
-    main = accelerator.is_main_process
     with (
-        torch.random.fork_rng(),
         MetricsLog(folder, state.step, enabled=main) as log,
         Progress(total, start=state.step, batch_size=config.batch_size, shown=progress and main) as bar,
-        closing(prefetched(stream.micro_batches, range(state.step, total))) as batches,
+        closing(training_steps(task, stream, config, optimizer, accelerator, state, total)) as steps,
     ):
-        bar.say(describe_trainable(model))
-        set_training_modes(model)
-        clock = time.perf_counter()
-        for micro_batches in batches:
-            learning_rate = set_learning_rate(optimizer, config, state.step, total)
-            seed_step(derive_seed(config.seed, "step", state.step, process[0]), accelerator.device)
-            micro_batches = send_to_device(micro_batches, accelerator.device)
-            output = train_step(
-                task, module, micro_batches, optimizer, accelerator, max_grad_norm=config.max_grad_norm, step=state.step
-            )
-            state.advance(output, config.batch_size, time.perf_counter() - clock)
+        bar.say(describe_trainable(model) if state.step < total else f"already trained for {total} steps")
+        for output, learning_rate in steps:
             bar.update(state.step, output.loss)
             if due(config.log_every):
                 log.write("train", state, output.row() | {"learning_rate": learning_rate})
@@ -175,10 +151,40 @@ def train(
                 log.write("validation", state, state.validation)
                 bar.say(f"step {state.step}: " + "  ".join(f"{k} {v:.4f}" for k, v in state.validation.items()))
             if main and due(config.checkpoint_every):
-                state.checkpoint = _saved(folder, state, model, optimizer, config, data)
-            clock = time.perf_counter()
+                state.checkpoint = save_run(folder.checkpoints, state, model, optimizer, settings)
     accelerator.wait_for_everyone()
+    optimizer.zero_grad(set_to_none=True)
+    model.eval()
     return state
+
+
+def training_steps(
+    task: Task | FeatureTask,
+    stream: BatchStream,
+    config: TrainConfig,
+    optimizer: torch.optim.Optimizer,
+    accelerator: Accelerator,
+    state: TrainState,
+    total: int,
+) -> Generator[tuple[StepOutput, float], None, None]:
+    """Bring ``state`` from its step to ``total``; yields what each step did and its learning rate.
+
+    The caller may do anything between two steps, draw random numbers too: each step seeds its own.
+    """
+    module = accelerator.prepare(TaskModule(task, device=accelerator.device, precision=config.precision))
+    set_training_modes(task.model)
+    with torch.random.fork_rng(), closing(prefetched(stream.micro_batches, range(state.step, total))) as batches:
+        clock = time.perf_counter()
+        for micro_batches in batches:
+            learning_rate = set_learning_rate(optimizer, config, state.step, total)
+            seed_step(derive_seed(config.seed, "step", state.step, accelerator.process_index), accelerator.device)
+            micro_batches = send_to_device(micro_batches, accelerator.device)
+            output = train_step(
+                task, module, micro_batches, optimizer, accelerator, max_grad_norm=config.max_grad_norm, step=state.step
+            )
+            state.advance(output, config.batch_size, time.perf_counter() - clock)
+            yield output, learning_rate
+            clock = time.perf_counter()
 
 
 def in_steps(duration: Duration, config: TrainConfig, data: TrainingData) -> int:
@@ -239,74 +245,8 @@ def _validated(validate: Validate, model: nn.Module) -> dict[str, float]:
             module.training = training
 
 
-def _saved(
-    folder: RunFolder,
-    state: TrainState,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    config: TrainConfig,
-    data: TrainingData,
-) -> Path:
-    """Where the state of the run was saved. Random streams follow from the seed and the step: none is saved."""
-    content = {
-        "step": state.step,
-        "examples": state.examples,
-        "seconds": state.seconds,
-        "loss": state.loss,
-        "validation": state.validation,
-        "settings": _settings(config, data),
-        "optimizer": optimizer.state_dict(),
-    }
-    return save_checkpoint(folder.checkpoints, state.step, model, content)
-
-
-def _restored(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    config: TrainConfig,
-    data: TrainingData,
-    folder: RunFolder,
-    *,
-    resume: bool,
-) -> TrainState:
-    """The state of the latest checkpoint, with model and optimizer filled; a new state if there is none."""
-    checkpoint = latest_checkpoint(folder.checkpoints)
-    if checkpoint is None:
-        return TrainState()
-    if not resume:
-        raise LucidaError(
-            "the run folder already holds a training run",
-            where=checkpoint,
-            remedy="resume it, or choose another folder",
-        )
-    content = load_state(checkpoint)
-    try:
-        _check_same(content["settings"], _settings(config, data), checkpoint)
-        names = [group["names"] for group in content["optimizer"]["param_groups"]]
-        if names != [group["names"] for group in optimizer.param_groups]:
-            raise LucidaError(
-                "the checkpoint trained other parameters", where=checkpoint, remedy="choose another folder"
-            )
-        load_weights(model, checkpoint)
-        optimizer.load_state_dict(content["optimizer"])
-        kept = {key: content[key] for key in ("step", "examples", "seconds", "loss", "validation")}
-    except (KeyError, TypeError, ValueError) as error:
-        raise LucidaError(f"not a training state of lucida: {error!r}", where=checkpoint) from None
-    return TrainState(**kept, checkpoint=checkpoint)
-
-
 def _settings(config: TrainConfig, data: TrainingData) -> dict[str, Any]:
     """What a continued run must have in common with its start."""
     return {key: value for key, value in to_dict(config).items() if key not in _FREE_TO_CHANGE} | {
         "examples in an epoch": len(data)
     }
-
-
-def _check_same(stored: dict[str, Any], now: dict[str, Any], checkpoint: Path) -> None:
-    for key, value in now.items():
-        if stored.get(key) != value:
-            raise LucidaError(
-                f"the run was started with {key} = {stored.get(key)}, not {value}",
-                where=checkpoint,
-                remedy="resume with the same value, or choose another folder",
-            )

@@ -39,7 +39,7 @@ class MetricsLog:
             from torch.utils.tensorboard import SummaryWriter  # slow to import, needed by training only
 
             truncate_metrics(self.path, step)
-            self.events = SummaryWriter(str(folder.tensorboard), purge_step=step + 1 if step else None, flush_secs=10)
+            self.events = SummaryWriter(str(folder.tensorboard), purge_step=step + 1, flush_secs=10)
 
     def write(self, kind: Literal["train", "validation"], state: Progressed, row: Mapping[str, float]) -> None:
         """One row of numbers, with where the run is."""

@@ -92,10 +92,9 @@ def summed_gradients(task: Task, module: nn.Module, micro_batches: list[Batch], 
 
 
 def _totals(output: LossOutput) -> Tensor:
-    """Loss, weight and weighted metrics of a micro-batch as one vector of ``float64``."""
-    loss, weight = output.loss_sum.detach().double(), output.weight
-    weight = torch.as_tensor(weight, dtype=torch.float64, device=loss.device)
-    metrics = [torch.as_tensor(m, dtype=torch.float64, device=loss.device) for m in output.metrics.values()]
+    """Loss, weight and weighted metrics of a micro-batch as one vector."""
+    loss = output.loss_sum.detach().float()
+    weight, *metrics = (torch.as_tensor(x).to(loss).detach() for x in (output.weight, *output.metrics.values()))
     return torch.stack([loss, weight, *(weight * metric for metric in metrics)])
 
 
@@ -159,7 +158,8 @@ def _carry_on(part: Features, cached: Features, offset: int, num_processes: int,
         if scalar.requires_grad and (grad := cached.shared[name].grad) is not None:
             tensors.append(scalar)
             grads.append(grad)
-    torch.autograd.backward(tensors, grads)
+    if tensors:
+        torch.autograd.backward(tensors, grads)
 
 
 def _synchronised(module: nn.Module, accelerator: Accelerator, *, last: bool) -> Any:
