@@ -84,9 +84,9 @@ def code_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
 
 def test_it_looks_at_the_files() -> None:
     print(f"{len(tracked())} tracked files, {len(texts())} of them text, {len(modules())} of them Python")
-    assert len(texts()) >= 40
-    assert len(modules("src")) >= 22
-    assert len(modules("tests")) >= 11
+    assert len(texts()) >= 100
+    assert len(modules("src")) >= 50
+    assert len(modules("tests")) >= 25
     assert {".ci/run", "Makefile", "README.md", "src/lucida/core/errors.py", "tests/test_hygiene.py"} <= set(texts())
 
 
@@ -123,7 +123,7 @@ def test_a_silenced_check_names_its_code() -> None:
                 hits = [rule for rule, pattern in BARE_COMMENT.items() if pattern.search(token.string)]
                 bad += [f"{name}:{token.start[0]}: {rule}" for rule in hits]
     print(f"{seen} comments")
-    assert seen >= 25
+    assert seen >= 100
     assert bad == []
 
 
@@ -134,7 +134,7 @@ def test_files_and_functions_fit_on_a_screen() -> None:
         (code_lines(f), f"{name}:{f.lineno} {f.name}") for name, t in modules("src").items() for f in functions(t)
     ]
     print(f"{len(sources)} files, {len(measured)} functions; the longest has {max(measured)[0]} lines of code")
-    assert len(measured) >= 60
+    assert len(measured) >= 300
     assert long_files == []
     assert [where for lines, where in measured if lines > MAX_FUNCTION_LINES] == []
 
@@ -152,7 +152,7 @@ def test_what_is_public_is_documented() -> None:
             if not (ast.get_docstring(node) or "").strip():
                 bare.append(f"{name}: {label}")
     print(f"{looked} public modules, classes and functions")
-    assert looked >= 40
+    assert looked >= 200
     assert bare == []
 
 
@@ -164,5 +164,5 @@ def test_the_library_does_not_print() -> None:
         for node in ast.walk(tree)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
     ]
-    assert len(library) >= 20
+    assert len(library) >= 45
     assert calls == []
