@@ -32,6 +32,7 @@ def runs(toys: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
     arguments = [str(folder / "two"), *TASKS, "--steps", str(STEPS)]
     done = subprocess.run([*launch, *arguments], env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("processes: 2") == 2
     return folder
 
 

@@ -9,6 +9,7 @@ of one identity. The script is what the tests kill, resume and launch in several
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from lucida.core.durations import Duration
 from lucida.core.run_folder import RunFolder
 from lucida.losses.language_modeling import IGNORE_INDEX, language_modeling_loss, shift_labels
 from lucida.training.batches import Batch, Draw
+from lucida.training.distributed import Accelerator
 from lucida.training.loop import TrainConfig, train
 from lucida.training.tasks import ContrastiveTask, LanguageTask
 
@@ -138,6 +140,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         task, data = toy(name, options.dropout)
         config = settings(options.steps, micro_batch_size=int(size) if size else None, checkpoint_every=every)
         train(task, data, config, RunFolder(options.folder / run), resume=True, progress=False)
+    assert Accelerator().num_processes == int(os.environ.get("WORLD_SIZE", 1))  # the launcher's processes took part
+    print("processes:", Accelerator().num_processes)
 
 
 if __name__ == "__main__":

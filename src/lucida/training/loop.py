@@ -100,7 +100,8 @@ def train(
     """Train ``task.model`` in place, in evaluation mode afterwards; metrics and checkpoints are in the run folder.
 
     Every random number is a function of (seed, step), so a resumed run continues bit for bit, in the middle of an
-    epoch too, and the global batch is the same for any number of processes (``accelerate launch``, ``torchrun``).
+    epoch too, and the global batch is the same for any number of processes (``torchrun --nproc-per-node 2 …``; on GPUs
+    ``accelerate launch`` too, which starts a single process on CPUs unless it finds MPI).
 
     Args:
         task: the model and its loss.
