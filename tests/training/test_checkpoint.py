@@ -164,6 +164,19 @@ def test_a_frozen_tower_in_half_precision_is_recognised(tmp_path: Path) -> None:
     load_weights(other, tmp_path)
 
 
+def test_a_part_that_only_one_side_has_must_be_named(tmp_path: Path) -> None:
+    head = nn.ModuleDict({"head": nn.Linear(3, 2)})
+    whole = nn.ModuleDict({"tower": nn.BatchNorm1d(3).requires_grad_(False), "head": nn.Linear(3, 2)})
+    for source, target in ((head, whole), (whole, head)):
+        save_weights(tmp_path / WEIGHTS, source)
+        with pytest.raises(LucidaError, match=r"has no 'tower\."):
+            load_weights(target, tmp_path)
+        with torch.no_grad():
+            target["head"].weight.normal_()
+        load_weights(target, tmp_path, except_for=["tower.*"])
+        assert torch.equal(target["head"].weight, source["head"].weight)
+
+
 def test_missing_weights_are_named(tmp_path: Path) -> None:
     with pytest.raises(LucidaError, match="no such weights"):
         load_weights(model(), tmp_path)

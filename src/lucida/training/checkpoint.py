@@ -8,6 +8,8 @@ import pickle
 import re
 import shutil
 import zipfile
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -111,8 +113,12 @@ def save_weights(path: Path, model: nn.Module) -> None:
     save_file(own, path, metadata={"format": "pt", "frozen": json.dumps(frozen)})
 
 
-def load_weights(model: nn.Module, path: Path) -> None:
+def load_weights(model: nn.Module, path: Path, *, except_for: Sequence[str] = ()) -> None:
     """Fill a model with the weights of a checkpoint folder or of its ``weights.safetensors``.
+
+    Args:
+        except_for: globs of names that only one side may have, for example ``"vision_tower.*"`` when the model was
+            trained on cached features and is to look at pictures now. They are left alone.
 
     Parameters that were frozen in training keep the values they have in ``model``. The model is untouched if anything
     does not fit.
@@ -133,6 +139,10 @@ def load_weights(model: nn.Module, path: Path) -> None:
     except (SafetensorError, OSError, ValueError) as error:
         raise _broken(path, error) from None
     own: dict[str, Tensor] = dict(model.named_parameters()) | _persistent_buffers(model)
+    own, stored, frozen = (
+        {name: value for name, value in each.items() if not any(fnmatchcase(name, glob) for glob in except_for)}
+        for each in (own, stored, frozen)
+    )
     _check_fit(own, stored, frozen, path)
     with torch.no_grad():
         for name, tensor in stored.items():
