@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 from lucida.core.errors import LucidaError, NonFiniteError
 from lucida.losses.contrastive import contrastive_loss
-from lucida.losses.language_modeling import IGNORE_INDEX
+from lucida.losses.language_modeling import IGNORE_INDEX, shift_labels
 from lucida.training.batches import BatchStream
 from lucida.training.distributed import Accelerator, TaskModule
 from lucida.training.loop import make_optimizer, set_training_modes
 from lucida.training.step import StepOutput, train_step
+from lucida.training.tasks import LossOutput
 
 STEP = 3  # its batch holds examples of two epochs
 
@@ -163,3 +164,26 @@ def test_a_batch_without_supervision_stops_the_run(toys: ModuleType) -> None:
     batch["labels"][:] = IGNORE_INDEX
     with pytest.raises(LucidaError, match="nothing in this batch is supervised"):
         one_step(task, [batch], toys.settings(9))
+
+
+def test_metrics_are_means_over_all_units(toys: ModuleType) -> None:
+    """A metric of each micro-batch counts by its number of units, as the loss does."""
+
+    class WithShare:
+        def __init__(self, task: Any):
+            self.model, self.task = task.model, task
+
+        def loss(self, batch: Any) -> LossOutput:
+            output = self.task.loss(batch)
+            aligned = shift_labels(batch["labels"])
+            even = aligned[aligned != IGNORE_INDEX] % 2 == 0
+            return LossOutput(output.loss_sum, output.weight, {"even": even.float().mean(), "one": 1.0})
+
+    found = []
+    for size in (None, 5):
+        task, data = toys.toy("language")
+        batches = BatchStream(data, batch_size=16, micro_batch_size=size).micro_batches(STEP)
+        found.append(one_step(WithShare(task), batches, toys.settings(9)).metrics)
+    assert found[1] == pytest.approx(found[0], rel=1e-6)
+    assert found[0]["one"] == 1.0
+    assert 0 < found[0]["even"] < 1
