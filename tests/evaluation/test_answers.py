@@ -17,6 +17,7 @@ The image shows a dog.|The picture contains a dog.|In the image, there is a dog.
 There is not only a dog but also a cat.|No doubt, there is a dog.|Probably yes|Without a doubt there is one.
 Looking at the image, I can clearly see a dog.|There are three dogs.|- Yes|yes\nno|A dog can be seen.|I do see one.
 Yes. No cat, though.|Hmm, yes|It appears that there is one.|Sure, there is one.|Right, there is one.|"yes|1. Yes|1) yes
+{"answer": "yes"}|The correct answer is: yes|I guess yes|<think>Maybe not, no dog?</think> Yes.|I guess so|Sure, yes
 """
 NO = r"""
 no|No.|NO|no</s>|Nope|Nah.|*No*|No, there is no dog.|There is no dog in the picture.|There isn't any.|There are none.
@@ -28,6 +29,8 @@ There is neither a dog nor a cat.|The picture does not contain a dog.
 The image shows a cat without any dog.|Answer: no|The answer is no.|Well, no.
 I think not.|In this image, there is no dog.|No dog is visible.|no, yes|It appears not.|I see no dog.|No dogs.
 Nothing like that.|There was never a dog.|Nope, only a cat.|I couldn't find a dog.|No, not sure why you ask.|1. No|0. No
+There does not appear to be a dog.|No but there is a cat|no the picture shows a cat|I guess not
+<think>Yes? There is a dog. Hmm.</think>No|It seems there is no dog.
 """
 ABSTAIN = r"""
 | |.|?|...|maybe|Maybe yes.|Perhaps.|Possibly, yes|I'm not sure.|I am not sure, but there might be one.|Not sure
@@ -68,6 +71,18 @@ def test_the_table_is_large() -> None:
         ("There is no cat.", "abstain"),
         ("There is no dog.", "no"),
         ("No cat is visible.", "abstain"),
+        ("No but there is a cat", "no"),
+        ("I see a cat, not a dog.", "no"),
+        ("The picture shows a dog without a collar.", "yes"),
+        ("There is a man without a dog.", "no"),
+        ("There is a dog that is not looking at us.", "yes"),
+        ("There is a dog and no cat.", "yes"),
+        ("There is a cat and no dog.", "no"),
+        ("A dog is not visible.", "no"),
+        ("There are dogs or wolves.", "yes"),
+        ("The dog, which is not brown, sits.", "abstain"),
+        ("No cats or dogs.", "no"),
+        ("There are no cats or dogs.", "no"),
         ("No dogs are visible.", "no"),
         ("No, there is a cat.", "no"),
         ("Yes, a cat.", "yes"),

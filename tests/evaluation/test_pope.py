@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from lucida.evaluation.pope import (
     baseline_metrics,
     build_questions,
     calibration_error,
+    corpus_questions,
     fingerprint,
     labels_of,
     obstacle,
@@ -263,3 +265,27 @@ def test_wrong_lengths_and_scores_are_errors() -> None:
     for bad in (1.5, math.nan, -3.0):
         with pytest.raises(LucidaError, match="between 0 and 1"):
             pope_metrics(question, ["yes"], scores=[bad])
+
+
+def corpus(*, exhaustive: bool, objects: bool) -> SimpleNamespace:
+    """What :func:`corpus_questions` reads of a corpus."""
+    shown = world(4) if objects else {f"p{i}": [] for i in range(9)}
+    labels = [None] * len(shown) if objects else ["cat", "dog", "dog"] * 3
+    pictures = [
+        SimpleNamespace(id=key, objects=[SimpleNamespace(name=name) for name in names], label=label)
+        for (key, names), label in zip(shown.items(), labels, strict=True)
+    ]
+    return SimpleNamespace(pictures=pictures, exhaustive_objects=exhaustive)
+
+
+def test_a_corpus_gives_the_sets_it_supports_and_reasons_for_the_others() -> None:
+    questions, reasons = corpus_questions(corpus(exhaustive=True, objects=True))
+    assert {q.set for q in questions} == set(SETS)
+    assert reasons == {}
+    assert questions == [q for how in SETS for q in build_questions(world(4), how, exhaustive=True)]
+    questions, reasons = corpus_questions(corpus(exhaustive=True, objects=False))
+    assert {q.set for q in questions} == {"random", "popular"}
+    assert "no two objects ever share" in reasons["adversarial"]
+    questions, reasons = corpus_questions(corpus(exhaustive=False, objects=True))
+    assert questions == []
+    assert all("not exhaustive" in reason for reason in reasons.values())

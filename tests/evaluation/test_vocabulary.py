@@ -47,6 +47,8 @@ CAPTIONS = {
     "a horse statue": [],
     "skis and a ski": ["skis", "skis"],
     "A heart-shaped cake and a dog-shaped balloon": ["cake"],
+    "A horse stands in a field while people park a car": ["horse", "person", "car"],
+    "The man shows a cat food bowl to women": ["person", "bowl", "person"],
     "": [],
 }
 

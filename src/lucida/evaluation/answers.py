@@ -16,13 +16,18 @@ from lucida.core.results import Metric
 from lucida.evaluation.intervals import mean_by_cluster, share_by_cluster
 
 YesNo = Literal["yes", "no", "abstain"]
+About = str | Collection[str] | None
 
+# Openings that say nothing.
 _FILLERS = re.compile(
-    r"^(?:(?:answer|a|assistant|response|output|final answer)\s*:|(?:the|my) (?:final )?answer (?:is|would be)\b|"
+    r"^(?:(?:answer|a|assistant|response|output|final answer)\s*:|"
+    r"(?:the|my) (?:final |correct )?answer (?:is|would be)\b|"
     r"(?:well|so|oh|ok|okay|hm+|um+|uh+|hi|hello|sure|right|actually|now|based on the (?:image|picture|photo)|"
     r"looking at (?:the|this) (?:image|picture|photo)|(?:in|from) (?:the|this) (?:image|picture|photo|scene)|"
-    r"i(?: would|'d) say|i think|i believe|it (?:seems|looks|appears)(?: like| that| to me)?)\b)[\s,:.\-]*(?=\S)"
+    r"i(?: would|'d) say|i think|i believe|i guess(?= (?:yes|no|there))|"
+    r"it (?:seems|looks|appears)(?: like| that| to me)?)\b)[\s,:.\-]*(?=\S)"
 )
+# What the first words decide.
 _LEADING_ABSTAIN = re.compile(
     r"^(?:(?:yes|no) (?:or|and) (?:yes|no)\b|(?:yes|no)\s*/\s*(?:yes|no)\b|both yes and no\b|neither yes nor no\b|"
     r"no (?:idea|clue|way (?:to|of)|comment|answer|opinion|one can (?:say|tell|know)|information|image|picture|"
@@ -37,6 +42,7 @@ _LEADING_YES = re.compile(
     r"^(?:yes|yeah|yep|yup|yea|ya|aye|affirmative|correct|true|indeed|certainly|definitely|absolutely|of course|"
     r"for sure|(?:most )?(?:probably|likely) (?:yes|so)|i guess so|right)\b"
 )
+# What decides a clause, in this order.
 _HEDGE = re.compile(
     r"\b(?:not (?:sure|certain|clear|possible|confident|able|enough|obvious|known|definitive)|unsure|uncertain|unclear|"
     r"maybe|perhaps|possibly|might|may(?! \d)|could (?:be|have|also|contain)|hard to|difficult to|tough to|"
@@ -62,21 +68,26 @@ _POSITIVE = re.compile(
     r"visible|yes|correct|true)\b"
 )
 _PRONOUN = re.compile(r"\b(?:it|one|any|that|so|them|this|those|these|some|such)\b|\b(?:there|i|here) \S+$|n't$|\bnot$")
+_NO_NOUN = re.compile(
+    r"^no (?!(?:it|there|i|we|you|he|she|they|the|this|that|a|an|but|because|as|since|only|just|sorry|not|and)\b)\w"
+)
+_ASIDE = re.compile(r"\b(?:that|which|who|without|with|and|or|wearing|holding)\b")
 _CLAUSE_END = re.compile(r"[.!?;\n,]+|\s[-–—]+\s|\b(?:but|however|although|though|yet|because)\b")
 
 
 def plain(text: str) -> str:
-    """Lower case, straight quotes, no mark-up, single blanks: what every parser here reads.
+    """Lower case, straight quotes, no mark-up, no thoughts, single blanks: what every parser here reads.
 
     >>> plain("**Yes** — it’s  there </s>")
     "yes — it's there"
     """
+    text = re.split("(?i)</think>", text)[-1]
     text = unicodedata.normalize("NFKC", text).replace("’", "'").replace("‘", "'").replace("`", "'")
-    text = re.sub(r"<[^<>]{0,20}>|[*_#\"“”()\[\]]", " ", text)
+    text = re.sub(r"<[^<>]{0,20}>|[*_#\"“”()\[\]{}]", " ", text)
     return re.sub(r"[^\S\n]+", " ", text).strip().lower().strip("' ")
 
 
-def parse_yes_no(text: str, *, about: str | Collection[str] | None = None) -> YesNo:
+def parse_yes_no(text: str, *, about: About = None) -> YesNo:
     """What an answer to "is there a ...?" says: its first clause that decides.
 
     Args:
@@ -96,27 +107,32 @@ def parse_yes_no(text: str, *, about: str | Collection[str] | None = None) -> Ye
         return "abstain"
     if not _NOT_A_NEGATION.match(text):
         if _LEADING_NO.match(text) and not _HEDGE.match(text):
-            return "no" if _speaks_of(text, about, leading=True) else "abstain"
+            names_a_noun = _NO_NOUN.match(text)  # "no cat is here" may be about something else; a bare "no" is not
+            first = _CLAUSE_END.split(text)[0].strip()
+            return "no" if not names_a_noun or _speaks_of(first, about) else "abstain"
         if _LEADING_YES.match(text):
             return "yes"
     return next((said for clause in _CLAUSE_END.split(text) if (said := _clause(clause.strip(), about))), "abstain")
 
 
-def _clause(clause: str, about: str | Collection[str] | None) -> YesNo | None:
+def _clause(clause: str, about: About) -> YesNo | None:
     if _HEDGE.search(clause):
         return "abstain"
     clause = _NOT_A_NEGATION.sub("", clause)
+    named = _pattern(about).search(clause) if about else None
+    if named:  # "a dog without a collar", "a dog and no cat": what is said of other things is not said of it
+        clause = clause[: named.end()] + _ASIDE.split(clause[named.end() :])[0]
     said: YesNo | None = "no" if _NEGATIVE.search(clause) else "yes" if _POSITIVE.search(clause) else None
     return said if said and _speaks_of(clause, about) else None
 
 
-def _speaks_of(clause: str, about: str | Collection[str] | None, *, leading: bool = False) -> bool:
+def _speaks_of(clause: str, about: About) -> bool:
     """Whether a clause is about the object asked for, by name or pronoun; true if nothing is known of the question."""
-    if about is None or (leading and not re.match(r"^no (?!\b(?:it|there|i|the|this|that)\b)\w", clause)):
-        return True
-    first = _CLAUSE_END.split(clause)[0].strip() if leading else clause
-    names = _any_of((about,) if isinstance(about, str) else tuple(about))
-    return bool(names.search(first) or _PRONOUN.search(first))
+    return not about or bool(_pattern(about).search(clause) or _PRONOUN.search(clause))
+
+
+def _pattern(nouns: str | Collection[str]) -> re.Pattern[str]:
+    return _any_of((nouns,) if isinstance(nouns, str) else tuple(nouns))
 
 
 @lru_cache(maxsize=4096)

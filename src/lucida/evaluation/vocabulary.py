@@ -109,14 +109,14 @@ toothbrush: tooth brush
 # Wordings that mean something else than their last or first word does, unless they are names themselves.
 _PHRASES = ("hot dog", "teddy bear", "computer mouse", "baseball bat", "sea horse", "guinea pig", "bean bag")
 
-# After a noun in the singular these make it a mere description: a "dog house" or a "train station" shows neither.
+# After a noun in the singular these make it a mere description: a "dog house" or a "train station" shows neither. Verbs
+# in their third person ("the dog stands") are left out.
 _HEAD_WORDS = """
-house houses home park parks bowl bowls food foods bath cage cages feeder feeders collar leash toy toys station
-stations stop track tracks yard depot terminal dock docks ramp wash door doors window windows paper lid shelf
-shelves case cases box boxes cutter juice pie pies tree trees bread peel peels booth booths pole poles stand stands
-pad pads show game games field fields player players uniform uniforms cap caps diamond court courts match shoe shoes
-team course slope slopes lift lifts resort cloth holder handle lane lanes crossing trailer shop shops store stores
-market rack racks sign signs painting drawing picture photo poster statue sculpture logo costume
+house home park bowl food foods bath cage feeder feeders collar leash toy toys station stations stop track tracks
+yard depot terminal dock ramp wash door doors window windows paper lid shelf shelves case cases box cutter juice pie
+pies tree trees bread peel booth booths pole poles stand pad show game games field fields player players uniform
+uniforms cap caps diamond court courts match shoe shoes team course slope lift resort cloth holder handle lane lanes
+crossing trailer shop store market rack sign painting drawing picture photo poster statue sculpture logo costume
 """
 _HEADS = frozenset(_HEAD_WORDS.split())
 
@@ -153,7 +153,6 @@ _SUFFIX_WORDS = "shaped themed patterned printed print coloured colored flavoure
 _SUFFIXES = frozenset(_SUFFIX_WORDS.split())
 
 _TOKEN = re.compile(r"[^\W_]+(?:'[^\W_]+)?|[.,;:!?\n]")
-_PLURAL = re.compile(r"(?<![su])s$")  # not "glass", not "bus"
 _CLAUSE_ENDS = frozenset((".", ",", ";", ":", "!", "?", "\n", "but", "however", "although", "though"))
 
 
@@ -232,6 +231,8 @@ class Vocabulary:
             self._by_words[tuple(words(name))] = name
         for surface, owner in self._surfaces(synonyms):
             self._by_words.setdefault(tuple(words(surface)), owner)
+        plurals = {tuple(words(plural(" ".join(key)))) for key in self._by_words}
+        self._singular = self._by_words.keys() - plurals
         self._longest = max(map(len, self._by_words))
 
     def _surfaces(self, synonyms: Mapping[str, Sequence[str]] | None) -> Iterable[tuple[str, str | None]]:
@@ -301,9 +302,9 @@ class Vocabulary:
 
     def _describes(self, tokens: Sequence[str], at: int, length: int) -> bool:
         """Whether the noun only describes what follows: "an orange cat", "a heart-shaped cake", "a dog house"."""
-        last, after = tokens[at + length - 1], at + length
+        after = at + length
         if after >= len(tokens):
             return False
-        if tokens[after] in _SUFFIXES or (tokens[after] in _HEADS and not _PLURAL.search(last)):
+        if tokens[after] in _SUFFIXES or (tokens[after] in _HEADS and (*tokens[at:after],) in self._singular):
             return True
-        return length == 1 and last in _ADJECTIVES and self._match(tokens, after)[0] is not None
+        return length == 1 and tokens[at] in _ADJECTIVES and self._match(tokens, after)[0] is not None
