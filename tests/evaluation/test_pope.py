@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -28,6 +30,7 @@ from lucida.evaluation.pope import (
     question_only_metrics,
     read_answers,
 )
+from lucida.evaluation.vocabulary import Vocabulary, coco_synonyms
 
 NAMES = ["apple", "ball", "car", "dog", "egg", "fox", "goat", "hat"]
 
@@ -251,9 +254,30 @@ def test_question_only_is_scored_over_all_sets_and_in_each() -> None:
 
 def test_a_synonym_counts_where_it_is_known() -> None:
     question = [PopeQuestion("a", "person", True, "random")]
-    assert read_answers(question, ["There is a man."]) == ["abstain"]
-    assert read_answers(question, ["There is a man."], surfaces={"person": ["person", "man"]}) == ["yes"]
+    assert read_answers(question, ["There are people."]) == ["yes"]
+    assert read_answers(question, ["There is a man."]) == ["yes"]
+    assert read_answers(question, ["There is a gizmo."]) == ["abstain"]
+    own = Vocabulary(["person"], {"person": ["gizmo"]})
+    assert read_answers(question, ["There is a gizmo."], vocabulary=own) == ["yes"]
     assert read_answers(question, ["whatever"], parse=lambda text: "no") == ["no"]
+    assert read_answers([], []) == []
+
+
+def test_coco_photographs_support_every_set() -> None:
+    instances = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "coco_boxes" / "instances.json"
+    if not instances.exists():
+        pytest.skip(f"{instances} is missing")
+    content = json.loads(instances.read_text())
+    names = {row["id"]: row["name"] for row in content["categories"]}
+    assert set(names.values()) <= set(coco_synonyms())
+    present: dict[str, set[str]] = {str(row["id"]): set() for row in content["images"]}
+    for row in content["annotations"]:
+        present[str(row["image_id"])].add(names[row["category_id"]])
+    sets = {how: build_questions(present, how, exhaustive=True) for how in SETS}
+    assert len({len(questions) for questions in sets.values()}) == 1
+    assert len(sets["random"]) > 300
+    asked_for = {how: len({q.object for q in rows if not q.label}) for how, rows in sets.items()}
+    assert asked_for["popular"] < asked_for["adversarial"] < asked_for["random"]
 
 
 def test_wrong_lengths_and_scores_are_errors() -> None:

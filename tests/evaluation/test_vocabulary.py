@@ -85,7 +85,7 @@ def test_other_vocabularies_bring_no_strange_objects() -> None:
     ]  # fmt: skip
     own = Vocabulary(["widget"], {"widget": ["gadget", "doodad"]})
     assert own.mentions("Two gadgets and a doodad") == ["widget", "widget"]
-    assert set(own.surfaces("widget")) >= {"widget", "widgets", "gadget", "gadgets"}
+    assert set(own.surfaces["widget"]) >= {"widget", "widgets", "gadget", "gadgets"}
 
 
 def test_names_keep_their_own_spelling_and_are_found_in_any() -> None:

@@ -22,6 +22,7 @@ from lucida.core.seeds import stream
 from lucida.data.statistics import NEGATIVES, ObjectStatistics
 from lucida.evaluation.answers import YesNo, parse_yes_no
 from lucida.evaluation.intervals import auroc_by_cluster, cluster_codes, mean_by_cluster, share_by_cluster
+from lucida.evaluation.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from lucida.data.corpus import Corpus
@@ -196,7 +197,7 @@ def read_answers(
     answers: Sequence[str] | Callable[[PopeQuestion], str],
     *,
     parse: Callable[[str], YesNo] | None = None,
-    surfaces: Mapping[str, Collection[str]] | None = None,
+    vocabulary: Vocabulary | None = None,
 ) -> list[YesNo]:
     """Each answer as yes, no or abstain.
 
@@ -205,14 +206,15 @@ def read_answers(
         answers: one text a question, or what answers a question.
         parse: another rule, such as one of :data:`lucida.evaluation.answers.PEER_RULES`; by default
             :func:`lucida.evaluation.answers.parse_yes_no`, told which object was asked for (never the truth).
-        surfaces: the ways in which a text may name each object; by default its name and its plural in -s.
+        vocabulary: the ways in which a text may name each object; by default that of the objects asked for.
     """
     texts = [answers(question) for question in questions] if callable(answers) else list(answers)
     _same_length(questions, texts, "answers")
     if parse is not None:
         return [parse(text) for text in texts]
-    forms = surfaces or {}
-    return [parse_yes_no(t, about=forms.get(q.object) or q.object) for q, t in zip(questions, texts, strict=True)]
+    known = vocabulary or (Vocabulary({q.object: None for q in questions}) if questions else None)
+    forms = known.surfaces if known else {}
+    return [parse_yes_no(t, about=forms.get(q.object, (q.object,))) for q, t in zip(questions, texts, strict=True)]
 
 
 def _same_length(questions: Sequence[PopeQuestion], values: Sequence[object] | NDArray, what: str) -> None:
@@ -226,7 +228,7 @@ def pope_metrics(
     *,
     scores: ArrayLike | None = None,
     parse: Callable[[str], YesNo] | None = None,
-    surfaces: Mapping[str, Collection[str]] | None = None,
+    vocabulary: Vocabulary | None = None,
     prefix: str = "pope",
 ) -> dict[str, Metric]:
     """Scores of the answers to each question set, ``{prefix}/{set}/{name}``.
@@ -238,13 +240,13 @@ def pope_metrics(
         questions: of one or several sets.
         answers: one text a question (any text, "yes" and "no" included), or what answers a question.
         scores: P(yes) of each question, ``[Q]``, in [0, 1].
-        parse, surfaces: see :func:`read_answers`.
+        parse, vocabulary: see :func:`read_answers`.
         prefix: of the names, as in ``pope/second_artist``.
 
     Raises:
         LucidaError: not one answer or score a question, or a score that is no probability.
     """
-    said = np.asarray(read_answers(questions, answers, parse=parse, surfaces=surfaces), dtype=object)
+    said = np.asarray(read_answers(questions, answers, parse=parse, vocabulary=vocabulary), dtype=object)
     p_yes = None if scores is None else _probabilities(questions, scores)
     of_set = np.asarray([q.set for q in questions], dtype=object)
     metrics: dict[str, Metric] = {}
@@ -342,7 +344,7 @@ def calibration_error(
         return Metric(value, None, count)
     weights = stream(seed, "calibration").multinomial(count, np.full(count, 1 / count), size=resamples).astype(float)
     draws = np.abs(weights @ gaps).sum(axis=1) / (weights @ sizes)
-    low, high = np.quantile(draws, [0.025, 0.975])
+    low, high = np.quantile(draws, [0.025, 0.975]).tolist()
     return Metric(value, (max(0.0, min(value, 2 * value - high)), min(1.0, max(value, 2 * value - low))), count)
 
 
@@ -363,7 +365,7 @@ def question_only_metrics(
     *,
     scores: ArrayLike | None = None,
     parse: Callable[[str], YesNo] | None = None,
-    surfaces: Mapping[str, Collection[str]] | None = None,
+    vocabulary: Vocabulary | None = None,
     prefix: str = "pope",
 ) -> dict[str, Metric]:
     """Scores of answers given without the picture (a blank one): ``{prefix}/question_only/{name}`` over all sets, and
@@ -371,7 +373,7 @@ def question_only_metrics(
 
     The names alone can give answers away: the popular set asks for the same few absent objects again and again.
     """
-    said = read_answers(questions, answers, parse=parse, surfaces=surfaces)
+    said = read_answers(questions, answers, parse=parse, vocabulary=vocabulary)
     where = f"{prefix}/question_only"
     metrics = _answer_metrics(questions, np.asarray(said, dtype=object), where)
     if scores is not None:

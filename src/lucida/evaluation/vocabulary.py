@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 
 from lucida.core.errors import LucidaError
 from lucida.data.kinds import plural
@@ -258,9 +259,14 @@ class Vocabulary:
         """
         return self._by_words.get(tuple(words(noun)))
 
-    def surfaces(self, name: str) -> tuple[str, ...]:
-        """All wordings that stand for a name."""
-        return tuple(" ".join(key) for key, owner in self._by_words.items() if owner == name)
+    @cached_property
+    def surfaces(self) -> Mapping[str, tuple[str, ...]]:
+        """All wordings that stand for each name."""
+        found: dict[str, list[str]] = {name: [] for name in self.names}
+        for key, owner in self._by_words.items():
+            if owner is not None:
+                found[owner].append(" ".join(key))
+        return {name: tuple(wordings) for name, wordings in found.items()}
 
     def mentions(self, text: str) -> list[str]:
         """The names of the objects a text says are there, in order, repeated where it repeats them."""
