@@ -20,6 +20,7 @@ from lucida.report.material import CalibrationBin, KindRate
 from lucida.report.wording import cut, interval, number
 
 WIDTH = 360
+_TRACK = (8.0, WIDTH - 12.0)  # of a dot plot
 _POINTS = 240  # of a curve: more than can be told apart at this width
 
 Tone = Literal["own", "start", "baseline"]
@@ -108,16 +109,16 @@ def dot_plot(title: str, rows: Sequence[Dot], *, share: bool, top: float | None 
     ticks = nice_ticks(min([0.0, *bounds]), max([top or 0.0, *bounds]) or 1.0)
     if share and ticks[-1] > 1 >= max(bounds, default=0):
         ticks = [t for t in ticks if t < 1] + [1.0]
-    left, right, step = 8.0, WIDTH - 12.0, 40.0
+    left, right, step = _TRACK[0], _TRACK[1], 40.0
     canvas = Canvas(len(rows) * step + 22, title)
 
     def place(value: float) -> float:
         return left + (right - left) * (value - ticks[0]) / (ticks[-1] - ticks[0])
 
     for tick in ticks:
-        canvas.line(place(tick), 2, place(tick), len(rows) * step + 2, "grid")
-        anchor = "start" if tick == ticks[0] else "end" if tick == ticks[-1] else "middle"
-        edge = {"start": -left, "middle": 0.0, "end": WIDTH - right}[anchor]
+        for index in range(len(rows)):
+            canvas.line(place(tick), index * step + 27, place(tick), index * step + 33, "grid")
+        anchor, edge = ("end", WIDTH - right) if tick == ticks[-1] else ("middle", 0.0)
         label = f"{100 * tick:.4g}" + (" %" if tick == ticks[-1] else "") if share else f"{tick:.4g}"
         canvas.text(place(tick) + edge, len(rows) * step + 17, label, "tick", anchor)
     for index, row in enumerate(rows):
@@ -128,13 +129,12 @@ def dot_plot(title: str, rows: Sequence[Dot], *, share: bool, top: float | None 
 def _dot_row(canvas: Canvas, row: Dot, y: float, place: Callable[[float], float], *, share: bool) -> None:
     value = row.metric.value
     wide = row.text or f"{number(value, share=share)} {interval(row.metric, share=share)}".strip()
-    # Labels stand over the grid lines: a strip of the page's colour keeps them readable.
-    canvas.add("rect", x=0, y=y + 1, width=WIDTH, height=20, class_="paper")
     canvas.text(0, y + 16, cut(row.label, 44 - len(wide)), f"label {row.tone}")
     canvas.text(WIDTH, y + 16, wide, f"value {row.tone}", "end")
+    middle = y + 30
+    canvas.line(_TRACK[0], middle, _TRACK[1], middle, "grid")
     if not math.isfinite(value):
         return
-    middle = y + 30
     if row.metric.ci95 is not None and all(map(math.isfinite, row.metric.ci95)):
         low, high = (place(bound) for bound in row.metric.ci95)
         canvas.line(low, middle, high, middle, f"interval {row.tone}")

@@ -31,7 +31,7 @@ _ENTRIES = (
     ),
     ("Chance", "What guessing at random would score.", r".*chance.*"),
     (
-        "Always the same answer",
+        "Fixed answer, most frequent class",
         "What the most frequent answer (or class) would score if it were given every time.",
         r".*majority.*",
     ),

@@ -6,7 +6,7 @@ import json
 import math
 import re
 import shlex
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,14 @@ from lucida.report.figures import Line, bar_plot, calibration_plot, kind_bars, l
 from lucida.report.glossary import entries
 from lucida.report.material import Curve, Example, Material, TrainableRow, data_uri
 from lucida.report.sections import Figure
-from lucida.report.wording import capitalised, duration, full, is_share, left_out_name, number
+from lucida.report.wording import capitalised, duration, full, humanised, is_share, left_out_name, number
 
 _WHERE = {"kind", "step", "examples", "seconds", "epoch"}
 _SKIPPED_SHOWN = 20
+_ZERO_SHOT = (
+    "Each picture is compared with the names of all candidates, and the nearest name is the answer. Filled dots are this "
+    "run, rings the frozen start, upright bars what needs no model; lines are 95 % intervals."
+)
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,7 @@ class Section:
     title: str
     template: str
     content: Mapping[str, Any]
+    lead: str = ""
 
     def __bool__(self) -> bool:
         return any(self.content.values())
@@ -130,14 +135,15 @@ def _facts(run: Run) -> list[tuple[str, str]]:
     facts = []
     for corpus in run.material.corpora:
         splits = ", ".join(f"{count:,} {split.replace('_', ' ')}" for split, count in corpus.counts.items())
-        text = f"{corpus.n_used:,} pictures" + (f": {splits}" if splits else "") + "."
+        text = f"{corpus.n_used:,} pictures"
         if corpus.n_available is not None and corpus.n_available > corpus.n_used:
-            text += f" {corpus.n_used:,} of {corpus.n_available:,} pictures were sampled."
+            text = f"{corpus.n_used:,} of {corpus.n_available:,} pictures were sampled"
+        text += f": {splits}." if splits else "."
         if corpus.split_seed is not None:
             text += f" Splits drawn with seed {corpus.split_seed}."
         facts.append((corpus.name, f"{text} {corpus.note}".strip()))
     if run.skipped:
-        facts.append(("Skipped", f"{len(run.skipped):,} pictures could not be read; they are listed below."))
+        facts.append(("Skipped", f"{_pictures(len(run.skipped))} could not be read; see below."))
     if started := str(run.environment.get("started") or ""):
         facts.append(("Started", started[:16].replace("T", " ")))
     machine = [run.environment.get("processor"), run.environment.get("platform")]
@@ -148,14 +154,17 @@ def _facts(run: Run) -> list[tuple[str, str]]:
     return facts
 
 
+def _pictures(n: int) -> str:
+    return "1 picture" if n == 1 else f"{n:,} pictures"
+
+
 def _sections(run: Run) -> Iterable[Section]:
     metrics, material = run.results.metrics, run.material
     yield Section("examples", "What the model says", "examples.html", {"groups": _example_groups(material.examples)})
     curves = list(_curves(run))
-    yield Section("learning", "How it learned", "figures.html", {"figures": curves})
-    yield Section(
-        "zero-shot", "Naming without examples", "figures.html", {"figures": sections.zero_shot_figures(metrics)}
-    )
+    yield Section("learning", "How it learned", "pairs.html", {"figures": curves})
+    figures = sections.zero_shot_figures(metrics)
+    yield Section("zero-shot", "Naming without examples", "figures.html", {"figures": figures}, _ZERO_SHOT)
     yield Section(
         "retrieval",
         "Finding pictures by words",
@@ -226,7 +235,7 @@ def _curves(run: Run) -> Iterable[Figure]:
         for measure in others:
             x, y = _series(rows, "validation", measure)
             if len(x) > 1:
-                title = f"{curve.stage}: {measure.replace('_', ' ').replace('/', ', ')}"
+                title = f"{curve.stage}: {humanised(measure)}"
                 svg = line_plot(title, [Line("validation", x, y)], x_label="steps", share=is_share(measure))
                 last = number(y[-1], share=is_share(measure))
                 yield Figure(title, svg, f"Measured on validation pictures while training; {last} at the end.")
@@ -255,39 +264,31 @@ def _loss_figure(curve: Curve, rows: list[dict[str, Any]]) -> Figure | None:
 
 
 def _hallucination(run: Run) -> dict[str, Any]:
-    metrics, kinds = run.results.metrics, run.material.kinds
+    metrics = run.results.metrics
     parts = sections.pope_parts(metrics)
-    figures = [figure for figure in map(sections.pope_figure, parts) if figure]
-    bars: tuple[tuple[Callable[[], Markup], str, str], ...] = (
-        (
-            lambda: kind_bars("Most often made up", kinds, "made_up"),
-            "Most often made up",
-            "Said to be there though absent.",
-        ),
-        (
-            lambda: kind_bars("Most often missed", kinds, "missed"),
-            "Most often missed",
-            "Said to be absent though there.",
-        ),
-    )
-    drawn = [
-        Figure(title, svg, f"{caption} Share of the questions about this kind.")
-        for make, title, caption in bars
-        if (svg := make())
-    ]
-    bins = [b for b in run.material.calibration if b.n]
-    if bins:
-        caption = (
-            "Larger points stand for more answers. Points below the diagonal: the model is surer than it is right."
-        )
-        drawn.append(Figure("Can its confidence be trusted?", calibration_plot("Calibration", bins), caption))
     return {
-        "accuracy": figures,
-        "tables": [sections.pope_table(part) for part in parts],
+        "accuracy": [figure for figure in map(sections.pope_figure, parts) if figure],
+        "pope": sections.pope_table(parts),
         "chair": sections.chair_table(metrics),
-        "blind": sections.blind_figures(metrics),
-        "figures": drawn,
+        "kinds": list(_kinds(run.material)),
+        "trust": [*sections.blind_figures(metrics), *_calibration(run.material)],
     }
+
+
+def _kinds(material: Material) -> Iterable[Figure]:
+    made_up = "Share of the times the kind was absent and still named or affirmed; the worst kinds."
+    if svg := kind_bars("Most often made up", material.kinds, "made_up"):
+        yield Figure("Most often made up", svg, made_up)
+    missed = "Share of the times the kind was there and denied or left out; the worst kinds."
+    if svg := kind_bars("Most often missed", material.kinds, "missed"):
+        yield Figure("Most often missed", svg, missed)
+
+
+def _calibration(material: Material) -> Iterable[Figure]:
+    bins = [b for b in material.calibration if b.n]
+    if bins:
+        caption = "Larger points stand for more answers; below the diagonal the model is surer than it is right."
+        yield Figure("Its confidence against the truth", calibration_plot("Calibration", bins), caption)
 
 
 def _trainable(rows: Iterable[TrainableRow]) -> dict[str, list[TrainableRow]]:

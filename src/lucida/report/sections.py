@@ -35,7 +35,7 @@ _SERIES: dict[str, tuple[str, Tone]] = {
     "majority": ("most frequent class", "baseline"),
     "chance": ("chance", "baseline"),
 }
-_BASELINES = {"question_only": "question only", "majority": "always the same answer", "chance": "chance"}
+_BASELINES = {"question_only": "question only", "majority": "fixed answer", "chance": "chance"}
 _POPE_COLUMNS = ("accuracy", "precision", "recall", "f1", "yes_ratio", "abstain_ratio", "auroc")
 _WORDS = {
     "yes_ratio": "yes-ratio",
@@ -69,10 +69,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a table; ``quiet`` ones are baselines."""
+    """A row of a table; ``quiet`` ones are baselines, one without cells is the heading of those below it."""
 
     label: str
-    cells: tuple[Cell, ...]
+    cells: tuple[Cell, ...] = ()
     quiet: bool = False
 
 
@@ -147,9 +147,10 @@ def _against(group: Mapping[str, Metric]) -> str:
         beside = f", against {number(chance.value, share=True)} by chance" if chance else ""
         return f"{number(own.value, share=True)} are named right{size}{beside}."
     gain = 100 * (own.value - start.value)
+    text = f"{abs(gain):.1f} points {'better' if gain >= 0 else 'worse'} than the frozen start{size}"
     if own.ci95 and own.ci95[0] <= start.value <= own.ci95[1]:
-        return f"{gain:+.1f} points against the frozen start{size}: within the interval, so no clear change."
-    return f"{gain:+.1f} points against the frozen start{size}, outside the 95 % interval."
+        return f"{text}; the interval includes the start, so this is no clear change."
+    return f"{text}; the start lies outside the interval."
 
 
 # Retrieval
@@ -196,16 +197,31 @@ def pope_parts(metrics: Metrics) -> list[PopePart]:
     return [part for part in parts.values() if part.sets]
 
 
-def pope_table(part: PopePart) -> Table:
-    """Question sets and baselines × measures."""
-    groups = [*part.sets.values(), *part.baselines.values()]
+def pope_table(parts: Iterable[PopePart]) -> Table | None:
+    """Question sets and baselines × measures, one block of rows for each kind of pictures."""
+    parts = list(parts)
+    groups = [group for part in parts for group in (*part.sets.values(), *part.baselines.values())]
     columns = tuple(c for c in _POPE_COLUMNS if any(c in group for group in groups))
-    rows = [Row(capitalised(s), tuple(cell(c, g.get(c)) for c in columns)) for s, g in part.sets.items()]
+    rows: list[Row] = []
+    for part in parts:
+        rows += [Row(part.title)] if len(parts) > 1 else []
+        rows += [Row(capitalised(s), tuple(cell(c, g.get(c)) for c in columns)) for s, g in part.sets.items()]
+        rows += [
+            Row(capitalised(words), tuple(cell(c, group.get(c)) for c in columns), quiet=True)
+            for words, group in _baseline_rows(part)
+        ]
+    caption = "Below each number its 95 % interval. The quiet rows need no picture."
+    return Table("Yes/no answers", tuple(map(column_words, columns)), tuple(rows), caption) if rows else None
+
+
+def _baseline_rows(part: PopePart) -> Iterable[tuple[str, Mapping[str, Metric]]]:
+    """The baselines of a part; those that say the same share a row."""
+    merged: dict[str, tuple[list[str], Mapping[str, Metric]]] = {}
     for name, words in _BASELINES.items():
-        if name in part.baselines:
-            cells = tuple(cell(c, part.baselines[name].get(c)) for c in columns)
-            rows.append(Row(capitalised(words), cells, quiet=True))
-    return Table(f"{part.title}: is there a …?", tuple(map(column_words, columns)), tuple(rows), "")
+        if group := part.baselines.get(name):
+            key = ", ".join(f"{measure} {full(metric)}" for measure, metric in group.items())
+            merged.setdefault(key, ([], group))[0].append(words)
+    return [(", ".join(words), group) for words, group in merged.values()]
 
 
 def pope_figure(part: PopePart) -> Figure | None:
@@ -290,9 +306,9 @@ def _default_headlines(metrics: Metrics) -> Iterable[str]:
     patterns = (
         r"zero_shot/[^_]\w*(/\w+)?/top1",
         r"transfer/.+/top1",
-        r"retrieval/.+/text_to_image/recall_at_1",
         r"pope/adversarial/accuracy",
         r"chair/chair_i",
+        r"retrieval/.+/text_to_image/recall_at_1",
         r"count/accuracy",
     )
     for pattern in patterns:

@@ -48,19 +48,20 @@ def is_share(name: str) -> bool:
 
 
 def number(value: float, *, share: bool = False, unit: bool = True) -> str:
-    """A measured number.
+    r"""A measured number; its sign of percent never stands alone on the next line.
 
     >>> number(0.9236, share=True), number(0.96712), number(12.3456), number(1234.5), number(float("nan"))
-    ('92.4 %', '0.967', '12.3', '1,234', '–')
+    ('92.4\xa0%', '0.967', '12.3', '1,234', '–')
     """
     if not math.isfinite(value):
         return "–"
     if share:
-        return f"{100 * value:.1f}" + (" %" if unit else "")
+        return f"{100 * value:.1f}" + ("\N{NO-BREAK SPACE}%" if unit else "")
     size = abs(value)
     if 0 < size < 0.001:
         return f"{value:.1e}"
-    return f"{value:.3f}" if size < 10 else f"{value:.1f}" if size < 100 else f"{value:,.0f}"
+    decimals = 3 if size <= 1 else 2 if size < 10 else 1 if size < 100 else 0
+    return f"{value:,.{decimals}f}"
 
 
 def interval(metric: Metric, *, share: bool = False) -> str:
@@ -76,10 +77,10 @@ def interval(metric: Metric, *, share: bool = False) -> str:
 
 
 def full(metric: Metric, *, share: bool = False) -> str:
-    """Value, interval and n in one line.
+    r"""Value, interval and n in one line.
 
     >>> full(Metric(0.924, (0.91, 0.936), 1200), share=True)
-    '92.4 % [91.0, 93.6], n = 1,200'
+    '92.4\xa0% [91.0, 93.6], n = 1,200'
     """
     text = f"{number(metric.value, share=share)} {interval(metric, share=share)}".strip()
     return text if metric.n is None else f"{text}, n = {metric.n:,}"
