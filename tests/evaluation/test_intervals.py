@@ -33,10 +33,9 @@ def test_repeating_an_answer_adds_no_evidence(hits: list[bool], times: int) -> N
     repeated = share_by_cluster(np.repeat(hits, times), clusters=np.repeat(np.arange(len(hits)), times))
     once = share_by_cluster(hits)
     assert repeated.n == once.n == len(hits)
-    if len(hits) > 1:
-        assert np.ptp(repeated.ci95) == pytest.approx(np.ptp(once.ci95), rel=0.25)
-    else:
-        assert repeated.ci95 == pytest.approx(once.ci95)
+    assert np.ptp(repeated.ci95) >= np.ptp(once.ci95) - 1e-9
+    if len(hits) > 20:
+        assert np.ptp(repeated.ci95) == pytest.approx(np.ptp(once.ci95), rel=0.1)
 
 
 def test_clusters_keep_any_names() -> None:
@@ -64,13 +63,14 @@ def test_a_ratio_agrees_with_resampling() -> None:
     assert metric.ci95 == pytest.approx(resampled.ci95, abs=0.012)
 
 
+@pytest.mark.parametrize("pictures", [8, 60])
 @pytest.mark.parametrize(("share", "spread"), [(0.6, 2.0), (0.9, 4.0), (0.97, 30.0)])
-def test_a_share_covers_the_truth(share: float, spread: float) -> None:
-    """Pictures of different difficulty (beta-binomial), 6 questions each, 60 pictures."""
+def test_a_share_covers_the_truth(share: float, spread: float, pictures: int) -> None:
+    """Pictures of different difficulty (beta-binomial), 6 questions each."""
     generator, covered = np.random.default_rng(1), []
-    clusters = np.repeat(np.arange(60), 6)
+    clusters = np.repeat(np.arange(pictures), 6)
     for _ in range(400):
-        right = generator.binomial(1, np.repeat(generator.beta(share * spread, (1 - share) * spread, 60), 6))
+        right = generator.binomial(1, np.repeat(generator.beta(share * spread, (1 - share) * spread, pictures), 6))
         low, high = share_by_cluster(right, clusters=clusters).ci95
         covered.append(low <= share <= high)
     assert 0.91 < np.mean(covered) <= 1

@@ -63,7 +63,7 @@ def share_by_cluster(
 
     >>> m = share_by_cluster([1, 1, 0, 0], clusters=["a", "a", "b", "b"])
     >>> m.value, [round(x, 2) for x in m.ci95], m.n
-    (0.5, [0.07, 0.93], 2)
+    (0.5, [0.01, 0.99], 2)
     """
     y = np.asarray(hits, dtype=float)
     x = np.ones_like(y) if trials is None else np.asarray(trials, dtype=float)
@@ -74,17 +74,25 @@ def share_by_cluster(
     if count == 0:
         return Metric(float("nan"), None, 0)
     share = float(y_sums.sum()) / total
-    return Metric(share, _wilson_bounds(share, _effective_trials(share, y_sums[seen], x_sums[seen]), confidence), count)
+    trials_worth = _effective_trials(share, y_sums[seen], x_sums[seen], confidence)
+    return Metric(share, _wilson_bounds(share, trials_worth, confidence), count)
 
 
-def _effective_trials(share: float, y_sums: NDArray, x_sums: NDArray) -> float:
+def _effective_trials(share: float, y_sums: NDArray, x_sums: NDArray, confidence: float) -> float:
     """Trials divided by the design effect: variance between clusters over that of as many independent trials."""
     count, total = len(x_sums), float(x_sums.sum())
     independent = share * (1 - share) * total / max(total - 1, 1)  # variance of the sum, times 1/total
     if count < 2 or independent <= 0:
         return float(count)
     between = float(((y_sums - share * x_sums) ** 2).sum()) * count / (count - 1) / total
-    return total if between <= independent else max(total * independent / between, 1.0)
+    trials = total if between <= independent else max(total * independent / between, 1.0)
+    return trials * _few_clusters(count, total, confidence)
+
+
+def _few_clusters(count: int, rows: float, confidence: float) -> float:
+    """What is left of the trials when few clusters make their variance uncertain (Korn and Graubard 1998)."""
+    level = (1 + confidence) / 2
+    return float((stats.t.ppf(level, max(rows - 1, 1)) / stats.t.ppf(level, max(count - 1, 1))) ** 2)
 
 
 def mean_by_cluster(
@@ -148,4 +156,5 @@ def auroc_by_cluster(
     trials = float(smaller)
     if variance > 0:
         trials = min(max(area * (1 - area) / variance, 1.0), float(min(n_positive, n_negative)))
+        trials *= _few_clusters(count, len(s), confidence)
     return Metric(area, _wilson_bounds(min(max(area, 0.0), 1.0), trials, confidence), count)

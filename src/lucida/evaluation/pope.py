@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,11 +21,9 @@ from lucida.core.results import Metric
 from lucida.core.seeds import stream
 from lucida.data.statistics import NEGATIVES, ObjectStatistics
 from lucida.evaluation.answers import YesNo, parse_yes_no
-from lucida.evaluation.intervals import auroc_by_cluster, cluster_codes, mean_by_cluster, share_by_cluster
+from lucida.evaluation.calibration import calibration_error
+from lucida.evaluation.intervals import auroc_by_cluster, mean_by_cluster, share_by_cluster
 from lucida.evaluation.vocabulary import Vocabulary
-
-if TYPE_CHECKING:
-    from lucida.data.corpus import Corpus
 
 SETS: tuple[str, ...] = NEGATIVES
 """The question sets, by how their negatives are chosen."""
@@ -149,8 +147,18 @@ def _absent(
     return [counted.names[i] for i in order[:n]]
 
 
+class LabelledPictures(Protocol):
+    """What is read of a corpus: its pictures (``id``, ``objects``, ``label``) and whether their labels are complete."""
+
+    @property
+    def pictures(self) -> Sequence[Any]: ...
+
+    @property
+    def exhaustive_objects(self) -> bool: ...
+
+
 def corpus_questions(
-    corpus: Corpus,
+    corpus: LabelledPictures,
     *,
     sets: Iterable[str] = SETS,
     k: int = 3,
@@ -315,37 +323,6 @@ def _share_answered_yes(p: NDArray[np.float64], n: int) -> NDArray[np.float64]:
     above = len(p) - stats.rankdata(p, method="max")  # how many score higher
     equal = stats.rankdata(p, method="max") - stats.rankdata(p, method="min") + 1
     return np.clip((n - above) / equal, 0.0, 1.0)
-
-
-def calibration_error(
-    p_yes: ArrayLike,
-    positive: ArrayLike,
-    clusters: Sequence[object] | None = None,
-    *,
-    bins: int = 10,
-    resamples: int = 1000,
-    seed: int = 0,
-) -> Metric:
-    """The mean distance between P(yes) and the share of true yes, over equal-width bins weighted by their size.
-
-    The interval comes from resampling clusters. Noise can only add to a distance, so resampled errors lie too high: the
-    interval is the reflected one (``2 value - quantile``), cut at 0 and widened to hold the value.
-    """
-    p, truth = np.asarray(p_yes, dtype=float), np.asarray(positive, dtype=float)
-    if p.size == 0:
-        return Metric(float("nan"), None, 0)
-    codes = cluster_codes(clusters, len(p))
-    count, bin_of = int(codes.max()) + 1, np.minimum((p * bins).astype(int), bins - 1)
-    gaps, sizes = np.zeros((count, bins)), np.zeros(count)
-    np.add.at(gaps, (codes, bin_of), p - truth)
-    np.add.at(sizes, codes, 1)
-    value = float(np.abs(gaps.sum(axis=0)).sum() / len(p))
-    if count < 2:
-        return Metric(value, None, count)
-    weights = stream(seed, "calibration").multinomial(count, np.full(count, 1 / count), size=resamples).astype(float)
-    draws = np.abs(weights @ gaps).sum(axis=1) / (weights @ sizes)
-    low, high = np.quantile(draws, [0.025, 0.975]).tolist()
-    return Metric(value, (max(0.0, min(value, 2 * value - high)), min(1.0, max(value, 2 * value - low))), count)
 
 
 def baseline_metrics(questions: Sequence[PopeQuestion], *, prefix: str = "pope") -> dict[str, Metric]:

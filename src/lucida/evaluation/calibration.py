@@ -1,0 +1,43 @@
+"""Calibration: whether P(yes) is what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lucida.core.results import Metric
+from lucida.core.seeds import stream
+from lucida.evaluation.intervals import cluster_codes
+
+
+def calibration_error(
+    p_yes: ArrayLike,
+    positive: ArrayLike,
+    clusters: Sequence[object] | None = None,
+    *,
+    bins: int = 10,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Metric:
+    """The mean distance between P(yes) and the share of true yes, over equal-width bins weighted by their size.
+
+    The interval comes from resampling clusters. Noise can only add to a distance, so resampled errors lie too high: the
+    interval is the reflected one (``2 value - quantile``), cut at 0 and widened to hold the value.
+    """
+    p, truth = np.asarray(p_yes, dtype=float), np.asarray(positive, dtype=float)
+    if p.size == 0:
+        return Metric(float("nan"), None, 0)
+    codes = cluster_codes(clusters, len(p))
+    count, bin_of = int(codes.max()) + 1, np.minimum((p * bins).astype(int), bins - 1)
+    gaps, sizes = np.zeros((count, bins)), np.zeros(count)
+    np.add.at(gaps, (codes, bin_of), p - truth)
+    np.add.at(sizes, codes, 1)
+    value = float(np.abs(gaps.sum(axis=0)).sum() / len(p))
+    if count < 2:
+        return Metric(value, None, count)
+    weights = stream(seed, "calibration").multinomial(count, np.full(count, 1 / count), size=resamples).astype(float)
+    draws = np.abs(weights @ gaps).sum(axis=1) / (weights @ sizes)
+    low, high = np.quantile(draws, [0.025, 0.975]).tolist()
+    return Metric(value, (max(0.0, min(value, 2 * value - high)), min(1.0, max(value, 2 * value - low))), count)
