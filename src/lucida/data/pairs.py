@@ -1,0 +1,58 @@
+"""Pairs of a picture and one of its texts, as features of frozen towers: what a dual encoder's heads train on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lucida.core.errors import LucidaError
+
+
+@dataclass(frozen=True)
+class FeaturePairs:
+    """Training data of two heads: each example is a picture; its view and its text are drawn anew every epoch.
+
+    Attributes:
+        picture_features: ``[V, N, D]`` views of the N pictures; a memory-mapped array will do.
+        text_features: ``[T, E]``, one row a text.
+        texts: for each picture the rows of ``text_features`` that are true of it, at least one.
+        ids: ``int64 [N]``: pictures of one id are positives of each other's texts.
+
+    Raises:
+        LucidaError: the sizes do not fit, or a picture has no text.
+    """
+
+    picture_features: np.ndarray
+    text_features: Tensor
+    texts: Sequence[np.ndarray]
+    ids: np.ndarray
+
+    def __post_init__(self) -> None:
+        n = self.picture_features.shape[1]
+        if not n == len(self.texts) == len(self.ids):
+            raise LucidaError(f"{n} pictures, {len(self.texts)} lists of texts and {len(self.ids)} ids do not fit")
+        for i, rows in enumerate(self.texts):
+            if len(rows) == 0:
+                raise LucidaError("a picture without any text cannot be a pair", where=f"picture {i}")
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def batch(self, indices: Sequence[int], draw: Callable[[int], np.random.Generator]) -> dict:
+        """``image`` and ``text`` with ``features``, and ``ids``; views and texts come from ``draw(k)``."""
+        rows = np.asarray(indices)
+        views, chosen = np.empty(len(rows), np.int64), np.empty(len(rows), np.int64)
+        for k, index in enumerate(rows):
+            generator = draw(k)
+            views[k] = generator.integers(len(self.picture_features))
+            chosen[k] = generator.choice(self.texts[index])
+        pictures = np.asarray(self.picture_features[views, rows], np.float32)
+        return {
+            "image": {"features": torch.from_numpy(pictures)},
+            "text": {"features": self.text_features[torch.from_numpy(chosen)]},
+            "ids": torch.from_numpy(self.ids[rows]),
+        }

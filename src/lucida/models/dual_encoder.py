@@ -1,0 +1,160 @@
+"""The dual encoder (CLIP, Radford et al. 2021): two towers, two heads, one space, one learned temperature."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lucida.core.errors import LucidaError
+
+MAX_LOGIT_SCALE = 100.0
+"""The multiplier is clamped here, as in CLIP: beyond it the softmax saturates and its gradient vanishes."""
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    """A head: standardise, then a linear map plus a two-layer perceptron, then length one.
+
+    Attributes:
+        embedding_size: of the common space.
+        hidden_size: of the perceptron.
+        dropout: on its input and its hidden units.
+    """
+
+    embedding_size: int = 512
+    hidden_size: int = 1024
+    dropout: float = 0.3
+
+
+class Head(nn.Module):
+    """Tower features to the common space.
+
+    The linear path keeps what frozen towers know already; the perceptron bends it where the pairs say so.
+
+    Args:
+        input_size: length of a tower's vector.
+        config: sizes and dropout.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, input_size: int, config: HeadConfig):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(input_size))
+        self.register_buffer("deviation", torch.ones(input_size))
+        self.norm = nn.LayerNorm(input_size, elementwise_affine=False)
+        self.linear = nn.Linear(input_size, config.embedding_size)
+        self.perceptron = nn.Sequential(
+            nn.Dropout(config.dropout),
+            nn.Linear(input_size, config.hidden_size),
+            nn.GELU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(config.hidden_size, config.embedding_size),
+        )
+
+    @torch.no_grad()
+    def standardize(self, features: Tensor) -> None:
+        """Take mean and deviation of each input from training features ``[N, input_size]``."""
+        self.mean.copy_(features.mean(dim=0))
+        self.deviation.copy_(features.std(dim=0) + 1e-3)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """``[B, input_size]`` to ``[B, embedding_size]``, rows of length one."""
+        # A channel that is almost always silent in training may be thousands of deviations loud once.
+        x = self.norm(((features - self.mean) / self.deviation).clamp(-5, 5))
+        return F.normalize(self.linear(x) + self.perceptron(x), dim=-1)
+
+
+class DualEncoder(nn.Module):
+    """Pictures and texts in one space, where a picture lies near the texts that are true of it.
+
+    Towers may be left out: then both encoders take precomputed ``features``.
+
+    Args:
+        image_head: for the vision tower's pooled features.
+        text_head: for the text tower's features.
+        vision_tower: pictures to features (:class:`~lucida.models.towers.VisionTower`).
+        text_tower: texts to features (:class:`~lucida.models.towers.TextTower`).
+        initial_temperature: the softmax starts with logits of cosine / temperature.
+    """
+
+    def __init__(
+        self,
+        image_head: Head,
+        text_head: Head,
+        *,
+        vision_tower: nn.Module | None = None,
+        text_tower: nn.Module | None = None,
+        initial_temperature: float = 0.07,
+    ):
+        super().__init__()
+        self.vision_tower, self.text_tower = vision_tower, text_tower
+        self.image_head, self.text_head = image_head, text_head
+        self.log_logit_scale = nn.Parameter(torch.tensor(-math.log(initial_temperature)))
+
+    @property
+    def logit_scale(self) -> Tensor:
+        """The multiplier of the cosines, a scalar of at most :data:`MAX_LOGIT_SCALE`."""
+        return self.log_logit_scale.clamp(max=math.log(MAX_LOGIT_SCALE)).exp()
+
+    def encode_image(self, pixel_values: Tensor | None = None, *, features: Tensor | None = None) -> Tensor:
+        """``pixel_values [B, 3, H, W]``, or the tower's pooled ``features [B, D]``, to ``[B, d]`` of length one.
+
+        Raises:
+            LucidaError: neither was given, or there is no tower for pixels.
+        """
+        if features is None:
+            if pixel_values is None or self.vision_tower is None:
+                raise LucidaError("encode_image needs features, or pixel_values and a vision tower")
+            features = self.vision_tower(pixel_values).pooled
+        return self.image_head(features)
+
+    def encode_text(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        *,
+        features: Tensor | None = None,
+    ) -> Tensor:
+        """``input_ids, attention_mask [B, L]``, or the tower's ``features [B, D]``, to ``[B, d]`` of length one.
+
+        Raises:
+            LucidaError: neither was given, or there is no tower for tokens.
+        """
+        if features is None:
+            if input_ids is None or self.text_tower is None:
+                raise LucidaError("encode_text needs features, or input_ids and a text tower")
+            features = self.text_tower(input_ids, attention_mask)
+        return self.text_head(features)
+
+    def forward(self, image: Mapping[str, Tensor], text: Mapping[str, Tensor]) -> Tensor:
+        """Logits ``[B_image, B_text]`` of every picture with every text."""
+        return self.logit_scale * self.encode_image(**image) @ self.encode_text(**text).T
+
+
+def with_examples(class_features: Tensor, examples: Tensor, example_class: Tensor, *, weight: float = 1.0) -> Tensor:
+    """Classes by their names and by example pictures, in the common space.
+
+    ``normalize(name + weight · mean(examples))``: the text says what a thing is called, the pictures what it looks like
+    (class means as in prototypical networks, Snell et al. 2017). A class without example keeps its name's vector.
+
+    Args:
+        class_features: ``[C, d]`` from the names, length one.
+        examples: ``[N, d]`` picture features, length one.
+        example_class: ``int64 [N]``, the class of each.
+        weight: of the pictures; 0 leaves names alone.
+
+    >>> names = torch.eye(2)
+    >>> with_examples(names, torch.tensor([[0.0, 1.0]]), torch.tensor([0]))
+    tensor([[0.7071, 0.7071],
+            [0.0000, 1.0000]])
+    """
+    total = torch.zeros_like(class_features).index_add_(0, example_class, examples)
+    means = F.normalize(total, dim=-1)  # the zero vector where a class has no example
+    return F.normalize(class_features + weight * means, dim=-1)
