@@ -88,12 +88,14 @@ def nice_ticks(low: float, high: float, count: int = 4) -> list[float]:
     >>> nice_ticks(0, 0.37), nice_ticks(1.2, 6.9)
     ([0.0, 0.1, 0.2, 0.3, 0.4], [0.0, 2.0, 4.0, 6.0, 8.0])
     """
-    span = high - low if high > low else abs(high) or 1.0
+    span = high - low
+    if span < max(1e-12, 1e-9 * abs(high), 1e-9 * abs(low)):  # nothing to tell apart: any round scale does
+        span = max(abs(low), abs(high)) if max(abs(low), abs(high)) > 1e-12 else 1.0
     raw = span / count
     size = 10.0 ** math.floor(math.log10(raw))
     step = next(m * size for m in (1, 2, 2.5, 5, 10) if m * size >= raw * 0.9)
     first, last = math.floor(low / step + 1e-9), math.ceil((low + span) / step - 1e-9)
-    return [round(i * step, 12) for i in range(first, last + 1)]
+    return [float(f"{i * step:.12g}") for i in range(first, max(last, first + 1) + 1)]
 
 
 def dot_plot(title: str, rows: Sequence[Dot], *, share: bool, top: float | None = None) -> Markup:
@@ -129,7 +131,7 @@ def dot_plot(title: str, rows: Sequence[Dot], *, share: bool, top: float | None 
 def _dot_row(canvas: Canvas, row: Dot, y: float, place: Callable[[float], float], *, share: bool) -> None:
     value = row.metric.value
     wide = row.text or f"{number(value, share=share)} {interval(row.metric, share=share)}".strip()
-    canvas.text(0, y + 16, cut(row.label, 44 - len(wide)), f"label {row.tone}")
+    canvas.text(0, y + 16, cut(row.label, 48 - len(wide)), f"label {row.tone}")
     canvas.text(WIDTH, y + 16, wide, f"value {row.tone}", "end")
     middle = y + 30
     canvas.line(_TRACK[0], middle, _TRACK[1], middle, "grid")
@@ -178,12 +180,12 @@ def line_plot(title: str, lines: Sequence[Line], *, x_label: str, share: bool = 
     """
     left, right, top, bottom = 44.0, 284.0, 12.0, 186.0
     drawn = [
-        (line, thinned(Line(line.label, line.x, smoothed(line.y, max(1, len(line.y) // 25)))) if line.noisy else line)
+        (line, thinned(Line(line.label, line.x, smoothed(line.y, max(5, len(line.y) // 25)))) if line.noisy else line)
         for line in lines
     ]
     ys = [y for _, line in drawn for y in line.y]
-    y_ticks, x_ticks = nice_ticks(min(ys), max(ys)), nice_ticks(0, max(max(line.x) for line in lines))
-    x_end = max(max(line.x) for line in lines)
+    x_end = max(max(line.x) for line in lines) or 1.0
+    y_ticks, x_ticks = nice_ticks(min(ys), max(ys)), nice_ticks(0, x_end)
     canvas = Canvas(bottom + 40, title)
 
     def place(x: float, y: float) -> tuple[float, float]:
@@ -248,16 +250,16 @@ def spread(places: Sequence[float], gap: float) -> list[float]:
 
 
 def bar_plot(title: str, rows: Sequence[tuple[str, float, str]], *, tone: str = "own") -> Markup:
-    """Horizontal bars from zero: (label, length, text at the bar's end)."""
+    """Horizontal bars from zero, each below its label and its number: (label, length, number as text)."""
     longest = max((value for _, value, _ in rows), default=0) or 1.0
-    left, room, step = 128.0, 118.0, 24.0
-    canvas = Canvas(len(rows) * step + 4, title)
+    step = 34.0
+    canvas = Canvas(len(rows) * step + 2, title)
     for index, (label, value, text) in enumerate(rows):
         y = index * step
-        canvas.text(left - 8, y + 17, cut(label, 17), "label", "end")
-        canvas.add("rect", x=left, y=y + 5, width=max(1.0, room * value / longest), height=16, class_=f"bar {tone}")
-        canvas.text(left + max(1.0, room * value / longest) + 6, y + 17, text, "small")
-    canvas.line(left, 2, left, len(rows) * step + 2, "axis")
+        canvas.text(0, y + 15, cut(label, 50 - len(text)), "label")
+        canvas.text(WIDTH, y + 15, text, "value", "end")
+        canvas.line(0, y + 25, WIDTH, y + 25, "grid")
+        canvas.add("rect", x=0, y=y + 21, width=max(1.0, WIDTH * value / longest), height=8, class_=f"bar {tone}")
     return canvas.svg()
 
 

@@ -25,6 +25,11 @@ _ENTRIES = (
         r"(zero_shot|transfer)/.*top1",
     ),
     (
+        "Transfer",
+        "Naming pictures that look unlike the training pictures of the same things, for example by another artist.",
+        r"transfer/.*",
+    ),
+    (
         "Frozen start",
         "The same measurement on the pretrained towers before this run trained anything: what training has to beat.",
         r".*frozen_start.*",

@@ -25,10 +25,6 @@ from lucida.report.wording import capitalised, duration, full, humanised, is_sha
 
 _WHERE = {"kind", "step", "examples", "seconds", "epoch"}
 _SKIPPED_SHOWN = 20
-_ZERO_SHOT = (
-    "Each picture is compared with the names of all candidates, and the nearest name is the answer. Filled dots are this "
-    "run, rings the frozen start, upright bars what needs no model; lines are 95 % intervals."
-)
 
 
 @dataclass(frozen=True)
@@ -106,7 +102,7 @@ def _templates(folder: RunFolder) -> Environment:
         lstrip_blocks=True,
     )
     templates.globals["picture"] = lambda thumbnail: data_uri(folder, thumbnail)
-    templates.filters |= {"marked": marked, "count": lambda n: f"{n:,}", "duration": duration}
+    templates.filters |= {"marked": marked, "count": lambda n: f"{n:,}", "words": humanised}
     return templates
 
 
@@ -164,7 +160,7 @@ def _sections(run: Run) -> Iterable[Section]:
     curves = list(_curves(run))
     yield Section("learning", "How it learned", "pairs.html", {"figures": curves})
     figures = sections.zero_shot_figures(metrics)
-    yield Section("zero-shot", "Naming without examples", "figures.html", {"figures": figures}, _ZERO_SHOT)
+    yield Section("zero-shot", "Naming without examples", "figures.html", {"figures": figures}, _naming_lead(figures))
     yield Section(
         "retrieval",
         "Finding pictures by words",
@@ -181,6 +177,14 @@ def _sections(run: Run) -> Iterable[Section]:
     used = [*metrics, *(f"section/{word}" for word in words)]
     yield Section("glossary", "What the words mean", "glossary.html", {"entries": entries(used)})
     yield Section("numbers", "All numbers", "numbers.html", {"rows": _all_numbers(metrics)})
+
+
+def _naming_lead(figures: Iterable[Figure]) -> str:
+    ring = "rings the frozen start, " if any("mark start" in figure.svg for figure in figures) else ""
+    return (
+        "Each picture is compared with the names of all candidates, and the nearest name is the answer. Filled dots are "
+        f"this run, {ring}upright bars what needs no model; lines are 95 % intervals."
+    )
 
 
 def _example_groups(examples: Iterable[Example]) -> dict[str, list[Example]]:
@@ -301,7 +305,7 @@ def _trainable(rows: Iterable[TrainableRow]) -> dict[str, list[TrainableRow]]:
 def _cost(run: Run) -> dict[str, Any]:
     titles, seconds = run.material.stage_titles, run.results.seconds
     rows = [(titles.get(s, capitalised(s.replace("_", " "))), value, duration(value)) for s, value in seconds.items()]
-    caption = f"{duration(sum(seconds.values()))} in all, the stages in the order in which they ran."
+    caption = f"{duration(sum(seconds.values()))} in all; stages in their order."
     figures = [Figure("Time by stage", bar_plot("Time by stage", rows), caption)] if rows else []
     facts = [(f"{capitalised(k)}", f"{number(v)} pictures/s") for k, v in run.material.pictures_per_second.items()]
     if run.results.peak_mb:

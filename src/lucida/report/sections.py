@@ -5,6 +5,7 @@ A name that no rule here knows is still printed, in the table of all numbers at 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from lucida.report.wording import capitalised, full, humanised, interval, is_sha
 
 Metrics = Mapping[str, Metric]
 
-_TOP1 = re.compile(r"(?:zero_shot|transfer)/(?P<split>.+?)/(?P<series>frozen_start|majority|chance)?[_/]?top1")
+_TOP1 = re.compile(r"(?P<task>zero_shot|transfer)/(?P<split>.+?)/(?P<series>frozen_start|majority|chance)?[_/]?top1")
 _POPE = re.compile(
     r"pope/(?:(?P<part>.+?)/)??(?:(?P<baseline>question_only|majority|chance)/)?"
     r"(?:(?P<set>random|popular|adversarial)/)?(?P<measure>\w+)"
@@ -118,12 +119,18 @@ def column_words(measure: str) -> str:
 
 
 def zero_shot_groups(metrics: Metrics) -> dict[str, dict[str, Metric]]:
-    """``{split: {series: metric}}`` with the series "" (after training), "frozen_start", "majority", "chance"."""
+    """``{stem: {series: metric}}`` with the series "" (after training), "frozen_start", "majority", "chance"; the stem is
+    the task and the split, as in ``zero_shot/test``."""
     groups: dict[str, dict[str, Metric]] = {}
     for name, metric in metrics.items():
         if match := _TOP1.fullmatch(name):
-            groups.setdefault(match["split"], {})[match["series"] or ""] = metric
-    return {split: {s: group[s] for s in _SERIES if s in group} for split, group in groups.items() if "" in group}
+            groups.setdefault(f"{match['task']}/{match['split']}", {})[match["series"] or ""] = metric
+    return {stem: {s: group[s] for s in _SERIES if s in group} for stem, group in groups.items() if "" in group}
+
+
+def _split_title(stem: str) -> str:
+    task, _, split = stem.partition("/")
+    return capitalised(humanised(split)) if task == "zero_shot" else f"{capitalised(task)}: {humanised(split)}"
 
 
 def zero_shot_figures(metrics: Metrics) -> list[Figure]:
@@ -131,10 +138,12 @@ def zero_shot_figures(metrics: Metrics) -> list[Figure]:
     groups = zero_shot_groups(metrics)
     bounds = [b for group in groups.values() for m in group.values() for b in (m.value, *(m.ci95 or ()))]
     figures = []
-    for split, group in groups.items():
-        title = capitalised(humanised(split))
+    for stem, group in groups.items():
+        title = _split_title(stem)
         rows = [Dot(_SERIES[s][0], metric, _SERIES[s][1]) for s, metric in group.items()]
-        svg = dot_plot(f"Zero-shot top-1 accuracy, {title}", rows, share=True, top=max(bounds))
+        svg = dot_plot(
+            f"Zero-shot top-1 accuracy, {title}", rows, share=True, top=max(filter(math.isfinite, bounds), default=None)
+        )
         figures.append(Figure(title, svg, _against(group)))
     return figures
 
@@ -142,8 +151,10 @@ def zero_shot_figures(metrics: Metrics) -> list[Figure]:
 def _against(group: Mapping[str, Metric]) -> str:
     """The sentence below a zero-shot figure, by what was measured."""
     own, start, chance = group[""], group.get("frozen_start"), group.get("chance")
+    if not math.isfinite(own.value):
+        return "There was nothing to name."
     size = "" if own.n is None else f" over {own.n:,} pictures"
-    if start is None:
+    if start is None or not math.isfinite(start.value):
         beside = f", against {number(chance.value, share=True)} by chance" if chance else ""
         return f"{number(own.value, share=True)} are named right{size}{beside}."
     gain = 100 * (own.value - start.value)
@@ -328,7 +339,8 @@ def metric_title(name: str) -> str:
     ('Accuracy on "is there a …?", adversarial', 'Zero-shot top-1: unseen concepts, OpenMoji')
     """
     if (top1 := _TOP1.fullmatch(name)) and not top1["series"]:
-        return f"Zero-shot top-1: {humanised(top1['split'])}"
+        task = "Transfer" if top1["task"] == "transfer" else "Zero-shot"
+        return f"{task} top-1: {humanised(top1['split'])}"
     if (pope := _POPE.fullmatch(name)) and not pope["baseline"]:
         parts = (
             capitalised(humanised(pope["measure"])) + ' on "is there a …?"',
@@ -345,7 +357,7 @@ def metric_title(name: str) -> str:
 
 def _beside(name: str, metrics: Metrics) -> Iterable[str]:
     if top1 := _TOP1.fullmatch(name):
-        group = zero_shot_groups(metrics).get(top1["split"], {})
+        group = zero_shot_groups(metrics).get(f"{top1['task']}/{top1['split']}", {})
         for series in ("frozen_start", "majority", "chance"):
             if series in group:
                 yield f"{_SERIES[series][0]} {number(group[series].value, share=True)}"

@@ -23,6 +23,7 @@ _NAMES = {
     "openmoji": "OpenMoji",
     "twemoji": "Twemoji",
     "vlm": "multimodal LLM",
+    "zero_shot": "zero-shot",
     "f1": "F1",
     "auroc": "AUROC",
     "top1": "top-1",
