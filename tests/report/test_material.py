@@ -29,7 +29,7 @@ def test_material_comes_back_as_it_was(full_run: RunFolder) -> None:
 def test_an_unknown_key_is_named(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     write_json(material_path(folder), {"exampels": []})
-    with pytest.raises(LucidaError, match="'exampels'.*'examples'"):
+    with pytest.raises(LucidaError, match=r"'exampels'.*'examples'"):
         Material.load(folder)
 
 

@@ -8,6 +8,8 @@ with ``channels_last`` and small chunks whose activations stay in the processor'
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -17,6 +19,7 @@ from lucida.models.towers import VisionFeatures
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
+_STAGES = (4, 10, 15)  # the last blocks at strides 8, 16 and 32
 _STRIDE_16 = 10  # the last block whose output has one place for 16 x 16 pixels
 
 
@@ -78,22 +81,34 @@ class EfficientNetLite0(nn.Module):
         frozen_blocks: this many of the 16 blocks (and the stem) never train and keep no graph; 17 freezes the whole
             tower.
         grid: ``"stride16"`` (112 channels, one place for 16 x 16 pixels) or ``"stride32"`` (1280 channels).
+        pooled: ``"last"`` is the network's own mean of its last layer; ``"stages"`` joins mean and maximum of four
+            depths, since drawings differ in what early layers see; ``"stride16"`` is the mean of that grid, and with
+            the grid at stride 16 the network ends there.
 
-    Shapes: ``pooled [B, 1280]``; ``grid [B, (image_size / 16)^2, 112]`` or ``[B, (image_size / 32)^2, 1280]``.
+    Shapes: ``pooled [B, 1280]``, ``[B, 3504]`` or ``[B, 112]``; ``grid [B, (image_size / 16)^2, 112]`` or
+    ``[B, (image_size / 32)^2, 1280]``.
     """
 
     name = "efficientnet-lite0"
-    pooled_size = 1280
     scale: Tensor
     shift: Tensor
 
-    def __init__(self, image_size: int = 128, *, frozen_blocks: int = 17, grid: str = "stride16"):
+    def __init__(
+        self,
+        image_size: int = 128,
+        *,
+        frozen_blocks: int = 17,
+        grid: str = "stride16",
+        pooled: Literal["last", "stages", "stride16"] = "last",
+    ):
         super().__init__()
         if image_size % 32:
             raise ValueError(f"image_size must be a multiple of 32, not {image_size}")
         network = _pretrained()
         self.image_size = image_size
-        self.grid_layer = grid
+        self.grid_layer, self.pooled_layers = grid, pooled
+        self.pooled_size = {"last": 1280, "stages": 2 * (40 + 112 + 320 + 1280), "stride16": 112}[pooled]
+        self.depth = _STRIDE_16 + 1 if pooled == grid == "stride16" else len(network._blocks)  # type: ignore[arg-type]
         self.grid_tokens = (image_size // (16 if grid == "stride16" else 32)) ** 2
         self.hidden_size = 112 if grid == "stride16" else 1280
         self.stem = FoldedConvolution(network._conv_stem, network._bn0, activation=True)  # type: ignore[arg-type]
@@ -125,6 +140,9 @@ class EfficientNetLite0(nn.Module):
         return x * self.scale + self.shift
 
     def forward(self, pixel_values: Tensor) -> VisionFeatures:
+        if self.pooled_layers == "stages":
+            x = self.stem(pixel_values.contiguous(memory_format=torch.channels_last))
+            return self._finish(x, range(self.depth), [])
         return self.trunk(self.frozen_part(pixel_values))
 
     def frozen_part(self, pixel_values: Tensor, *, chunk: int = 8) -> Tensor:
@@ -142,14 +160,27 @@ class EfficientNetLite0(nn.Module):
 
     def trunk(self, x: Tensor) -> VisionFeatures:
         """The rest of the network, from the output of :meth:`frozen_part`."""
+        start = min(self.frozen_blocks, _STRIDE_16 + 1)
+        if self.pooled_layers == "stages" and start > _STAGES[0]:
+            raise ValueError("stages are pooled from block 5 on: use forward")
+        return self._finish(x, range(start, self.depth), [])
+
+    def _finish(self, x: Tensor, blocks: range, stages: list[Tensor]) -> VisionFeatures:
         places = x
-        for block in self.blocks[min(self.frozen_blocks, _STRIDE_16 + 1) :]:
-            x = block(x)
+        for i in blocks:
+            x = self.blocks[i](x)
+            if self.pooled_layers == "stages" and i in _STAGES:
+                stages += [x.mean((2, 3)), x.amax((2, 3))]
             if x.shape[1] == 112:
                 places = x
-        x = self.head(x)
+        if self.depth > _STRIDE_16 + 1:
+            x = self.head(x)
         grid = places if self.grid_layer == "stride16" else x
-        return VisionFeatures(x.mean((2, 3)), grid.flatten(2).transpose(1, 2))
+        if self.pooled_layers == "stages":
+            pooled = torch.cat([*stages, x.mean((2, 3)), x.amax((2, 3))], dim=1)
+        else:
+            pooled = x.mean((2, 3))
+        return VisionFeatures(pooled, grid.flatten(2).transpose(1, 2))
 
 
 def _pretrained() -> nn.Module:

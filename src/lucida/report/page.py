@@ -182,8 +182,8 @@ def _sections(run: Run) -> Iterable[Section]:
 def _naming_lead(figures: Iterable[Figure]) -> str:
     ring = "rings the frozen start, " if any("mark start" in figure.svg for figure in figures) else ""
     return (
-        "Each picture is compared with the names of all candidates, and the nearest name is the answer. Filled dots are "
-        f"this run, {ring}upright bars what needs no model; lines are 95 % intervals."
+        "Each picture is compared with the names of all candidates, and the nearest name is the answer. Filled dots "
+        f"are this run, {ring}upright bars what needs no model; lines are 95 % intervals."
     )
 
 

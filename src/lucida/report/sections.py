@@ -119,8 +119,10 @@ def column_words(measure: str) -> str:
 
 
 def zero_shot_groups(metrics: Metrics) -> dict[str, dict[str, Metric]]:
-    """``{stem: {series: metric}}`` with the series "" (after training), "frozen_start", "majority", "chance"; the stem is
-    the task and the split, as in ``zero_shot/test``."""
+    """``{stem: {series: metric}}`` with the series "" (after training), "frozen_start", "majority", "chance".
+
+    The stem is the task and the split, as in ``zero_shot/test``.
+    """
     groups: dict[str, dict[str, Metric]] = {}
     for name, metric in metrics.items():
         if match := _TOP1.fullmatch(name):
@@ -297,7 +299,7 @@ def blind_figures(metrics: Metrics) -> list[Figure]:
         rows = [Dot(f"{p} picture", group[p], "own" if p == "true" else "baseline") for p in _PICTURES if p in group]
         title = f"{capitalised(humanised(measure)) or 'Score'} with the true and with no picture"
         caption = "A model that looks does clearly best with the true picture; equal values would mean that it guesses."
-        if (gap := metrics.get("blind/gap")) and measure == "accuracy":
+        if (gap := metrics.get("blind/gap")) and measure == "accuracy" and math.isfinite(gap.value):
             text = f"{100 * gap.value:+.1f} points {interval(gap, share=True)}".strip()
             caption = f"Looking is worth {text} over a picture of another question. {caption}"
         figures.append(Figure(title, dot_plot(title, rows, share=is_share(measure)), caption))

@@ -1,0 +1,180 @@
+"""Answers: batched greedy or sampled generation, and the probability of "yes" for many questions at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lucida.core.errors import LucidaError
+from lucida.data.collation import Batch, ChatFormat
+from lucida.models.vision_language_model import VisionLanguageModel
+
+
+class Answer(NamedTuple):
+    """What the model said.
+
+    Attributes:
+        text: its words.
+        confidence: the geometric mean of its tokens' probabilities, 0 to 1.
+        margin: the smallest distance between the log-probabilities of the two best tokens on the way: where it is
+            below 1e-4, rounding may decide.
+    """
+
+    text: str
+    confidence: float
+    margin: float
+
+
+@torch.inference_mode()
+def answer(
+    model: VisionLanguageModel,
+    chat: ChatFormat,
+    vision_features: Tensor,
+    asked: Sequence[tuple[int, str]],
+    *,
+    batch_size: int = 16,
+    max_new_tokens: int = 48,
+    temperature: float = 0.0,
+    seed: int = 0,
+) -> list[Answer]:
+    """One answer a question.
+
+    Args:
+        model: in evaluation mode.
+        chat: the format the model was trained with.
+        vision_features: grid features of N pictures, ``[N, T, D]``.
+        asked: (picture, question) for each question.
+        batch_size: questions that run together; answers do not depend on it but for ties (see :class:`Answer`).
+        max_new_tokens: longest answer.
+        temperature: 0 takes the best token; above 0 tokens are sampled.
+        seed: of sampling.
+
+    Raises:
+        LucidaError: a question asks about a picture that is not there.
+    """
+    for picture, _ in asked:
+        if not 0 <= picture < len(vision_features):
+            raise LucidaError(f"there is no picture {picture}", where=f"{len(vision_features)} pictures")
+    order = sorted(range(len(asked)), key=lambda i: len(chat.prompt_ids(asked[i][1])))
+    answers: list[Answer | None] = [None] * len(asked)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            made = _generate(model, chat, vision_features, [asked[i] for i in rows], max_new_tokens, temperature)
+            for i, one in zip(rows, made, strict=True):
+                answers[i] = one
+    return [one for one in answers if one is not None]
+
+
+def _generate(
+    model: VisionLanguageModel,
+    chat: ChatFormat,
+    vision_features: Tensor,
+    asked: Sequence[tuple[int, str]],
+    max_new_tokens: int,
+    temperature: float,
+) -> list[Answer]:
+    """A batch of prompts, padded on the left, through Hugging Face's ``generate`` with its key-value cache."""
+    prompts = [np.concatenate([chat.prefix_ids, chat.prompt_ids(question)]) for _, question in asked]
+    length = max(map(len, prompts))
+    ids = torch.full((len(prompts), length), chat.pad_token_id)
+    mask = torch.zeros_like(ids)
+    for row, prompt in enumerate(prompts):
+        ids[row, length - len(prompt) :] = torch.from_numpy(prompt)
+        mask[row, length - len(prompt) :] = 1
+    features = vision_features[[picture for picture, _ in asked]]
+    options: dict[str, Any] = {"do_sample": False}
+    if temperature > 0:
+        options = {"do_sample": True, "temperature": temperature, "top_k": 0}
+    out = model.language_model.generate(
+        inputs_embeds=model.embed(ids, features),
+        attention_mask=mask,
+        max_new_tokens=max_new_tokens,
+        eos_token_id=chat.eos_token_id,
+        pad_token_id=chat.pad_token_id,
+        output_logits=True,
+        return_dict_in_generate=True,
+        **options,
+    )
+    logs = torch.stack(out.logits, dim=1).float().log_softmax(dim=-1)  # [B, new, V]
+    return [_read(chat, tokens, log) for tokens, log in zip(out.sequences, logs, strict=True)]
+
+
+def _read(chat: ChatFormat, tokens: Tensor, logs: Tensor) -> Answer:
+    ended = (tokens == chat.eos_token_id).nonzero()
+    n = int(ended[0]) + 1 if len(ended) else len(tokens)
+    chosen = logs[:n].gather(1, tokens[:n, None])
+    best = logs[:n].topk(2, dim=-1).values
+    return Answer(
+        chat.decode(tokens[:n].tolist()), math.exp(chosen.mean().item()), (best[:, 0] - best[:, 1]).min().item()
+    )
+
+
+@torch.inference_mode()
+def yes_probability(
+    model: VisionLanguageModel,
+    chat: ChatFormat,
+    vision_features: Tensor,
+    asked: Sequence[tuple[int, str]],
+    *,
+    batch_size: int = 32,
+    yes: str = "yes",
+    no: str = "no",
+) -> np.ndarray:
+    """P(yes) / (P(yes) + P(no)) as the first word of the answer, ``float64 [Q]``.
+
+    The questions about one picture share one row and the picture is read once: no generation, one forward pass.
+
+    Args:
+        model: in evaluation mode.
+        chat: the format the model was trained with.
+        vision_features: ``[N, T, D]``.
+        asked: (picture, question) for each question.
+        batch_size: pictures that run together.
+        yes, no: the two words.
+    """
+    first = [int(chat.encode([word])[0][0]) for word in (yes, no)]
+    if first[0] == first[1]:
+        raise LucidaError(f"{yes!r} and {no!r} start with the same token", where="the tokenizer")
+    by_picture: dict[int, list[int]] = {}
+    for i, (picture, _) in enumerate(asked):
+        by_picture.setdefault(picture, []).append(i)
+    pictures = sorted(by_picture)
+    weight = model.language_model.get_output_embeddings().weight[first]
+    probability = np.empty(len(asked))
+    for start in range(0, len(pictures), batch_size):
+        some = pictures[start : start + batch_size]
+        batch, ends = _packed_prompts(chat, [[asked[i][1] for i in by_picture[p]] for p in some])
+        states = model.hidden_states(**batch, vision_features=vision_features[some])
+        for row, picture in enumerate(some):
+            logits = states[row, ends[row]] @ weight.T
+            probability[by_picture[picture]] = (logits[:, 0] - logits[:, 1]).double().sigmoid().numpy()
+    return probability
+
+
+def _packed_prompts(chat: ChatFormat, questions: Sequence[Sequence[str]]) -> tuple[Batch, list[list[int]]]:
+    """Rows of a prefix and several questions; where each question ends."""
+    prefix = chat.prefix_ids
+    prompts = [[chat.prompt_ids(question) for question in row] for row in questions]
+    length = len(prefix) + max(sum(map(len, row)) for row in prompts)
+    ids = torch.full((len(prompts), length), chat.pad_token_id)
+    segments, positions = torch.full_like(ids, -1), torch.zeros_like(ids)
+    ids[:, : len(prefix)], segments[:, : len(prefix)] = torch.from_numpy(prefix), 0
+    positions[:, : len(prefix)] = torch.arange(len(prefix))
+    ends: list[list[int]] = []
+    for row, listed in enumerate(prompts):
+        at, last = len(prefix), []
+        for number, prompt in enumerate(listed, start=1):
+            part = slice(at, at + len(prompt))
+            ids[row, part], segments[row, part] = torch.from_numpy(prompt), number
+            positions[row, part] = len(prefix) + torch.arange(len(prompt))
+            at += len(prompt)
+            last.append(at - 1)
+        ends.append(last)
+    return {"input_ids": ids, "segment_ids": segments, "position_ids": positions}, ends

@@ -1,0 +1,83 @@
+"""Language models: a small Llama from its configuration, or any Hugging Face causal language model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+
+from lucida.core.errors import LucidaError
+
+
+@dataclass(frozen=True)
+class SmallLlama:
+    """A Llama that a laptop trains in minutes.
+
+    Attributes:
+        hidden_size: of a token's vector, a multiple of ``head_size``.
+        layers: transformer blocks.
+        head_size: of an attention head.
+        match: how strongly queries and keys start out alike (mimetic initialisation, Trockman & Kolter 2023,
+            arXiv:2305.09828): a word then looks first at image tokens that resemble it. 0 for the usual start.
+        rope_theta: base of the rotary positions; large, so that likeness survives the distance to the picture.
+    """
+
+    hidden_size: int = 192
+    layers: int = 3
+    head_size: int = 48
+    match: float = 1.0
+    rope_theta: float = 1e7
+
+    def build(self, tokenizer: Any, *, max_length: int = 2048) -> LlamaForCausalLM:
+        """The model with fresh weights, drawn from torch's global stream.
+
+        Raises:
+            LucidaError: the hidden size is no multiple of the head size.
+        """
+        if self.hidden_size % self.head_size:
+            raise LucidaError(f"hidden_size {self.hidden_size} is no multiple of head_size {self.head_size}")
+        config = LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=self.hidden_size,
+            intermediate_size=8 * self.hidden_size // 3 // 16 * 16,
+            num_hidden_layers=self.layers,
+            num_attention_heads=self.hidden_size // self.head_size,
+            max_position_embeddings=max_length,
+            tie_word_embeddings=True,
+            rope_parameters={"rope_type": "default", "rope_theta": self.rope_theta},
+            pad_token_id=tokenizer.pad_token_id,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+        )
+        model = LlamaForCausalLM(config)
+        with torch.no_grad():
+            embedding = model.get_input_embeddings().weight
+            embedding.copy_(nn.functional.normalize(torch.randn_like(embedding), dim=-1))
+            for layer in model.model.layers if self.match else ():
+                self._align(layer.self_attn.q_proj.weight, layer.self_attn.k_proj.weight)
+        return model
+
+    def _align(self, query: torch.Tensor, key: torch.Tensor) -> None:
+        """Each head's query and key read the same random directions of the token."""
+        for start in range(0, len(query), self.head_size):
+            directions = torch.linalg.qr(torch.randn(self.hidden_size, self.head_size))[0].T
+            for weight in (query, key):
+                head = weight[start : start + self.head_size]
+                head.copy_(self.match * directions + 0.02 * torch.randn_like(head))
+
+
+def load_language_model(folder: str | Path) -> Any:
+    """A Hugging Face causal language model from a local folder or, by name, from the hub; safetensors only.
+
+    Raises:
+        LucidaError: there is none, or its weights need pickle.
+    """
+    try:
+        return AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise LucidaError(f"cannot load the language model: {reason}", where=folder) from None

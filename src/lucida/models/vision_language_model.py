@@ -1,0 +1,119 @@
+"""The multimodal LLM: vision tower, projector, language model (as LLaVA, Liu et al. 2023), many turns a picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lucida.core.errors import LucidaError
+from lucida.losses.language_modeling import language_modeling_loss, shift_labels
+
+
+@dataclass
+class LanguageOutput:
+    """The summed cross-entropy over ``n_supervised`` answer tokens."""
+
+    loss_sum: Tensor
+    n_supervised: Tensor
+
+
+def block_mask(segment_ids: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Who attends to whom in a packed row: 0 where allowed, the lowest number elsewhere, ``[B, 1, L, L]``.
+
+    A token sees itself and earlier tokens of the shared prefix (segment 0) and of its own turn; padding (-1) is seen
+    by itself alone.
+
+    >>> (block_mask(torch.tensor([[0, 1, 2, -1]]))[0, 0] == 0).int()
+    tensor([[1, 0, 0, 0],
+            [1, 1, 0, 0],
+            [1, 0, 1, 0],
+            [0, 0, 0, 1]], dtype=torch.int32)
+    """
+    length = segment_ids.shape[1]
+    query, key = segment_ids[:, :, None], segment_ids[:, None, :]
+    earlier = torch.ones(length, length, dtype=torch.bool, device=segment_ids.device).tril()
+    seen = ((key == 0) | (key == query)) & (key >= 0) & (query >= 0) & earlier
+    seen = seen | torch.eye(length, dtype=torch.bool, device=segment_ids.device)
+    return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, torch.finfo(dtype).min)[:, None]
+
+
+class VisionLanguageModel(nn.Module):
+    """Answers questions about pictures.
+
+    Args:
+        multi_modal_projector: grid features ``[B, T, D]`` to image tokens ``[B, T, H]``.
+        language_model: a Hugging Face causal language model.
+        image_token_id: the token whose embedding is replaced by a picture's features.
+        vision_tower: pictures to grid features; may be left out where features are precomputed.
+    """
+
+    def __init__(
+        self,
+        multi_modal_projector: nn.Module,
+        language_model: Any,
+        image_token_id: int,
+        *,
+        vision_tower: nn.Module | None = None,
+    ):
+        super().__init__()
+        self.vision_tower = vision_tower
+        self.multi_modal_projector = multi_modal_projector
+        self.language_model = language_model
+        self.image_token_id = image_token_id
+
+    def embed(
+        self, input_ids: Tensor, vision_features: Tensor | None = None, pixel_values: Tensor | None = None
+    ) -> Tensor:
+        """Token embeddings with the pictures' tokens written in, ``[B, L, H]``.
+
+        Raises:
+            LucidaError: neither features nor pixels with a tower, or another number of features than image tokens.
+        """
+        if vision_features is None:
+            if pixel_values is None or self.vision_tower is None:
+                raise LucidaError("the model needs vision_features, or pixel_values and a vision tower")
+            vision_features = self.vision_tower(pixel_values).grid
+        embedded = self.language_model.get_input_embeddings()(input_ids)
+        tokens = self.multi_modal_projector(vision_features.to(embedded.dtype))
+        at = input_ids == self.image_token_id
+        if int(at.sum()) != tokens.shape[0] * tokens.shape[1]:
+            raise LucidaError(
+                f"{int(at.sum())} image tokens for {tokens.shape[0] * tokens.shape[1]} picture features",
+                remedy="use the same image_tokens in ChatFormat and in the model",
+            )
+        return embedded.masked_scatter(at[..., None], tokens)
+
+    def hidden_states(
+        self,
+        input_ids: Tensor,
+        segment_ids: Tensor,
+        position_ids: Tensor,
+        vision_features: Tensor | None = None,
+        pixel_values: Tensor | None = None,
+    ) -> Tensor:
+        """The last hidden states of packed rows, ``[B, L, H]``."""
+        embedded = self.embed(input_ids, vision_features, pixel_values)
+        body = self.language_model.get_decoder()
+        mask = block_mask(segment_ids, embedded.dtype)
+        return body(
+            inputs_embeds=embedded, attention_mask=mask, position_ids=position_ids, use_cache=False
+        ).last_hidden_state
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        segment_ids: Tensor,
+        position_ids: Tensor,
+        labels: Tensor,
+        vision_features: Tensor | None = None,
+        pixel_values: Tensor | None = None,
+    ) -> LanguageOutput:
+        """The loss of a packed batch (:func:`lucida.data.collation.collate`)."""
+        states = self.hidden_states(input_ids, segment_ids, position_ids, vision_features, pixel_values)
+        targets = shift_labels(labels).flatten()
+        weight = self.language_model.get_output_embeddings().weight
+        loss = language_modeling_loss(states.flatten(0, 1), weight, targets, reduction="sum")
+        return LanguageOutput(loss, (targets != -100).sum())

@@ -1,0 +1,128 @@
+"""The packed model against its plain twin: one row a turn through Hugging Face's own loss."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel, Qwen2Config, Qwen2ForCausalLM
+
+from lucida.core.errors import LucidaError
+from lucida.data.collation import ChatFormat, collate, separate
+from lucida.data.conversations import Turn
+from lucida.data.tokenization import train_tokenizer
+from lucida.inference.generate import answer, yes_probability
+from lucida.models.language_models import SmallLlama
+from lucida.models.naming import PlaceNaming
+from lucida.models.projectors import GridProjector
+from lucida.models.vision_language_model import VisionLanguageModel
+
+CONVERSATIONS = [
+    [
+        Turn("exists", "Is there a cat?", "yes"),
+        Turn("count", "How many dogs are there?", "2"),
+        Turn("exists", "Is there a dog?", "no"),
+    ],
+    [Turn("describe", "Describe the picture.", "There is a cat and a red dog.")],
+]
+TEXTS = [text for conversation in CONVERSATIONS for turn in conversation for text in (turn.question, turn.answer)]
+TOKENIZER = train_tokenizer(TEXTS, vocab_size=300, words=("yes", "no", "cat", "dog"))
+T, D = 4, 6
+
+
+def language_model(kind: str):
+    vocabulary = len(TOKENIZER)
+    if kind == "llama":
+        return SmallLlama(hidden_size=32, layers=2, head_size=16).build(TOKENIZER)
+    if kind == "qwen2":
+        return Qwen2ForCausalLM(
+            Qwen2Config(
+                vocab_size=vocabulary,
+                hidden_size=32,
+                intermediate_size=48,
+                num_hidden_layers=2,
+                num_attention_heads=2,
+                num_key_value_heads=1,
+            )
+        )
+    sizes = {"n_embd": 32, "n_layer": 2, "n_head": 2}
+    dropouts = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), 0.0)
+    return GPT2LMHeadModel(GPT2Config(vocab_size=vocabulary, **sizes, **dropouts))
+
+
+def build(kind: str = "llama"):
+    torch.manual_seed(0)
+    chat = ChatFormat(TOKENIZER, T)
+    model = VisionLanguageModel(GridProjector(D, 32, T), language_model(kind), chat.image_token_id)
+    return model.eval(), chat, torch.randn(2, T, D)
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen2", "gpt2"])
+def test_packed_loss_and_gradients_equal_those_of_separate_rows(kind):
+    model, chat, features = build(kind)
+    batch = collate(CONVERSATIONS, chat)
+    output = model(**batch, vision_features=features)
+    output.loss_sum.backward()
+    packed = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    plain = separate(batch, pad_token_id=chat.pad_token_id)
+    embedded = model.embed(plain["input_ids"], features[plain["picture_index"]])
+    reference = model.language_model(
+        inputs_embeds=embedded,
+        attention_mask=plain["attention_mask"],
+        position_ids=plain["position_ids"],
+        labels=plain["labels"],
+    )
+    n = int((plain["labels"] != -100).sum())
+    assert n == int(output.n_supervised)
+    (reference.loss * n).backward()
+    torch.testing.assert_close(output.loss_sum, reference.loss * n, rtol=1e-5, atol=1e-4)
+    assert len(packed) > 10
+    for name, parameter in model.named_parameters():
+        if name in packed and parameter.grad is not None:
+            torch.testing.assert_close(packed[name], parameter.grad, rtol=1e-4, atol=2e-5, msg=name)
+
+
+def test_another_number_of_features_than_image_tokens_is_refused():
+    model, chat, features = build()
+    with pytest.raises(LucidaError, match="10 image tokens for 8 picture features"):
+        model(**collate(CONVERSATIONS, ChatFormat(TOKENIZER, T + 1)), vision_features=features)
+
+
+def test_answers_of_batch_1_and_16_agree_and_sampling_is_seeded():
+    model, chat, features = build()
+    asked = [(i % 2, turn.question) for i in range(6) for turn in CONVERSATIONS[0]]
+    one = answer(model, chat, features, asked, batch_size=1, max_new_tokens=8)
+    many = answer(model, chat, features, asked, batch_size=16, max_new_tokens=8)
+    ties = sum(a.margin < 1e-4 for a in one)
+    assert sum(a.text != b.text for a, b in zip(one, many, strict=True)) <= ties
+    assert ties < len(one)
+    sampled = [answer(model, chat, features, asked[:3], temperature=2.0, max_new_tokens=8, seed=s) for s in (1, 1, 2)]
+    assert sampled[0] == sampled[1] != sampled[2]
+
+
+def test_the_probability_of_yes_is_that_of_the_question_alone():
+    model, chat, features = build()
+    asked = [(1, "Is there a cat?"), (0, "Is there a dog?"), (1, "Describe the picture.")]
+    together = yes_probability(model, chat, features, asked)
+    alone = [float(yes_probability(model, chat, features, [one])[0]) for one in asked]
+    assert together == pytest.approx(alone, abs=1e-6)
+
+
+def test_places_are_named_by_word_embeddings():
+    model, chat, features = build()
+
+    class Tower(torch.nn.Module):
+        def forward(self, pixel_values):
+            return type("Seen", (), {"grid": pixel_values})
+
+    model.vision_tower = Tower()
+    naming = PlaceNaming(model, [chat.encode([name])[0] for name in ("cat", "dog")])
+    targets = torch.tensor([[0, 1, 2, -100], [2, 2, 0, 1]])
+    first = naming(features, targets)
+    assert int(first.n_supervised) == 7
+    optimizer = torch.optim.Adam(naming.parameters(), lr=1e-2)
+    for _ in range(60):
+        optimizer.zero_grad()
+        naming(features, targets).loss_sum.backward()
+        optimizer.step()
+    assert naming(features, targets).loss_sum < 0.2 * first.loss_sum
