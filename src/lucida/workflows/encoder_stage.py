@@ -1,0 +1,195 @@
+"""The dual encoder of a run: features of the artwork, two heads, zero-shot and retrieval."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lucida.core.cache import cached_array, content_hash
+from lucida.core.durations import Duration
+from lucida.core.results import Results
+from lucida.core.run_folder import RunFolder
+from lucida.core.seeds import derive_seed
+from lucida.data.augmentation import augmented_view, plain_view
+from lucida.data.corpus import Corpus
+from lucida.data.emoji import ARTISTS, concepts, load_artwork
+from lucida.data.pairs import FeaturePairs
+from lucida.evaluation.retrieval import retrieval_metrics
+from lucida.evaluation.zero_shot import TEMPLATES, class_embeddings, zero_shot_metrics
+from lucida.models.dual_encoder import DualEncoder, Head, HeadConfig, with_examples
+from lucida.models.efficientnet import EfficientNetLite0
+from lucida.models.minilm import MiniLM, encode_texts
+from lucida.training.loop import TrainConfig, train
+from lucida.training.tasks import ContrastiveTask
+
+PROMPTS = TEMPLATES["artwork"][:4]
+
+
+@dataclass(frozen=True)
+class EncoderStage:
+    """Settings of the dual encoder.
+
+    Attributes:
+        image_size: side of the pictures the tower sees.
+        views: plain and augmented views of each picture.
+        flat_views: of those, how many show OpenMoji without its lines, in training.
+        pooled: which of the tower's layers the head reads (:class:`EfficientNetLite0`).
+        example_weight: of training pictures in a class's vector, where it has any.
+        head: of both towers.
+        train: how the heads are trained.
+    """
+
+    image_size: int = 192
+    views: int = 5
+    flat_views: int = 2
+    pooled: str = "stages"
+    example_weight: float = 2.0
+    head: HeadConfig = field(default_factory=HeadConfig)
+    train: TrainConfig = field(
+        default_factory=lambda: TrainConfig(
+            Duration(40, "epochs"), batch_size=256, learning_rate=1e-3, weight_decay=0.1, warmup_share=0.1
+        )
+    )
+
+
+FROZEN_START = EncoderStage(
+    image_size=128, views=7, flat_views=0, pooled="last", example_weight=0.0, head=HeadConfig(512, 1024, 0.2)
+)
+"""Two heads on frozen towers, at their usual size and layer: what every improvement is measured against."""
+
+
+def artwork_features(style: str, stage: EncoderStage, artwork_size: int, views: int) -> np.ndarray:
+    """Tower features of every concept in one style, ``float16 [views, N, D]``, memory-mapped; view 0 is plain."""
+    tower = EfficientNetLite0(stage.image_size, pooled=stage.pooled).eval()  # type: ignore[arg-type]  # a literal
+    rgba = load_artwork(style, artwork_size)
+
+    @torch.inference_mode()
+    def build(out: np.ndarray) -> None:
+        generator = torch.Generator().manual_seed(derive_seed(0, "views", style))
+        for view in range(views):
+            for start in range(0, len(rgba), 8):
+                part = torch.from_numpy(rgba[start : start + 8].copy())
+                size = stage.image_size
+                pixels = augmented_view(part, size, generator) if view else plain_view(part, size)
+                out[view, start : start + 8] = tower(tower.preprocess(pixels)).pooled.half().numpy()
+
+    key = content_hash("views 1", style, artwork_size, stage.image_size, stage.pooled, views, len(rgba))
+    return cached_array("features", key, (views, len(rgba), tower.pooled_size), np.float16, build)
+
+
+class EncoderRun:
+    """A trained dual encoder and the features of all concepts by both artists.
+
+    Args:
+        corpus: the emoji artwork with its splits.
+        stage: settings.
+        artwork_size: pixels at which artwork is drawn before it is viewed.
+    """
+
+    def __init__(self, corpus: Corpus, stage: EncoderStage, artwork_size: int, text_tower: MiniLM):
+        self.corpus, self.stage, self.text_tower = corpus, stage, text_tower
+        self.row = {concept.code: i for i, concept in enumerate(concepts())}
+        self.features = {artist: artwork_features(artist, stage, artwork_size, stage.views) for artist in ARTISTS}
+        self.flat = artwork_features("openmoji-flat", stage, artwork_size, stage.views) if stage.flat_views else None
+        vision_size = self.features["openmoji"].shape[-1]
+        self.model = DualEncoder(Head(vision_size, stage.head), Head(text_tower.hidden_size, stage.head))
+
+    def fit(self, folder: RunFolder, *, resume: bool) -> None:
+        """Train the heads on the pictures of split "train"."""
+        pairs = self._pairs()
+        self.model.image_head.standardize(torch.from_numpy(pairs.picture_features[0].astype(np.float32)))
+        self.model.text_head.standardize(pairs.text_features)
+        train(ContrastiveTask(self.model), pairs, self.stage.train, folder, resume=resume)
+        self.model.eval()
+
+    def _pairs(self) -> FeaturePairs:
+        pictures = self.corpus.split("train").pictures
+        parts = []
+        for picture in pictures:
+            row, artist = self.row[picture.identity], picture.attributes["artist"]
+            views = np.asarray(self.features[artist][:, row])
+            if self.flat is not None and artist == "openmoji":
+                views = np.concatenate([views, self.flat[: self.stage.flat_views, row]])
+            elif self.flat is not None:
+                views = np.concatenate([views, views[: self.stage.flat_views]])
+            parts.append(views)
+        texts = [[p.format(c) for c in picture.captions for p in PROMPTS] for picture in pictures]
+        place = {text: i for i, text in enumerate(dict.fromkeys(text for listed in texts for text in listed))}
+        numbers = {identity: i for i, identity in enumerate(dict.fromkeys(p.identity for p in pictures))}
+        return FeaturePairs(
+            np.stack(parts, axis=1),
+            encode_texts(self.text_tower, list(place)),
+            [np.array([place[text] for text in listed]) for listed in texts],
+            np.array([numbers[p.identity] for p in pictures]),
+        )
+
+    @torch.inference_mode()
+    def encode_pictures(self, artist: str, rows: np.ndarray, *, views: int | None = None) -> Tensor:
+        """The mean over views of each concept's vectors, ``[n, d]``, length one."""
+        seen = self.features[artist][:views, rows].astype(np.float32)
+        each = torch.stack([self.model.encode_image(features=torch.from_numpy(view)) for view in seen])
+        return torch.nn.functional.normalize(each.mean(dim=0), dim=-1)
+
+    @torch.inference_mode()
+    def encode_names(self, names: list[str]) -> Tensor:
+        """Classes by name, ``[n, d]``, with the prompts of training."""
+
+        def encode(texts: Any) -> Tensor:
+            return self.model.encode_text(features=encode_texts(self.text_tower, texts))
+
+        return class_embeddings(encode, names, PROMPTS)
+
+    def measure(self) -> dict[str, Any]:
+        """Metrics of the test splits: unseen concepts by both artists, the second artist, retrieval."""
+        unseen = self._rows("unseen_concepts", "openmoji")
+        known = self._rows("train", "openmoji")
+        second = self._rows("second_artist", "twemoji")
+        metrics: dict[str, Any] = {}
+        names = self.encode_names([concepts()[i].name for i in unseen])
+        for artist in ARTISTS:
+            pictures = self.encode_pictures(artist, unseen)
+            metrics |= zero_shot_metrics(
+                pictures, names, np.arange(len(unseen)), prefix=f"zero_shot/unseen_concepts/{artist}"
+            )
+            metrics |= retrieval_metrics(pictures, names, prefix=f"retrieval/unseen_concepts_{artist}")
+        everything = np.concatenate([known, unseen, self._rows("validation_unseen", "openmoji")])
+        classes = self.encode_names([concepts()[i].name for i in everything])
+        labels = np.searchsorted(known, second)
+        pictures = self.encode_pictures("twemoji", second)
+        named = zero_shot_metrics(pictures, classes, labels, prefix="transfer/second_artist")
+        metrics["transfer/second_artist/names_only_top1"] = named["transfer/second_artist/top1"]
+        if self.stage.example_weight:
+            examples = self.encode_pictures("openmoji", known)
+            weight = self.stage.example_weight
+            classes = with_examples(classes, examples, torch.arange(len(known)), weight=weight)
+            named = zero_shot_metrics(pictures, classes, labels, prefix="transfer/second_artist")
+        return metrics | named
+
+    def _rows(self, split: str, artist: str) -> np.ndarray:
+        """Rows of the concepts whose picture by ``artist`` is in ``split``, ascending."""
+        part = self.corpus.split(split)
+        return np.array(sorted(self.row[p.identity] for p in part if p.attributes["artist"] == artist), np.int64)
+
+
+def run_encoder(
+    corpus: Corpus, stage: EncoderStage, frozen: EncoderStage, artwork_size: int, folder: RunFolder, results: Results
+) -> EncoderRun:
+    """Train and measure the frozen start and the dual encoder; metrics go to ``results``."""
+    tower = MiniLM()
+    runs = {}
+    for name, settings in (("frozen_start", frozen), ("dual_encoder", stage)):
+        with results.timed("features"):
+            run = EncoderRun(corpus, settings, artwork_size, tower)
+        with results.timed(name):
+            run.fit(RunFolder.create(folder.path / "stages" / name, settings, seed=settings.train.seed), resume=True)
+            runs[name] = run.measure()
+    for metric, value in runs["dual_encoder"].items():
+        results.add(metric, value)
+        base, _, last = metric.rpartition("/")
+        if last == "top1":
+            results.add(f"{base}/frozen_start_top1", runs["frozen_start"][metric])
+    return run
