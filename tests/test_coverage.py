@@ -94,15 +94,3 @@ def test_the_command_answers(command: str) -> None:
     answer = subprocess.run(call, capture_output=True, text=True, check=False, timeout=60)
     assert answer.returncode == 0, answer.stderr
     assert "usage" in answer.stdout.lower()
-
-
-def test_every_command_of_the_command_line_is_in_a_row() -> None:
-    """Nor does a command stay out of the table."""
-    if find_spec("lucida.cli") is None:
-        pytest.skip("src/lucida/cli.py does not exist yet")
-    program = "import sys; from lucida.cli import main; sys.exit(main())"
-    call = [sys.executable, "-c", program, "--help"]
-    answer = subprocess.run(call, capture_output=True, text=True, check=False, timeout=60)
-    listed = re.search(r"\{([\w,-]+)\}", answer.stdout)
-    assert listed is not None, answer.stdout
-    assert set(listed[1].split(",")) <= {command.split()[0] for command in COMMANDS}
