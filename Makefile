@@ -35,7 +35,7 @@ endef
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo '  options: ARGS="--pictures my_photos" (for lucida run), TESTS="tests/core -x" (for pytest), JOBS=2, PYTHON=, TORCH=, TORCH_INDEX='
+	@echo '  options: ARGS="--split-seed 1" (for lucida run), TESTS="tests/core -x" (for pytest), JOBS=2, PYTHON=, TORCH=, TORCH_INDEX='
 
 run: install  ## train a dual encoder and a multimodal LLM, measure them, write report.html
 	@$(BIN)/lucida run $(ARGS)
