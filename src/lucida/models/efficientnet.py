@@ -112,8 +112,11 @@ class EfficientNetLite0(nn.Module):
         self.grid_tokens = (image_size // (16 if grid == "stride16" else 32)) ** 2
         self.hidden_size = 112 if grid == "stride16" else 1280
         self.stem = FoldedConvolution(network._conv_stem, network._bn0, activation=True)  # type: ignore[arg-type]
-        self.blocks = nn.ModuleList(InvertedResidual(b) for b in network._blocks)  # type: ignore[union-attr]
-        self.head = FoldedConvolution(network._conv_head, network._bn1, activation=True)  # type: ignore[arg-type]
+        blocks = list(network._blocks)[: self.depth]  # type: ignore[arg-type]
+        self.blocks = nn.ModuleList(InvertedResidual(b) for b in blocks)
+        cut = self.depth <= _STRIDE_16 + 1
+        head = FoldedConvolution(network._conv_head, network._bn1, activation=True)  # type: ignore[arg-type]
+        self.head: nn.Module = nn.Identity() if cut else head
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.freeze(frozen_blocks)
         mean, std = torch.tensor(_IMAGENET_MEAN), torch.tensor(_IMAGENET_STD)
@@ -173,8 +176,7 @@ class EfficientNetLite0(nn.Module):
                 stages += [x.mean((2, 3)), x.amax((2, 3))]
             if x.shape[1] == 112:
                 places = x
-        if self.depth > _STRIDE_16 + 1:
-            x = self.head(x)
+        x = self.head(x)
         grid = places if self.grid_layer == "stride16" else x
         if self.pooled_layers == "stages":
             pooled = torch.cat([*stages, x.mean((2, 3)), x.amax((2, 3))], dim=1)

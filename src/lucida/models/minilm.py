@@ -55,19 +55,25 @@ def _weights_folder() -> Path:
     return found[0]
 
 
-@torch.inference_mode()
-def encode_texts(tower: nn.Module, texts: Sequence[str], *, batch_size: int = 128) -> Tensor:
-    """Features of texts, ``float32 [N, hidden_size]``; each distinct text is encoded once, short ones together.
+class TextFeatures:
+    """Features of texts by a frozen tower; each distinct text is encoded once.
 
     Args:
         tower: a :class:`~lucida.models.towers.TextTower`.
-        texts: any number of them.
         batch_size: texts in a forward pass.
     """
-    distinct = sorted(set(texts), key=len)
-    place = {text: i for i, text in enumerate(distinct)}
-    parts = [
-        tower(**tower.tokenize(distinct[i : i + batch_size]))  # type: ignore[operator]  # a text tower's method
-        for i in range(0, len(distinct), batch_size)
-    ]
-    return torch.cat(parts)[torch.tensor([place[text] for text in texts])].clone()
+
+    def __init__(self, tower: nn.Module, *, batch_size: int = 128):
+        self.tower: Any = tower
+        self.hidden_size = int(tower.hidden_size)  # type: ignore[arg-type]  # a tower's number
+        self.batch_size = batch_size
+        self._known: dict[str, Tensor] = {}
+
+    @torch.inference_mode()
+    def __call__(self, texts: Sequence[str]) -> Tensor:
+        """``float32 [N, hidden_size]``."""
+        new = sorted({text for text in texts if text not in self._known}, key=len)  # short ones together
+        for start in range(0, len(new), self.batch_size):
+            part = new[start : start + self.batch_size]
+            self._known.update(zip(part, self.tower(**self.tower.tokenize(part)), strict=True))
+        return torch.stack([self._known[text] for text in texts]).clone()

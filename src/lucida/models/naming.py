@@ -58,3 +58,17 @@ class PlaceNaming(nn.Module):
         flat = targets.flatten()
         loss = F.cross_entropy(logits, flat, self.weight, ignore_index=IGNORE, reduction="sum")
         return LanguageOutput(loss, (flat != IGNORE).sum())
+
+
+def trainable_rows(model: nn.Module) -> list[tuple[str, int, int]]:
+    """(block, trainable, all) numbers of parameters, by the first part of their name.
+
+    >>> trainable_rows(nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1).requires_grad_(False)))
+    [('0', 9, 9), ('1', 0, 4)]
+    """
+    counts: dict[str, tuple[int, int]] = {}
+    for name, parameter in model.named_parameters():
+        some, total = counts.get(name.split(".")[0], (0, 0))
+        size = parameter.numel()
+        counts[name.split(".")[0]] = (some + size * parameter.requires_grad, total + size)
+    return [(name, some, total) for name, (some, total) in counts.items()]

@@ -22,11 +22,11 @@ from lucida.evaluation.retrieval import retrieval_metrics
 from lucida.evaluation.zero_shot import TEMPLATES, class_embeddings, zero_shot_metrics
 from lucida.models.dual_encoder import DualEncoder, Head, HeadConfig, with_examples
 from lucida.models.efficientnet import EfficientNetLite0
-from lucida.models.minilm import MiniLM, encode_texts
+from lucida.models.minilm import MiniLM, TextFeatures
 from lucida.training.loop import TrainConfig, train
 from lucida.training.tasks import ContrastiveTask
 
-PROMPTS = TEMPLATES["artwork"][:4]
+PROMPTS = TEMPLATES["artwork"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,8 @@ class EncoderStage:
         flat_views: of those, how many show OpenMoji without its lines, in training.
         pooled: which of the tower's layers the head reads (:class:`EfficientNetLite0`).
         example_weight: of training pictures in a class's vector, where it has any.
+        prompts: templates around a name, in training and in testing.
+        captions: at most so many names of a picture are trained on; the first is its own.
         head: of both towers.
         train: how the heads are trained.
     """
@@ -48,6 +50,8 @@ class EncoderStage:
     flat_views: int = 2
     pooled: str = "stages"
     example_weight: float = 2.0
+    prompts: int = 4
+    captions: int = 8
     head: HeadConfig = field(default_factory=HeadConfig)
     train: TrainConfig = field(
         default_factory=lambda: TrainConfig(
@@ -88,15 +92,21 @@ class EncoderRun:
         corpus: the emoji artwork with its splits.
         stage: settings.
         artwork_size: pixels at which artwork is drawn before it is viewed.
+        read: features of texts.
     """
 
-    def __init__(self, corpus: Corpus, stage: EncoderStage, artwork_size: int, text_tower: MiniLM):
-        self.corpus, self.stage, self.text_tower = corpus, stage, text_tower
+    def __init__(self, corpus: Corpus, stage: EncoderStage, artwork_size: int, read: TextFeatures):
+        self.corpus, self.stage, self.read = corpus, stage, read
         self.row = {concept.code: i for i, concept in enumerate(concepts())}
         self.features = {artist: artwork_features(artist, stage, artwork_size, stage.views) for artist in ARTISTS}
         self.flat = artwork_features("openmoji-flat", stage, artwork_size, stage.views) if stage.flat_views else None
         vision_size = self.features["openmoji"].shape[-1]
-        self.model = DualEncoder(Head(vision_size, stage.head), Head(text_tower.hidden_size, stage.head))
+        self.model = DualEncoder(Head(vision_size, stage.head), Head(read.hidden_size, stage.head))
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """Templates around a name."""
+        return PROMPTS[: self.stage.prompts]
 
     def fit(self, folder: RunFolder, *, resume: bool) -> None:
         """Train the heads on the pictures of split "train"."""
@@ -117,12 +127,13 @@ class EncoderRun:
             elif self.flat is not None:
                 views = np.concatenate([views, views[: self.stage.flat_views]])
             parts.append(views)
-        texts = [[p.format(c) for c in picture.captions for p in PROMPTS] for picture in pictures]
+        prompts, most = self.prompts, self.stage.captions
+        texts = [[p.format(c) for c in picture.captions[:most] for p in prompts] for picture in pictures]
         place = {text: i for i, text in enumerate(dict.fromkeys(text for listed in texts for text in listed))}
         numbers = {identity: i for i, identity in enumerate(dict.fromkeys(p.identity for p in pictures))}
         return FeaturePairs(
             np.stack(parts, axis=1),
-            encode_texts(self.text_tower, list(place)),
+            self.read(list(place)),
             [np.array([place[text] for text in listed]) for listed in texts],
             np.array([numbers[p.identity] for p in pictures]),
         )
@@ -139,9 +150,9 @@ class EncoderRun:
         """Classes by name, ``[n, d]``, with the prompts of training."""
 
         def encode(texts: Any) -> Tensor:
-            return self.model.encode_text(features=encode_texts(self.text_tower, texts))
+            return self.model.encode_text(features=self.read(texts))
 
-        return class_embeddings(encode, names, PROMPTS)
+        return class_embeddings(encode, names, self.prompts)
 
     def measure(self) -> dict[str, Any]:
         """Metrics of the test splits: unseen concepts by both artists, the second artist, retrieval."""
@@ -179,11 +190,11 @@ def run_encoder(
     corpus: Corpus, stage: EncoderStage, frozen: EncoderStage, artwork_size: int, folder: RunFolder, results: Results
 ) -> EncoderRun:
     """Train and measure the frozen start and the dual encoder; metrics go to ``results``."""
-    tower = MiniLM()
+    read = TextFeatures(MiniLM())
     runs = {}
     for name, settings in (("frozen_start", frozen), ("dual_encoder", stage)):
         with results.timed("features"):
-            run = EncoderRun(corpus, settings, artwork_size, tower)
+            run = EncoderRun(corpus, settings, artwork_size, read)
         with results.timed(name):
             run.fit(RunFolder.create(folder.path / "stages" / name, settings, seed=settings.train.seed), resume=True)
             runs[name] = run.measure()

@@ -1,0 +1,39 @@
+"""Every step once, in well under a minute: for tests and CI; its numbers mean nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from lucida.core.durations import Duration
+from lucida.data.scenes import SceneConfig
+from lucida.models.dual_encoder import HeadConfig
+from lucida.models.language_models import SmallLlama
+from lucida.workflows.encoder_stage import FROZEN_START, EncoderStage
+from lucida.workflows.language_stage import LanguageStage
+from lucida.workflows.run_config import RunConfig
+
+
+def recipe() -> RunConfig:
+    """A few steps of each stage on small pictures."""
+    encoder, language = EncoderStage(), LanguageStage()
+    few = replace(encoder.train, duration=Duration(10, "steps"))
+    head = HeadConfig(32, 64, 0.0)
+    encoder = replace(encoder, image_size=32, views=1, flat_views=1, prompts=1, captions=1, head=head, train=few)
+    return RunConfig(
+        out=Path("runs/tiny"),
+        artwork_size=72,
+        frozen_start=replace(encoder, flat_views=0, pooled=FROZEN_START.pooled, example_weight=0.0),
+        encoder=encoder,
+        scenes=SceneConfig(size=64, kinds=24, concept_frequency=0.3, co_occurrence_skew=0.3),
+        language=replace(
+            language,
+            naming_scenes=64,
+            scenes=64,
+            llama=SmallLlama(hidden_size=48, layers=1),
+            naming=replace(language.naming, batch_size=16),
+            train=replace(language.train, batch_size=16),
+            test_scenes=16,
+            captions=8,
+        ),
+    )

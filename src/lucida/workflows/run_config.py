@@ -1,0 +1,36 @@
+"""Everything that decides what ``lucida run`` does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lucida.data.scenes import SceneConfig
+from lucida.workflows.encoder_stage import FROZEN_START, EncoderStage
+from lucida.workflows.language_stage import LanguageStage
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """From artwork to a measured vision-language model.
+
+    Attributes:
+        out: the run folder.
+        split_seed: draws which concepts and pictures are held out.
+        seed: of fresh weights.
+        artwork_size: pixels at which artwork is drawn.
+        frozen_start: the baseline of the dual encoder.
+        encoder: the dual encoder.
+        scenes: what the multimodal LLM is asked about; mildly skewed in training, so that some things are popular and
+            some go together, which POPE's questions turn against the model.
+        language: the multimodal LLM.
+    """
+
+    out: Path = Path("runs/default")
+    split_seed: int = 0
+    seed: int = 0
+    artwork_size: int = 224
+    frozen_start: EncoderStage = FROZEN_START
+    encoder: EncoderStage = field(default_factory=EncoderStage)
+    scenes: SceneConfig = field(default_factory=lambda: SceneConfig(concept_frequency=0.3, co_occurrence_skew=0.3))
+    language: LanguageStage = field(default_factory=LanguageStage)
