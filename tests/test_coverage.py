@@ -94,3 +94,11 @@ def test_the_command_answers(command: str) -> None:
     answer = subprocess.run(call, capture_output=True, text=True, check=False, timeout=60)
     assert answer.returncode == 0, answer.stderr
     assert "usage" in answer.stdout.lower()
+
+
+def test_every_command_of_the_command_line_is_in_a_row(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nor does a command stay out of the table."""
+    importlib.import_module("lucida.cli").main(["--help"])
+    listed = re.findall(r"^  ([a-z]+) {2,}\S", capsys.readouterr().out, flags=re.MULTILINE)
+    assert listed
+    assert set(listed) == {command.split()[0] for command in COMMANDS}

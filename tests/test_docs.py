@@ -112,14 +112,6 @@ def test_modules_named_in_the_pages_exist() -> None:
         assert re.search(rf"^(?:class|def) {base.name}\b", source.read_text(encoding="utf-8"), re.MULTILINE), name
 
 
-def test_the_readme_does_not_promise_a_command_line_that_is_missing() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    verbs = set(re.findall(r"lucida (run|ask)\b", readme))
-    assert verbs == {"run", "ask"}
-    if not (ROOT / "src" / "lucida" / "cli.py").is_file():
-        assert "is not there yet" in readme, "say in the README that the command line is missing"
-
-
 def test_the_pieces_of_the_walkthrough_are_its_program() -> None:
     pieces = "\n".join(blocks(ROOT / "docs" / "clip-walkthrough.md", "python"))
     page, program = ([line for line in text.splitlines() if line] for text in (pieces, WALKTHROUGH.read_text("utf-8")))
