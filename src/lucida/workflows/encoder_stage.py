@@ -22,7 +22,8 @@ from lucida.evaluation.retrieval import retrieval_metrics
 from lucida.evaluation.zero_shot import TEMPLATES, class_embeddings, zero_shot_metrics
 from lucida.models.dual_encoder import DualEncoder, Head, HeadConfig, with_examples
 from lucida.models.efficientnet import EfficientNetLite0
-from lucida.models.minilm import MiniLM, TextFeatures
+from lucida.models.text_features import TextFeatures
+from lucida.models.text_towers import MiniLM
 from lucida.training.loop import TrainConfig, train
 from lucida.training.tasks import ContrastiveTask
 
