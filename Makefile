@@ -40,8 +40,9 @@ help:  ## this list
 run: install  ## train a dual encoder and a multimodal LLM, measure them, write report.html
 	@$(BIN)/lucida run $(ARGS)
 
+# hypothesis' profile "ci": the same examples every time, and no deadline that a busy machine would miss
 test: install-dev  ## all tests and doctests
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) $(TESTS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --hypothesis-profile=ci $(TESTS)
 
 check: install-dev  ## style, types and layers; each prints how much it looked at
 	@$(BIN)/ruff check
