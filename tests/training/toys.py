@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ from lucida.core.durations import Duration
 from lucida.core.run_folder import RunFolder
 from lucida.losses.language_modeling import IGNORE_INDEX, language_modeling_loss, shift_labels
 from lucida.training.batches import Batch, Draw
-from lucida.training.distributed import Accelerator
+from lucida.training.distributed import Accelerator, leave_processes
 from lucida.training.loop import TrainConfig, train
 from lucida.training.tasks import ContrastiveTask, LanguageTask
 
@@ -141,7 +142,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         config = settings(options.steps, micro_batch_size=int(size) if size else None, checkpoint_every=every)
         train(task, data, config, RunFolder(options.folder / run), resume=True, progress=False)
     assert Accelerator().num_processes == int(os.environ.get("WORLD_SIZE", 1))  # the launcher's processes took part
-    print("processes:", Accelerator().num_processes)
+    sys.stdout.write(f"processes: {Accelerator().num_processes}\n")  # one write: the processes share the stream
+    leave_processes()
 
 
 if __name__ == "__main__":

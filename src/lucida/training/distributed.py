@@ -68,3 +68,13 @@ def same_everywhere(number: int, accelerator: Accelerator) -> bool:
     """Whether all processes hold the same number."""
     numbers = gather_rows(torch.tensor([number], device=accelerator.device), accelerator)
     return bool((numbers == number).all())
+
+
+def leave_processes() -> None:
+    """Wait for the other processes and part from them; call it once, at the end of a program.
+
+    A process that simply ends may break the connections the others still close, and they abort.
+    """
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
