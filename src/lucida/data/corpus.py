@@ -91,9 +91,10 @@ def draw_splits(corpus: Corpus, split_seed: int, *, validation_share: float = 0.
     Args:
         corpus: whose splits are replaced.
         split_seed: of the draw.
-        validation_share: of the identities of each label.
-        test_share: likewise; at least one picture is tested if there are three or more.
+        validation_share: of the identities of each label; of three or more, at least one is taken unless it is 0.
+        test_share: likewise.
     """
+    wanted = {name: share for name, share in (("test", test_share), ("validation", validation_share)) if share > 0}
     by_label: dict[str, list[str]] = {}
     for picture in corpus:
         by_label.setdefault(picture.label or "", []).append(picture.identity)
@@ -105,11 +106,12 @@ def draw_splits(corpus: Corpus, split_seed: int, *, validation_share: float = 0.
         for i, at in zip(order, place, strict=True):
             name = "test" if at < test_share else "validation" if at < test_share + validation_share else "train"
             split.setdefault(identities[i], name)
-    if "test" not in split.values() and len(split) >= 3:  # many classes of few pictures: stratified draws give none
+    if len(split) >= 3 and not set(wanted) <= set(split.values()):  # many classes of few pictures: draw without strata
         names = sorted(split)
-        for at, i in enumerate(stream(split_seed, "splits", "all").permutation(len(names))):
-            share = (at + 0.5) / len(names)
-            name = "test" if share < test_share else "validation" if share < test_share + validation_share else "train"
-            split[names[i]] = name
+        order = iter(stream(split_seed, "splits", "all").permutation(len(names)).tolist())
+        split = dict.fromkeys(names, "train")
+        for name, share in wanted.items():
+            for _ in range(max(1, round(share * len(names)))):
+                split[names[next(order)]] = name
     pictures = tuple(dataclasses.replace(picture, split=split[picture.identity]) for picture in corpus)
     return dataclasses.replace(corpus, pictures=pictures)
