@@ -13,6 +13,7 @@ from lucida.core.errors import LucidaError
 from lucida.data.coco import list_coco, uncounted
 from lucida.data.listing import Listing
 from lucida.data.pictures import Picture
+from lucida.data.readers import read_pictures
 from lucida.data.truth import Facts
 
 CATEGORIES = [{"id": 3, "name": "cat"}, {"id": 18, "name": "dog"}]
@@ -131,6 +132,13 @@ def test_lvis_does_not_list_everything(tmp_path):
     assert not list_coco(
         write(tmp_path / "i.json", images=shown, annotations=[], categories=CATEGORIES)
     ).exhaustive_objects
+
+
+def test_one_file_twice_is_no_corpus(tmp_path):
+    draw(tmp_path, "a.jpg")
+    path = write(tmp_path / "i.json", images=images("a.jpg", "a.jpg"), annotations=[box(0, 3)], categories=CATEGORIES)
+    with pytest.raises(LucidaError, match=r"two pictures have the id 'a\.jpg'"):
+        read_pictures(path)
 
 
 @pytest.mark.parametrize(

@@ -84,8 +84,11 @@ def test_a_table_that_could_help_is_named(tmp_path):
 
 
 def test_an_empty_folder(tmp_path):
-    (tmp_path / "notes.txt").write_text("")
-    with pytest.raises(LucidaError, match="no picture in this folder"):
+    with pytest.raises(LucidaError, match=r"no picture in this folder \("):
+        list_image_folder(tmp_path)
+    for name in ("a.tar", "b.tar", "notes.txt"):
+        (tmp_path / name).write_text("")
+    with pytest.raises(LucidaError, match=r"no picture in this folder, but 2 files \.tar"):
         list_image_folder(tmp_path)
 
 

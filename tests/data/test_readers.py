@@ -145,7 +145,7 @@ def test_pictures_of_which_nothing_is_said_are_skipped(tmp_path):
         ("empty", r"no picture in this folder \(.*empty\); put the pictures of each class"),
         ("flat", r"nothing says what these pictures show.*flat\); put the pictures of each class"),
         ("single", "nothing says what these pictures show"),
-        ("silent.csv", r"no picture can be used: nothing is said about it"),
+        ("silent.csv", r"no picture can be used, most often: nothing is said about it"),
         ("same.csv", "all pictures have one label, 'cat', and no captions"),
         ("pest.csv", r"no such file or folder .*did you mean .*pets\.csv\?"),
         ("nowhere/at/all", "no such file or folder"),

@@ -102,18 +102,17 @@ def _limit(image: Image.Image, at_least: int) -> bool:
         BadPicture: too many pixels would be decoded.
     """
     width, height = image.size
-    scale = 1
+    held = width * height
     if isinstance(image, JpegImageFile):
         # A progressive JPEG is held in memory at its full size, however small it comes out.
-        needed = 1 if image.info.get("progressive") else width * height / PIXEL_LIMIT
-        scale = next(
-            (s for s in (8, 4, 2) if at_least and min(width, height) // s >= 2 * at_least),
-            next((s for s in (1, 2, 4, 8) if s * s >= needed), 8),
-        )
+        progressive = bool(image.info.get("progressive"))
+        wanted = next((s for s in (8, 4, 2) if at_least and min(width, height) // s >= 2 * at_least), 1)
+        needed = next((s for s in (1, 2, 4, 8) if progressive or held <= PIXEL_LIMIT * s * s), 8)
+        scale = max(wanted, needed)
         if scale > 1:
             image.draft(None, (max(1, width // scale), max(1, height // scale)))
-    held = image.size if not image.info.get("progressive") else (width, height)
-    if held[0] * held[1] > PIXEL_LIMIT:
+        held = held if progressive else image.size[0] * image.size[1]
+    if held > PIXEL_LIMIT:
         raise BadPicture(f"{width} x {height} pixels: more than the limit of {PIXEL_LIMIT // 10**6} million")
     return image.size != (width, height)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def list_image_folder(folder: Path) -> Listing:
         return concatenate([_list_metadata(table, folder) for table in tables])
     files = list(_walk(folder))
     if not files:
-        raise LucidaError("no picture in this folder", where=folder, remedy=_KINDS)
+        raise LucidaError(f"no picture in this folder{_others(folder)}", where=folder, remedy=_KINDS)
     inner = _only_subfolder(files)
     if inner:
         return list_image_folder(folder / inner)
@@ -74,6 +75,12 @@ def _only_subfolder(files: Sequence[tuple[str, ...]]) -> str | None:
     first = {parts[0] if len(parts) > 1 else "" for parts in files}
     name = next(iter(first))
     return name if len(first) == 1 and name and not split_word(name) else None
+
+
+def _others(folder: Path) -> str:
+    """What lies there instead, if one kind of file does."""
+    kinds = Counter(path.suffix for path in folder.rglob("[!.]*.*") if path.is_file()).most_common(1)
+    return f", but {kinds[0][1]} files {kinds[0][0]}" if kinds else ""
 
 
 def _unknown(folder: Path) -> LucidaError:

@@ -109,6 +109,6 @@ class FileFinder:
             try:
                 with os.scandir(folder) as entries:
                     self._names[folder] = frozenset(entry.name for entry in entries if entry.is_file())
-            except OSError:
+            except (OSError, ValueError):  # a name that no file can have
                 self._names[folder] = frozenset()
         return self._names[folder]

@@ -1,4 +1,4 @@
-"""Pictures within Parquet files, read one by one without ever holding a file in memory."""
+"""Pictures within Parquet files, read one by one without holding a whole file in memory."""
 
 from __future__ import annotations
 
@@ -60,6 +60,7 @@ class _Rows:
     """One column of a Parquet file by row: fast where rows are asked for in about their order.
 
     It walks through the file in small batches and keeps the last few, since several threads ask a little out of order.
+    Memory is bounded by the file's pages (of which a writer may put up to 1024 rows into one), not by its size.
     """
 
     def __init__(self, path: str, column: str):

@@ -40,6 +40,7 @@ def read_pictures(path: Path, *, limit: int | None = None, split_seed: int = 0) 
     Raises:
         LucidaError: there is nothing to read, it cannot be understood, or nothing says what the pictures show.
     """
+    path = Path(path)
     listing = _list(path)
     numbers = _sample(list(zip(listing.splits, listing.labels, strict=True)), limit, split_seed)
     read = listing.pictures(numbers)
@@ -141,10 +142,8 @@ def _check_knowledge(corpus: Corpus, path: Path) -> None:
     """
     if not len(corpus):
         reasons = Counter(row.reason for row in corpus.skipped).most_common(1)
-        what = f"no picture can be used: {reasons[0][0]}" if reasons else "there is no picture"
-        raise LucidaError(
-            what, where=path, remedy=f"all are skipped for a reason like this; {_READABLE}" if reasons else _READABLE
-        )
+        what = f"no picture can be used, most often: {reasons[0][0]}" if reasons else "there is no picture"
+        raise LucidaError(what, where=path, remedy=_READABLE)
     if not any(picture.captions or picture.objects for picture in corpus) and len(corpus.classes) < 2:
         raise LucidaError(
             f"all pictures have one label, {corpus.classes[0]!r}, and no captions"

@@ -197,16 +197,23 @@ def _read_csv(path: Path, text: str) -> tuple[list[str], Iterator[Row]]:
     delimiter = "\t" if path.suffix.lower() == ".tsv" else max(",;\t|", key=head.count)
     csv.field_size_limit(2**31 - 1)  # long lists of objects are no mistake
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    names = [name.strip() for name in next(reader, [])]
+    names = [name.strip() for name in next(_each(reader, path), [])]
 
     def rows() -> Iterator[Row]:
-        for values in reader:
+        for values in _each(reader, path):
             if len(values) == len(names):
                 yield reader.line_num, dict(zip(names, values, strict=True))
             elif values:  # an empty line is none
                 yield reader.line_num, f"the row has {len(values)} fields, the header {len(names)}"
 
     return names, rows()
+
+
+def _each(reader: Iterator[list[str]], path: Path) -> Iterator[list[str]]:
+    try:
+        yield from reader
+    except csv.Error as error:
+        raise LucidaError(f"not a table: {error}", where=path) from None
 
 
 def _read_jsonl(text: str) -> tuple[list[str], Iterator[Row]]:
