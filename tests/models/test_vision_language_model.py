@@ -13,7 +13,7 @@ from lucida.data.tokenization import train_tokenizer
 from lucida.inference.generate import answer, yes_probability
 from lucida.models.language_models import SmallLlama
 from lucida.models.naming import PlaceNaming
-from lucida.models.projectors import GridProjector
+from lucida.models.projectors import WordProjector
 from lucida.models.vision_language_model import VisionLanguageModel
 
 CONVERSATIONS = [
@@ -52,7 +52,7 @@ def language_model(kind: str):
 def build(kind: str = "llama"):
     torch.manual_seed(0)
     chat = ChatFormat(TOKENIZER, T)
-    model = VisionLanguageModel(GridProjector(D, 32, T), language_model(kind), chat.image_token_id)
+    model = VisionLanguageModel(WordProjector(D, 32, T), language_model(kind), chat.image_token_id)
     return model.eval(), chat, torch.randn(2, T, D)
 
 

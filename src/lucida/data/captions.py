@@ -126,11 +126,14 @@ def enumerate_words(parts: Sequence[str]) -> str:
 def describe(
     facts: Facts, generator: np.random.Generator, *, noise: float = 0.0, vocabulary: Sequence[str] = ()
 ) -> Caption:
-    """A caption that names every object, in random order and words; some give places or a relation.
+    """A caption that names every object, in random words; some give places or a relation.
+
+    Objects with known places are named from left to right: a model that looks for the next one then knows where to
+    look, while in random order it would have to remember what it has said. The others follow in random order.
 
     Args:
         facts: what is true.
-        generator: draws the order and the words.
+        generator: draws the words, and the order of objects without a place.
         noise: chance of each name to be omitted, replaced by another, or followed by one that is not there.
         vocabulary: the names that noise may put in.
 
@@ -140,7 +143,7 @@ def describe(
     if not facts.counts:
         raise ValueError("nothing to describe: the picture has no objects")
     items, omitted, added = _told(facts, generator, noise, vocabulary)
-    order = generator.permutation(len(items))
+    order = sorted(generator.permutation(len(items)).tolist(), key=lambda i: _leftmost(facts, items[i][2]))
     style = generator.random(3).tolist()
     with_places = style[0] < 0.25
     parts = []
@@ -161,6 +164,12 @@ def describe(
         subject, word, other = clear[int(generator.integers(len(clear)))]
         text += f" The {subject} is {RELATIONS[word]} the {other}."
     return Caption(text, tuple(omitted), tuple(added))
+
+
+def _leftmost(facts: Facts, name: str) -> float:
+    """Where the leftmost object of a name has its centre; behind all others if no place is known."""
+    boxes = [thing.box for thing in facts.objects if thing.name == name and thing.box]
+    return min((box.x + box.width / 2 for box in boxes), default=float("inf"))
 
 
 def _told(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from lucida.core.errors import LucidaError
+from lucida.data.kinds import plural
 
 PAD, BOS, EOS, UNK, IMAGE = "<pad>", "<s>", "</s>", "<unk>", "<image>"
 """Special tokens of a trained tokenizer; their ids are 0 to 4."""
@@ -23,7 +25,8 @@ def train_tokenizer(texts: Iterable[str], *, vocab_size: int = 2048, words: Sequ
     Args:
         texts: what the model will read and write.
         vocab_size: at most this many tokens; at least 256 bytes and 5 special ones.
-        words: nouns that should be few tokens however rare they are (the vocabulary of objects).
+        words: nouns that should be few tokens however rare they are (the vocabulary of objects). The ending of a
+            regular plural is a token of its own, so that "dogs" and "dog" share the token by which they are known.
 
     Returns:
         A ``PreTrainedTokenizerFast`` that adds no special tokens by itself; a word is the same token at the start of a
@@ -40,7 +43,7 @@ def train_tokenizer(texts: Iterable[str], *, vocab_size: int = 2048, words: Sequ
         raise LucidaError("no text to train a tokenizer on")
     corpus += [word for word in words for _ in range(_WORD_WEIGHT)]
     tokenizer = Tokenizer(models.BPE(unk_token=UNK))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.pre_tokenizer = _pre_tokenizer(words)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
@@ -59,6 +62,32 @@ def train_tokenizer(texts: Iterable[str], *, vocab_size: int = 2048, words: Sequ
         additional_special_tokens=[IMAGE],
         clean_up_tokenization_spaces=False,
     )
+
+
+def _pre_tokenizer(nouns: Sequence[str]) -> Any:
+    """Words with the space before them, as bytes; plural endings of ``nouns`` cut off."""
+    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    endings = plural_endings(nouns)
+    if not endings:
+        return byte_level
+    # Behind the byte level a word reads "Ġdogs"; lookbehind keeps the stem out of the match.
+    pattern = "|".join(f"(?<=^Ġ{stem}){ending}$" for stem, ending in endings)
+    return pre_tokenizers.Sequence([byte_level, pre_tokenizers.Split(Regex(pattern), "isolated")])
+
+
+def plural_endings(nouns: Iterable[str]) -> list[tuple[str, str]]:
+    """The last word and the plural ending of each noun whose plural only adds to it.
+
+    >>> plural_endings(["dog", "ferris wheel", "bus", "wolf", "sheep"])
+    [('bus', 'es'), ('dog', 's'), ('wheel', 's')]
+    """
+    found = set()
+    for noun in nouns:
+        stem = noun.rpartition(" ")[2]
+        many = plural(stem)
+        if re.fullmatch(r"[A-Za-z]+", stem) and many != stem and many.startswith(stem):
+            found.add((stem, many[len(stem) :]))
+    return sorted(found)
 
 
 def add_image_token(tokenizer: Any) -> int:

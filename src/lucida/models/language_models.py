@@ -26,10 +26,10 @@ class SmallLlama:
         rope_theta: base of the rotary positions; large, so that likeness survives the distance to the picture.
     """
 
-    hidden_size: int = 192
-    layers: int = 3
-    head_size: int = 48
-    match: float = 1.0
+    hidden_size: int = 128
+    layers: int = 2
+    head_size: int = 32
+    match: float = 0.7
     rope_theta: float = 1e7
 
     def build(self, tokenizer: Any, *, max_length: int = 2048) -> LlamaForCausalLM:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+MAX_SCALE = 50.0
 
-class GridProjector(nn.Module):
-    """A two-layer perceptron on every place of a grid, plus a learned vector for each place.
 
-    What a place shows comes out with length ``scale``, so that it can be compared with word embeddings by the cosine;
-    where it lies is added after that.
+class WordProjector(nn.Module):
+    """Every place of a grid as a mixture of the language model's own words, plus where it lies.
+
+    A two-layer perceptron says which words a place shows; the token is the mean of their embeddings, weighted by the
+    softmax over the vocabulary (AlignVLM, Masry et al. 2025, arXiv:2502.01341), so that a picture is written in a
+    language the model already reads and a word finds the places that show it. One more "word" stands for the ground. To
+    this comes a learned vector for each place (they start with one direction in common, by which a token of the picture
+    can be told from the same thing said in words), and a linear detail of what the words leave out, which starts at 0.
 
     Args:
         vision_size: channels of a place.
@@ -24,13 +31,22 @@ class GridProjector(nn.Module):
         self.norm = nn.LayerNorm(vision_size)
         self.linear_1 = nn.Linear(vision_size, hidden_size)
         self.linear_2 = nn.Linear(hidden_size, hidden_size)
-        self.places = nn.Parameter(torch.randn(tokens, hidden_size) * 0.02)
-        self.scale = nn.Parameter(torch.ones(()))
+        self.ground = nn.Parameter(F.normalize(torch.randn(hidden_size), dim=0))
+        self.log_scale = nn.Parameter(torch.tensor(math.log(10.0)))
+        self.detail = nn.Linear(vision_size, hidden_size, bias=False)
+        nn.init.zeros_(self.detail.weight)
+        common = F.normalize(torch.randn(hidden_size), dim=0)
+        self.places = nn.Parameter(0.02 * torch.randn(tokens, hidden_size) + common)
 
-    def content(self, grid: Tensor) -> Tensor:
-        """``[B, T, vision_size]`` to ``[B, T, hidden_size]`` of length one, without places."""
-        return F.normalize(self.linear_2(F.gelu(self.linear_1(self.norm(grid)))), dim=-1)
+    def logits(self, grid: Tensor, word_embeddings: Tensor) -> Tensor:
+        """Which word each place of ``[B, T, vision_size]`` shows, ``[B, T, V + 1]``; the last is the ground."""
+        shown = F.normalize(self.linear_2(F.gelu(self.linear_1(self.norm(grid)))), dim=-1)
+        scale = self.log_scale.clamp(max=math.log(MAX_SCALE)).exp()
+        words = torch.cat([word_embeddings, self.ground[None]])
+        return scale * shown @ F.normalize(words, dim=-1).T
 
-    def forward(self, grid: Tensor) -> Tensor:
-        """``[B, T, vision_size]`` to image tokens ``[B, T, hidden_size]``."""
-        return self.scale * self.content(grid) + self.places
+    def forward(self, grid: Tensor, word_embeddings: Tensor) -> Tensor:
+        """``[B, T, vision_size]`` to image tokens ``[B, T, H]``, given the language model's embeddings ``[V, H]``."""
+        mixture = self.logits(grid, word_embeddings).softmax(dim=-1)
+        content = mixture[..., :-1] @ word_embeddings + mixture[..., -1:] * self.ground
+        return content + self.detail(self.norm(grid)) + self.places

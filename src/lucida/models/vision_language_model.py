@@ -44,7 +44,8 @@ class VisionLanguageModel(nn.Module):
     """Answers questions about pictures.
 
     Args:
-        multi_modal_projector: grid features ``[B, T, D]`` to image tokens ``[B, T, H]``.
+        multi_modal_projector: grid features ``[B, T, D]`` and the language model's word embeddings ``[V, H]`` to image
+            tokens ``[B, T, H]`` (:class:`~lucida.models.projectors.WordProjector`).
         language_model: a Hugging Face causal language model.
         image_token_id: the token whose embedding is replaced by a picture's features.
         vision_tower: pictures to grid features; may be left out where features are precomputed.
@@ -76,8 +77,9 @@ class VisionLanguageModel(nn.Module):
             if pixel_values is None or self.vision_tower is None:
                 raise LucidaError("the model needs vision_features, or pixel_values and a vision tower")
             vision_features = self.vision_tower(pixel_values).grid
-        embedded = self.language_model.get_input_embeddings()(input_ids)
-        tokens = self.multi_modal_projector(vision_features.to(embedded.dtype))
+        words = self.language_model.get_input_embeddings()
+        embedded = words(input_ids)
+        tokens = self.multi_modal_projector(vision_features.to(embedded.dtype), words.weight)
         at = input_ids == self.image_token_id
         if int(at.sum()) != tokens.shape[0] * tokens.shape[1]:
             raise LucidaError(

@@ -27,7 +27,7 @@ from lucida.inference.generate import Answer, answer, yes_probability
 from lucida.models.efficientnet import EfficientNetLite0
 from lucida.models.language_models import SmallLlama
 from lucida.models.naming import PlaceNaming
-from lucida.models.projectors import GridProjector
+from lucida.models.projectors import WordProjector
 from lucida.models.vision_language_model import VisionLanguageModel
 from lucida.training.loop import TrainConfig, train
 from lucida.training.parameter_groups import ParameterRow
@@ -161,7 +161,7 @@ class LanguageRun:
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             llama = stage.llama.build(self.chat.tokenizer)
-            projector = GridProjector(self.tower.hidden_size, stage.llama.hidden_size, self.tower.grid_tokens)
+            projector = WordProjector(self.tower.hidden_size, stage.llama.hidden_size, self.tower.grid_tokens)
         self.model = VisionLanguageModel(projector, llama, self.chat.image_token_id, vision_tower=self.tower)
 
     def fit(self, folder: RunFolder, *, resume: bool) -> None:

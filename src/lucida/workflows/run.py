@@ -13,9 +13,9 @@ from lucida.data.corpus import Corpus
 from lucida.data.emoji import ARTISTS, concepts, load_artwork, read_emoji
 from lucida.data.scenes import SceneWorld
 from lucida.data.worlds import build_world
-from lucida.models.naming import trainable_rows
 from lucida.report.material import CorpusFacts, Curve, Example, Material, TrainableRow, save_thumbnail
 from lucida.report.page import write_report
+from lucida.training.parameter_groups import trainable_by_block
 from lucida.workflows.encoder_stage import EncoderRun, run_encoder
 from lucida.workflows.language_stage import LanguageRun, run_language
 from lucida.workflows.run_config import RunConfig
@@ -83,9 +83,9 @@ def _material(
         examples=tuple([*_named(encoder, corpus, folder), *_asked(language, folder)]),
         curves=tuple(Curve(TITLES.get(s, s), f"stages/{s}/metrics.jsonl") for s in stages),
         trainable=tuple(
-            TrainableRow(name, *row)
+            TrainableRow(name, block, *sizes)
             for name, model in (("dual encoder", encoder.model), ("multimodal LLM", language.model))
-            for row in trainable_rows(model)
+            for block, sizes in trainable_by_block(model).items()
         ),
         stage_titles=TITLES,
     )
