@@ -10,7 +10,7 @@ from lucida.core.errors import LucidaError
 from lucida.data.collation import ChatFormat, collate, separate
 from lucida.data.conversations import Turn
 from lucida.data.tokenization import train_tokenizer
-from lucida.inference.generate import answer, yes_probability
+from lucida.inference.generate import answer, answer_yes_no
 from lucida.models.language_models import SmallLlama
 from lucida.models.naming import PlaceNaming
 from lucida.models.projectors import WordProjector
@@ -100,12 +100,24 @@ def test_answers_of_batch_1_and_16_agree_and_sampling_is_seeded():
     assert sampled[0] == sampled[1] != sampled[2]
 
 
-def test_the_probability_of_yes_is_that_of_the_question_alone():
+def test_yes_or_no_in_one_pass_is_what_generation_says():
     model, chat, features = build()
-    asked = [(1, "Is there a cat?"), (0, "Is there a dog?"), (1, "Describe the picture.")]
-    together = yes_probability(model, chat, features, asked)
-    alone = [float(yes_probability(model, chat, features, [one])[0]) for one in asked]
-    assert together == pytest.approx(alone, abs=1e-6)
+    asked = [(1, "Is there a cat?"), (0, "Is there a dog?"), (1, "Describe the picture."), (0, "Is there a cat?")]
+    yes, no = (int(chat.encode([word])[0][0]) for word in ("yes", "no"))
+    head = torch.nn.Linear(32, len(TOKENIZER))
+    for lifted, expected in (([yes, no], {"yes", "no"}), ([5], {""})):  # an untrained model says neither by itself
+        with torch.no_grad():
+            head.weight.copy_(model.language_model.get_input_embeddings().weight)
+            head.bias.zero_()
+            head.bias[lifted] = 20.0
+        model.language_model.set_output_embeddings(head)
+        together = answer_yes_no(model, chat, features, asked)
+        alone = [answer_yes_no(model, chat, features, [one]) for one in asked]
+        assert together.p_yes == pytest.approx([float(one.p_yes[0]) for one in alone], abs=1e-6)
+        generated = [one.text for one in answer(model, chat, features, asked, max_new_tokens=1)]
+        assert set(together.texts) <= expected
+        for said, text in zip(together.texts, generated, strict=True):
+            assert said == (text if expected != {""} else "")
 
 
 def test_places_are_named_by_word_embeddings():

@@ -108,11 +108,13 @@ class Caption:
 
 
 def amount(n: int, noun: str) -> str:
-    """A number of things.
+    """A number of things; 0 where it is unknown.
 
-    >>> amount(1, "apple"), amount(2, "box"), amount(13, "cat")
-    ('an apple', 'two boxes', '13 cats')
+    >>> amount(1, "apple"), amount(2, "box"), amount(13, "cat"), amount(0, "sheep")
+    ('an apple', 'two boxes', '13 cats', 'some sheep')
     """
+    if n == 0:
+        return f"some {plural(noun)}"
     if n == 1:
         return f"{article(noun)} {noun}"
     return f"{NUMBERS[n] if n < len(NUMBERS) else n} {plural(noun)}"
@@ -176,7 +178,7 @@ def _told(
     facts: Facts, generator: np.random.Generator, noise: float, vocabulary: Sequence[str]
 ) -> tuple[list[tuple[int, str, str]], list[str], list[str]]:
     """What the caption tells: (how many, name told, true name or ""), names omitted, names added."""
-    items = [(n, name, name) for name, n in facts.counts.items()]
+    items = [(0 if name in facts.uncounted else n, name, name) for name, n in facts.counts.items()]
     if noise <= 0:
         return items, [], []
     absent = [name for name in vocabulary if name not in facts.counts]

@@ -240,8 +240,9 @@ def _draw_ways(n: int, negatives: Mapping[str, float], generator: np.random.Gene
 
 def _names_to_count(facts: Facts, generator: np.random.Generator, n: int) -> list[str]:
     """Names to count: every other one is there more than once, if any is, so that "1" is no safe answer."""
-    repeated = _sample([name for name, count in facts.counts.items() if count > 1], n, generator)
-    single = _sample([name for name, count in facts.counts.items() if count == 1], n, generator)
+    known = {name: count for name, count in facts.counts.items() if name not in facts.uncounted}
+    repeated = _sample([name for name, count in known.items() if count > 1], n, generator)
+    single = _sample([name for name, count in known.items() if count == 1], n, generator)
     chosen: list[str] = []
     take_repeated = bool(generator.integers(2))
     while len(chosen) < n and (repeated or single):

@@ -60,6 +60,7 @@ class Facts:
         exhaustive: an object not listed is truly absent.
         captions: what people wrote about it.
         label: its class.
+        uncounted: names of objects that are there in unknown number.
     """
 
     objects: tuple[PictureObject, ...] = ()
@@ -68,10 +69,11 @@ class Facts:
     exhaustive: bool = False
     captions: tuple[str, ...] = ()
     label: str | None = None
+    uncounted: tuple[str, ...] = ()
 
     @cached_property
     def counts(self) -> Mapping[str, int]:
-        """How many objects of each name, in order of appearance."""
+        """How many objects of each name are listed, in order of appearance; of `uncounted` names there may be more."""
         return Counter(thing.name for thing in self.objects)
 
     def only(self, name: str) -> PictureObject | None:
@@ -80,7 +82,8 @@ class Facts:
 
     @cached_property
     def _singles(self) -> dict[str, PictureObject]:
-        return {thing.name: thing for thing in self.objects if self.counts[thing.name] == 1}
+        single = {name for name, count in self.counts.items() if count == 1} - {*self.uncounted}
+        return {thing.name: thing for thing in self.objects if thing.name in single}
 
     @cached_property
     def places(self) -> Mapping[str, str]:

@@ -116,8 +116,25 @@ def _read(chat: ChatFormat, tokens: Tensor, logs: Tensor) -> Answer:
     )
 
 
+class YesNoAnswers(NamedTuple):
+    """The first words of the answers to some questions.
+
+    Attributes:
+        p_yes: P(yes) / (P(yes) + P(no)), ``float64 [Q]``.
+        texts: the word the model would say: "yes", "no", or "" where it would say neither.
+    """
+
+    p_yes: np.ndarray
+    texts: list[str]
+
+    @property
+    def confidence(self) -> np.ndarray:
+        """P of what was said, of the two, ``float64 [Q]``."""
+        return np.maximum(self.p_yes, 1 - self.p_yes)
+
+
 @torch.inference_mode()
-def yes_probability(
+def answer_yes_no(
     model: VisionLanguageModel,
     chat: ChatFormat,
     vision_features: Tensor,
@@ -126,8 +143,8 @@ def yes_probability(
     batch_size: int = 32,
     yes: str = "yes",
     no: str = "no",
-) -> np.ndarray:
-    """P(yes) / (P(yes) + P(no)) as the first word of the answer, ``float64 [Q]``.
+) -> YesNoAnswers:
+    """Answers of one word, as greedy generation would give them.
 
     The questions about one picture share one row and the picture is read once: no generation, one forward pass.
 
@@ -138,6 +155,9 @@ def yes_probability(
         asked: (picture, question) for each question.
         batch_size: pictures that run together.
         yes, no: the two words.
+
+    Raises:
+        LucidaError: the two words start with the same token.
     """
     first = [int(chat.encode([word])[0][0]) for word in (yes, no)]
     if first[0] == first[1]:
@@ -146,16 +166,18 @@ def yes_probability(
     for i, (picture, _) in enumerate(asked):
         by_picture.setdefault(picture, []).append(i)
     pictures = sorted(by_picture)
-    weight = model.language_model.get_output_embeddings().weight[first]
-    probability = np.empty(len(asked))
+    p_yes, words = np.empty(len(asked)), np.full(len(asked), "", dtype=object)
     for start in range(0, len(pictures), batch_size):
         some = pictures[start : start + batch_size]
         batch, ends = _packed_prompts(chat, [[asked[i][1] for i in by_picture[p]] for p in some])
         states = model.hidden_states(**batch, vision_features=vision_features[some])
         for row, picture in enumerate(some):
-            logits = states[row, ends[row]] @ weight.T
-            probability[by_picture[picture]] = (logits[:, 0] - logits[:, 1]).double().sigmoid().numpy()
-    return probability
+            logits = model.language_model.get_output_embeddings()(states[row, ends[row]])
+            listed = by_picture[picture]
+            p_yes[listed] = (logits[:, first[0]] - logits[:, first[1]]).double().sigmoid().numpy()
+            best = logits.argmax(dim=-1).numpy()
+            words[listed] = np.select([best == first[0], best == first[1]], [yes, no], default="")
+    return YesNoAnswers(p_yes, words.tolist())
 
 
 def _packed_prompts(chat: ChatFormat, questions: Sequence[Sequence[str]]) -> tuple[Batch, list[list[int]]]:

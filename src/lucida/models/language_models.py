@@ -28,8 +28,8 @@ class SmallLlama:
 
     hidden_size: int = 128
     layers: int = 2
-    head_size: int = 32
-    match: float = 0.7
+    head_size: int = 64
+    match: float = 0.85
     rope_theta: float = 1e7
 
     def build(self, tokenizer: Any, *, max_length: int = 2048) -> LlamaForCausalLM:

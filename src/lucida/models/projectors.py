@@ -35,7 +35,7 @@ class WordProjector(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(math.log(10.0)))
         self.detail = nn.Linear(vision_size, hidden_size, bias=False)
         nn.init.zeros_(self.detail.weight)
-        common = F.normalize(torch.randn(hidden_size), dim=0)
+        common = 0.5 * F.normalize(torch.randn(hidden_size), dim=0)
         self.places = nn.Parameter(0.02 * torch.randn(tokens, hidden_size) + common)
 
     def logits(self, grid: Tensor, word_embeddings: Tensor) -> Tensor:

@@ -9,13 +9,28 @@ from lucida.data.scenes import SceneConfig
 from lucida.workflows.encoder_stage import FROZEN_START, EncoderStage
 from lucida.workflows.language_stage import LanguageStage
 
+TITLES = {
+    "artwork": "Drawing the artwork",
+    "pictures": "Reading the pictures",
+    "features": "Features of frozen towers",
+    "frozen_start": "Frozen start",
+    "dual_encoder": "Dual encoder",
+    "multimodal_llm": "Multimodal LLM",
+    "naming": "Multimodal LLM: naming places",
+    "language": "Multimodal LLM: answering",
+    "hallucination": "Measuring what it makes up",
+}
+"""What a person reads for the keys of stages."""
+
 
 @dataclass(frozen=True)
 class RunConfig:
-    """From artwork to a measured vision-language model.
+    """From pictures to a measured vision-language model.
 
     Attributes:
         out: the run folder.
+        pictures: your own: a folder, a table, Parquet or a COCO file; by default the artwork that is always there.
+        max_pictures: if there are more of your own, a sample of so many is taken.
         split_seed: draws which concepts and pictures are held out.
         seed: of fresh weights.
         artwork_size: pixels at which artwork is drawn.
@@ -27,6 +42,8 @@ class RunConfig:
     """
 
     out: Path = Path("runs/default")
+    pictures: Path | None = None
+    max_pictures: int = 4000
     split_seed: int = 0
     seed: int = 0
     artwork_size: int = 224

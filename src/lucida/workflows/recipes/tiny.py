@@ -28,12 +28,11 @@ def recipe() -> RunConfig:
         scenes=SceneConfig(size=64, kinds=24, concept_frequency=0.3, co_occurrence_skew=0.3),
         language=replace(
             language,
-            naming_scenes=64,
             scenes=64,
-            llama=SmallLlama(hidden_size=48, layers=1),
-            naming=replace(language.naming, batch_size=16),
-            train=replace(language.train, batch_size=16),
-            test_scenes=16,
+            llama=SmallLlama(hidden_size=48, layers=1, head_size=16),
+            naming=replace(language.naming, duration=Duration(64, "examples"), batch_size=16),
+            train=replace(language.train, duration=Duration(64, "examples"), batch_size=16, validate_every=None),
+            test_pictures=16,
             captions=8,
         ),
     )

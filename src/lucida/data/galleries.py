@@ -1,0 +1,95 @@
+"""Galleries: pictures with what is true of each, whether composed as they are needed or somebody's own."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+
+from lucida.data.coco import uncounted
+from lucida.data.pixels import DecodedPictures
+from lucida.data.scenes import Scene, SceneWorld
+from lucida.data.truth import Box, Facts, PictureObject
+
+
+class Gallery(Protocol):
+    """Pictures of one size, by number."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+
+    def facts(self, i: int) -> Facts:
+        """What is true of picture ``i``, boxes in pixels of the square."""
+
+    def pixels(self, numbers: Sequence[int]) -> np.ndarray:
+        """Pictures, ``uint8 [n, S, S, 3]``."""
+
+
+class SceneGallery:
+    """The first ``n`` scenes of a stream of a world; pixels are composed when they are asked for."""
+
+    def __init__(self, world: SceneWorld, stream: str, n: int):
+        self.world, self.stream, self.n = world, stream, n
+
+    def __len__(self) -> int:
+        return self.n
+
+    @cached_property
+    def scenes(self) -> list[Scene]:
+        """What the pictures show; drawn once."""
+        return self.world.draw_many(self.stream, range(self.n))
+
+    def facts(self, i: int) -> Facts:
+        """Everything in a scene is known."""
+        return self.scenes[i].facts
+
+    def pixels(self, numbers: Sequence[int]) -> np.ndarray:
+        """Composed anew each time: faster than reading them from a disk."""
+        return self.world.compose_many([self.scenes[int(i)] for i in numbers])
+
+
+class PictureGallery:
+    """Rows of decoded pictures of a corpus.
+
+    A label where no objects are listed is taken as the one thing the whole picture shows, so that "is there a …?" can
+    be asked about it; nothing is said about how many there are, nor where.
+
+    Args:
+        decoded: the pictures.
+        rows: which of them, in this order.
+        labels_are_objects: the corpus has labels and no objects.
+    """
+
+    def __init__(self, decoded: DecodedPictures, rows: Iterable[int], *, labels_are_objects: bool = False):
+        self.decoded, self.rows, self.labels_are_objects = decoded, [int(row) for row in rows], labels_are_objects
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def facts(self, i: int) -> Facts:
+        """Names with underscores become words."""
+        row = self.rows[i]
+        facts, picture = self.decoded.facts(row), self.decoded.corpus.pictures[row]
+        label = facts.label and as_words(facts.label)
+        objects = tuple(PictureObject(as_words(thing.name), thing.box) for thing in facts.objects)
+        if self.labels_are_objects and label:
+            objects = (PictureObject(label, Box(0, 0, facts.width, facts.height)),)
+            return dataclasses.replace(facts, objects=objects, label=label, exhaustive=True, uncounted=(label,))
+        crowds = tuple(as_words(name) for name in uncounted(picture))
+        return dataclasses.replace(facts, objects=objects, label=label, uncounted=crowds)
+
+    def pixels(self, numbers: Sequence[int]) -> np.ndarray:
+        """A copy of the decoded pixels."""
+        return np.array(self.decoded.pixels[[self.rows[int(i)] for i in numbers]])
+
+
+def as_words(name: str) -> str:
+    """A label as a person would say it.
+
+    >>> as_words("fire_truck ")
+    'fire truck'
+    """
+    return " ".join(name.replace("_", " ").split())

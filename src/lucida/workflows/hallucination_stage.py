@@ -1,0 +1,241 @@
+"""What a multimodal LLM makes up: POPE, CHAIR, counting and the blind-picture probe on pictures it has not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from lucida.core.results import Metric, Results
+from lucida.core.run_folder import RunFolder
+from lucida.data.kinds import plural
+from lucida.data.lessons import Lesson
+from lucida.data.truth import Facts
+from lucida.evaluation.answers import parse_count
+from lucida.evaluation.blind import blind_metrics, shuffled_pictures
+from lucida.evaluation.chair import chair_metrics, read_captions
+from lucida.evaluation.intervals import share_by_cluster
+from lucida.evaluation.pope import SETS, PopeQuestion, labels_of, obstacle, pope_metrics, question_only_metrics
+from lucida.evaluation.vocabulary import Vocabulary
+from lucida.inference.generate import YesNoAnswers, answer
+from lucida.report.material import CalibrationBin, Example, KindRate, save_thumbnail
+from lucida.workflows.language_stage import LanguageRun, exists_question
+
+COUNT_QUESTIONS = 600
+EXAMPLES = 6  # pictures of each group that the report shows
+
+
+@dataclass
+class Findings:
+    """What was measured, and what the report shows of it.
+
+    Attributes:
+        metrics: by name.
+        kinds: how often each kind of object is made up or missed.
+        calibration: how often answers of a confidence are right.
+        examples: pictures with questions and answers.
+        left_out: what these pictures cannot support, by the start of its metrics' names, and why.
+    """
+
+    metrics: dict[str, Metric] = field(default_factory=dict)
+    kinds: tuple[KindRate, ...] = ()
+    calibration: tuple[CalibrationBin, ...] = ()
+    examples: list[Example] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    def add_to(self, results: Results) -> None:
+        """The metrics, and why others are missing."""
+        for name, metric in self.metrics.items():
+            results.add(name, metric)
+        for name, reason in self.left_out.items():
+            results.leave_out(name, reason)
+
+
+class Examination:
+    """A multimodal LLM and pictures it is asked about.
+
+    Args:
+        run: the trained model.
+        lesson: held-out pictures with what is true of them.
+        n: at most so many pictures.
+    """
+
+    def __init__(self, run: LanguageRun, lesson: Lesson, n: int):
+        self.run, self.lesson, self.n = run, lesson, min(n, len(lesson.gallery))
+        self.features: Tensor = run.see(lesson.gallery, self.n)
+        self.facts: list[Facts] = [lesson.gallery.facts(i) for i in range(self.n)]
+        self.questions: list[PopeQuestion] = [q for how in SETS for q in run.questions(lesson, self.n, how)]
+        self.said: YesNoAnswers | None = run.ask(self.questions, self.features) if self.questions else None
+
+    def pope(self, prefix: str = "pope") -> dict[str, Metric]:
+        """POPE's metrics on the sets that the labels support."""
+        if self.said is None:
+            return {}
+        return pope_metrics(self.questions, self.said.texts, scores=self.said.p_yes, prefix=prefix)
+
+    def obstacles(self) -> dict[str, str]:
+        """What the labels do not support, and why."""
+        present = {str(i): list(one.counts) for i, one in enumerate(self.facts)}
+        exhaustive = all(one.exhaustive for one in self.facts)
+        reasons = {}
+        for how in SETS:
+            reason = obstacle(present, how, exhaustive=exhaustive, statistics=self.lesson.statistics)
+            if reason:
+                reasons[f"pope/{how}"] = reason
+        if not self._describable():
+            reasons["chair"] = "captions cannot be checked: the pictures have no complete list of objects"
+        if not self.lesson.turns.get("count"):
+            reasons["count"] = "how many there are of an object is not known"
+        return reasons
+
+    def blind(self) -> dict[str, Metric]:
+        """The same questions with another picture, and with an empty one."""
+        if self.said is None or self.n < 2:
+            return {}
+        pictures = [q.picture_id for q in self.questions]
+        other = shuffled_pictures(pictures)
+        shown = np.array([int(other.get(str(i), str(i))) for i in range(self.n)])
+        shuffled = self.run.ask(self.questions, self.features, shown)
+        empty = self.run.ask(self.questions, self.run.blank(), np.zeros(self.n, int))
+        right = [_right(self.questions, said) for said in (self.said, shuffled, empty)]
+        alone = question_only_metrics(self.questions, empty.texts, scores=empty.p_yes)
+        return blind_metrics(right[0], right[1], right[2], pictures) | alone
+
+    def captions(self, n: int) -> tuple[dict[str, Metric], list[str]]:
+        """CHAIR of the first ``n`` captions, and the captions; nothing where the objects are not all known."""
+        if not self._describable():
+            return {}, []
+        texts = [one.text for one in self.run.describe(self.features[:n])]
+        present = [list(one.counts) for one in self.facts[:n]]
+        return chair_metrics(texts, present, Vocabulary(self.lesson.names)), texts
+
+    def _describable(self) -> bool:
+        return bool(self.lesson.turns.get("describe")) and all(one.exhaustive for one in self.facts)
+
+    def counting(self, n: int) -> dict[str, Metric]:
+        """The share of right numbers, beside always saying "1"."""
+        known = [(i, name, count) for i, one in enumerate(self.facts[:n]) for name, count in one.counts.items()]
+        truth = [row for row in known if row[1] not in self.facts[row[0]].uncounted][:COUNT_QUESTIONS]
+        if not self.lesson.turns.get("count") or not truth:
+            return {}
+        asked = [(i, f"How many {plural(name)} are there?") for i, name, _ in truth]
+        said = answer(self.run.model, self.run.chat, self.features, asked, batch_size=64, max_new_tokens=4)
+        right = [parse_count(a.text) == count for a, (_, _, count) in zip(said, truth, strict=True)]
+        clusters = [i for i, _, _ in truth]
+        return {
+            "count/accuracy": share_by_cluster(right, clusters=clusters),
+            "count/majority_accuracy": share_by_cluster([c == 1 for _, _, c in truth], clusters=clusters),
+        }
+
+    def classifying(self) -> dict[str, Metric]:
+        """The share of pictures whose label is the answer to "What is this?", beside the most frequent label."""
+        labels = [(i, one.label) for i, one in enumerate(self.facts) if one.label]
+        if not self.lesson.turns.get("classify") or not labels:
+            return {}
+        asked = [(i, "What is this?") for i, _ in labels]
+        said = answer(self.run.model, self.run.chat, self.features, asked, batch_size=64, max_new_tokens=12)
+        names = [name for _, name in labels]
+        most = max(set(names), key=names.count)
+        return {
+            "classify/accuracy": share_by_cluster([a.text == name for a, name in zip(said, names, strict=True)]),
+            "classify/majority_accuracy": share_by_cluster([name == most for name in names]),
+        }
+
+    def kinds(self) -> tuple[KindRate, ...]:
+        """How often each kind is made up and missed, over all different questions; the worst first."""
+        if self.said is None:
+            return ()
+        tally: dict[str, list[int]] = {}
+        asked = {(q.picture_id, q.object): (q.label, a) for q, a in zip(self.questions, self.said.texts, strict=True)}
+        for (_, name), (there, said) in asked.items():
+            row = tally.setdefault(name, [0, 0, 0, 0])
+            row[0] += not there and said == "yes"
+            row[1] += not there
+            row[2] += there and said != "yes"
+            row[3] += there
+        rows = [KindRate(name, *row) for name, row in tally.items()]
+        return tuple(sorted(rows, key=lambda row: (-(row.made_up + row.missed), row.kind)))
+
+    def calibration(self, bins: int = 5) -> tuple[CalibrationBin, ...]:
+        """Answers of similar confidence, from 0.5 to 1, and how many of them were right."""
+        if self.said is None:
+            return ()
+        confidence, right = self.said.confidence, _right(self.questions, self.said)
+        place = np.minimum(((confidence - 0.5) * 2 * bins).astype(int), bins - 1)
+        chosen = [place == k for k in range(bins) if (place == k).any()]
+        return tuple(CalibrationBin(float(confidence[c].mean()), int(right[c].sum()), int(c.sum())) for c in chosen)
+
+    def examples(self, folder: RunFolder, captions: Sequence[str]) -> Iterator[Example]:
+        """The first pictures, with their captions and with the hardest questions."""
+        for i in range(min(EXAMPLES, self.n)):
+            thumbnail = save_thumbnail(folder, f"test-{i}", self.lesson.gallery.pixels([i])[0])
+            yield from self._described(i, thumbnail, captions)
+            yield from self._asked(i, thumbnail)
+
+    def _described(self, i: int, thumbnail: str, captions: Sequence[str]) -> Iterator[Example]:
+        facts = self.facts[i]
+        if captions:
+            reading = read_captions([captions[i]], [list(facts.counts)], Vocabulary(self.lesson.names))[0]
+            yield Example(
+                thumbnail,
+                captions[i],
+                ", ".join(facts.counts),
+                not reading.hallucinated and {*reading.mentioned} == {*facts.counts},
+                question="Describe the picture.",
+                group="Describing pictures",
+                made_up=reading.hallucinated,
+            )
+        elif self.lesson.turns.get("caption"):
+            said = self.run.describe(self.features[i : i + 1], "Write a caption.")[0]
+            yield Example(
+                thumbnail,
+                said.text,
+                " / ".join(facts.captions[:2]),
+                question="Write a caption.",
+                confidence=said.confidence,
+                group="Writing captions",
+            )
+
+    def _asked(self, i: int, thumbnail: str) -> Iterator[Example]:
+        if self.said is None:
+            return
+        hardest = self.questions[-1].set
+        for question, text, p in zip(self.questions, self.said.texts, self.said.confidence, strict=True):
+            if question.picture_id == str(i) and question.set == hardest:
+                yield Example(
+                    thumbnail,
+                    text or "(neither yes nor no)",
+                    "yes" if question.label else "no",
+                    text == ("yes" if question.label else "no"),
+                    exists_question(question.object),
+                    float(p),
+                    "Asking whether something is there",
+                )
+
+
+def _right(questions: Sequence[PopeQuestion], said: YesNoAnswers) -> np.ndarray:
+    return np.array(said.texts) == np.where(labels_of(questions), "yes", "no")
+
+
+def examine(run: LanguageRun, lessons: Mapping[str, Lesson], folder: RunFolder) -> Findings:
+    """Everything on the first lesson, POPE on the others.
+
+    Args:
+        run: the trained model.
+        lessons: held-out pictures, by the prefix of POPE's metrics.
+        folder: gets the thumbnails.
+    """
+    stage = run.stage
+    (prefix, first), *others = lessons.items()
+    exam = Examination(run, first, stage.test_pictures)
+    metrics: dict[str, Any] = exam.pope(prefix) | exam.blind()
+    told, captions = exam.captions(stage.captions)
+    metrics |= told | exam.counting(stage.captions) | exam.classifying()
+    findings = Findings(metrics, exam.kinds(), exam.calibration(), left_out=exam.obstacles())
+    findings.examples += exam.examples(folder, captions)
+    for name, lesson in others:
+        findings.metrics |= Examination(run, lesson, stage.test_pictures).pope(name)
+    return findings

@@ -1,0 +1,162 @@
+"""The dual encoder on somebody's own pictures: features of a frozen tower, two heads, zero-shot and retrieval."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lucida.core.cache import content_hash
+from lucida.core.results import Metric, Results
+from lucida.core.run_folder import RunFolder
+from lucida.core.seeds import stream
+from lucida.data.captions import describe
+from lucida.data.galleries import PictureGallery, as_words
+from lucida.data.pairs import FeaturePairs
+from lucida.data.pixels import DecodedPictures
+from lucida.evaluation.retrieval import retrieval_metrics
+from lucida.evaluation.zero_shot import TEMPLATES, class_embeddings, zero_shot_metrics
+from lucida.models.dual_encoder import DualEncoder, Head
+from lucida.models.efficientnet import EfficientNetLite0
+from lucida.models.features import vision_features
+from lucida.models.text_features import TextFeatures
+from lucida.models.text_towers import MiniLM
+from lucida.training.loop import TrainConfig, train
+from lucida.training.tasks import ContrastiveTask
+from lucida.workflows.encoder_stage import EncoderStage
+
+PROMPTS = TEMPLATES["single"] + TEMPLATES["photographs"]
+_PHRASINGS = 4  # captions made of a picture's list of objects, where nobody wrote one
+_SIDES = re.compile(r"\b(left|right)\b", re.IGNORECASE)
+
+
+def picture_texts(gallery: PictureGallery, i: int) -> tuple[str, ...]:
+    """What a picture's text features are made of: its captions; else its label in prompts; else its objects in words.
+
+    Nothing if nothing is known of it, or only that it is empty.
+    """
+    facts = gallery.facts(i)
+    if facts.captions:
+        return facts.captions
+    if facts.label:
+        return tuple(prompt.format(facts.label) for prompt in PROMPTS)
+    if not facts.counts:
+        return ()
+    return tuple(describe(facts, stream(0, "captions", i, k)).text for k in range(_PHRASINGS))
+
+
+class PictureEncoder:
+    """A dual encoder and the features of all pictures.
+
+    Args:
+        decoded: the pictures.
+        gallery: all of them, with what is known.
+        stage: settings; of its views, the picture as it is and its mirror image (left out where a text speaks of left
+            or right) are made.
+        read: features of texts.
+    """
+
+    def __init__(self, decoded: DecodedPictures, gallery: PictureGallery, stage: EncoderStage, read: TextFeatures):
+        self.decoded, self.stage, self.read = decoded, stage, read
+        self.texts = [picture_texts(gallery, i) for i in range(len(gallery))]
+        tower = EfficientNetLite0(stage.image_size, pooled=stage.pooled).eval()  # type: ignore[arg-type]  # a literal
+        key = content_hash("decoded", decoded.size, [p.source.content_key() for p in decoded.corpus])
+        views = [vision_features(tower, decoded.pixels, key=key)]
+        if stage.views > 1 and not any(_SIDES.search(text) for texts in self.texts for text in texts):
+            views.append(vision_features(tower, decoded.pixels[:, :, ::-1], key=f"{key} mirrored"))
+        self.features = np.stack(views)
+        self.model = DualEncoder(Head(tower.pooled_size, stage.head), Head(read.hidden_size, stage.head))
+
+    def rows(self, split: str) -> np.ndarray:
+        """The pictures of a split that have texts."""
+        return np.array([i for i in self.decoded.corpus.rows(split) if self.texts[i]], np.int64)
+
+    def fit(self, folder: RunFolder, config: TrainConfig, *, resume: bool) -> None:
+        """Train the heads on split "train"."""
+        rows = self.rows("train")
+        place = {text: k for k, text in enumerate(dict.fromkeys(text for i in rows for text in self.texts[i]))}
+        identities = [self._identity(i) for i in rows]
+        number = {identity: k for k, identity in enumerate(dict.fromkeys(identities))}
+        pairs = FeaturePairs(
+            self.features[:, rows],
+            self.read(list(place)),
+            [np.array([place[text] for text in self.texts[i]]) for i in rows],
+            np.array([number[identity] for identity in identities]),
+        )
+        self.model.image_head.standardize(torch.from_numpy(pairs.picture_features[0].astype(np.float32)))
+        self.model.text_head.standardize(pairs.text_features)
+        train(ContrastiveTask(self.model), pairs, config, folder, resume=resume)
+        self.model.eval()
+
+    def _identity(self, i: int) -> str:
+        """Pictures without a caption of their own share their class's texts: all of a class are positives."""
+        picture = self.decoded.corpus.pictures[i]
+        return picture.identity if picture.captions or not picture.label else f"class {picture.label}"
+
+    @torch.inference_mode()
+    def encode_pictures(self, rows: np.ndarray) -> Tensor:
+        """The mean over views, ``[n, d]``, length one."""
+        seen = torch.from_numpy(self.features[:, rows].astype(np.float32))
+        each = torch.stack([self.model.encode_image(features=view) for view in seen])
+        return torch.nn.functional.normalize(each.mean(dim=0), dim=-1)
+
+    @torch.inference_mode()
+    def encode_texts(self, texts: list[str]) -> Tensor:
+        """``[n, d]``, length one."""
+        return self.model.encode_text(features=self.read(texts))
+
+    def classes(self) -> Tensor:
+        """The classes of the corpus by name, ``[K, d]``."""
+        names = [as_words(name) for name in self.decoded.corpus.classes]
+        return class_embeddings(lambda texts: self.encode_texts(list(texts)), names, PROMPTS)
+
+    def measure(self, split: str = "test") -> dict[str, Metric]:
+        """Zero-shot by class and retrieval by text, where the pictures have them."""
+        rows = self.rows(split)
+        corpus = self.decoded.corpus
+        metrics: dict[str, Metric] = {}
+        labelled = np.array([i for i in rows if corpus.pictures[i].label], np.int64)
+        if len(labelled) and len(corpus.classes) > 1:
+            labels = [corpus.classes.index(str(corpus.pictures[i].label)) for i in labelled]
+            metrics |= zero_shot_metrics(
+                self.encode_pictures(labelled), self.classes(), labels, prefix="zero_shot/test"
+            )
+        own = [i for i in rows if corpus.pictures[i].captions or not corpus.pictures[i].label]
+        if len(own) > 1:
+            texts = [text for i in own for text in self.texts[i]]
+            picture = [k for k, i in enumerate(own) for _ in self.texts[i]]
+            found = self.encode_pictures(np.array(own)), self.encode_texts(texts)
+            metrics |= retrieval_metrics(*found, picture, prefix="retrieval/test")
+        return metrics
+
+
+def run_picture_encoder(
+    decoded: DecodedPictures,
+    gallery: PictureGallery,
+    stage: EncoderStage,
+    frozen: EncoderStage,
+    folder: RunFolder,
+    results: Results,
+) -> PictureEncoder:
+    """Train and measure the frozen start and the dual encoder; metrics go to ``results``."""
+    read = TextFeatures(MiniLM())
+    measured = {}
+    for name, settings in (("frozen_start", frozen), ("dual_encoder", stage)):
+        with results.timed("features"):
+            encoder = PictureEncoder(decoded, gallery, settings, read)
+        with results.timed(name):
+            part = RunFolder.create(folder.path / "stages" / name, settings, seed=settings.train.seed)
+            encoder.fit(part, settings.train, resume=True)
+            measured[name] = encoder.measure()
+    for metric, value in measured["dual_encoder"].items():
+        results.add(metric, value)
+        base, _, last = metric.rpartition("/")
+        if last == "top1":
+            results.add(f"{base}/frozen_start_top1", measured["frozen_start"][metric])
+    if not any(name.startswith("zero_shot") for name in measured["dual_encoder"]):
+        results.leave_out("zero_shot", "the pictures have no classes")
+    if not any(name.startswith("retrieval") for name in measured["dual_encoder"]):
+        results.leave_out("retrieval", "no picture has a text of its own, only the name of its class")
+    return encoder
