@@ -1,24 +1,37 @@
-"""The command line: ``lucida run``."""
+"""The command line: ``lucida run`` and ``lucida ask``."""
 
 from __future__ import annotations
 
+import contextlib
+import io
+import re
 import sys
-from collections.abc import Sequence
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
 
 import tyro
 
 from lucida import __version__
+from lucida.core.config import nearest, to_dict
+from lucida.core.durations import Duration
 from lucida.core.errors import LucidaError
 
 USAGE = """lucida: a workbench and lab for vision-language models
 
-usage: lucida run [--recipe NAME] [--out FOLDER] [--split-seed N] [...]
+usage: lucida run [--recipe NAME] [--pictures PATH] [--out FOLDER] [--split-seed N] [...]
        lucida run --help      every setting of a recipe
+       lucida ask RUN PICTURE "is there a dog?"
        lucida --version
 
 commands:
-  run    train a dual encoder and a multimodal LLM on the artwork, measure them, write report.html
+  run    train a dual encoder and a multimodal LLM, measure them, write report.html; on the artwork that comes with
+         lucida, or on your own pictures: a folder, a .csv, .jsonl or .parquet table, or a COCO .json file
+  ask    put a question about a picture to the multimodal LLM of a finished run
 """
+
+Config = TypeVar("Config")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -45,6 +58,8 @@ def _dispatch(given: list[str]) -> None:
         print(f"lucida {__version__}")
     elif given[0] == "run":
         _run(given[1:])
+    elif given[0] == "ask":
+        _ask(given[1:])
     else:
         raise LucidaError(f"unknown command {given[0]!r}", remedy="lucida --help lists the commands")
 
@@ -54,8 +69,89 @@ def _run(given: list[str]) -> None:
     from lucida.workflows.run import run
 
     name, rest = _take(given, "--recipe", "default")
-    config = tyro.cli(type(recipes.load(name)), default=recipes.load(name), args=rest, prog="lucida run")
+    config = override(recipes.load(name), rest, command="lucida run")
     print(f"report: {run(config)}")
+
+
+def _ask(given: list[str]) -> None:
+    if len(given) != 3:
+        raise LucidaError(f"ask needs a run, a picture and a question, not {len(given)} words", remedy="quote it")
+    from lucida.workflows.ask import ask
+
+    print(ask(Path(given[0]), Path(given[1]), given[2]))
+
+
+def override(config: Config, given: Sequence[str], *, command: str) -> Config:
+    """A config with the settings that the command line names.
+
+    Raises:
+        LucidaError: a setting is unknown (the nearest is named), or its value is of the wrong kind.
+    """
+    known = dict(_keys(to_dict(config)))
+    for word in given:
+        key = word.partition("=")[0]
+        if key.startswith("--") and key not in ("--help",) and key[2:].replace("-", "_") not in known:
+            near = nearest(key[2:].replace("-", "_"), known)
+            remedy = f"did you mean --{near.replace('_', '-')}?" if near else f"{command} --help lists them"
+            raise LucidaError(f"unknown setting {key}", remedy=remedy)
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(type(config), default=config, args=list(given), prog=command, registry=_registry())
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+        raise LucidaError(_one_line(said.getvalue()), where=command, remedy=f"see {command} --help") from None
+
+
+def _keys(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every setting with its dotted name.
+
+    >>> list(_keys({"a": {"b": 1}, "c": 2}))
+    [('a.b', 1), ('c', 2)]
+    """
+    for key, value in content.items():
+        if isinstance(value, Mapping):
+            yield from _keys(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _registry() -> tyro.constructors.ConstructorRegistry:
+    """A duration, or none, is one word ("2 epochs" in quotes), not a group of settings."""
+    registry = tyro.constructors.ConstructorRegistry()
+
+    @registry.primitive_rule
+    def _(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec | None:
+        kinds = set(typing.get_args(info.type)) or {info.type}
+        if Duration not in kinds:
+            return None
+        return tyro.constructors.PrimitiveConstructorSpec(
+            nargs=1,
+            metavar="DURATION|None" if len(kinds) > 1 else "DURATION",
+            instance_from_str=lambda words: None if words[0] == "None" else Duration.parse(words[0]),
+            is_instance=lambda value: value is None or isinstance(value, Duration),
+            str_from_instance=lambda value: [str(value)],
+        )
+
+    return registry
+
+
+def _one_line(said: str) -> str:
+    """What an argument parser drew in a box, up to its first rule, as one line.
+
+    >>> _one_line("╭─ Value error ───╮\\n│ Error parsing    │\\n│ --x: no number   │\\n│ ──────────── │\\n│ more │")
+    'Error parsing --x: no number'
+    """
+    lines: list[str] = []
+    for line in said.splitlines():
+        text = line.strip("│ ").strip()
+        if re.match(r"[╭╰─]", text):
+            if lines:
+                break
+        elif text:
+            lines.append(text)
+    return " ".join(lines) or "the arguments cannot be read"
 
 
 def _take(given: list[str], option: str, default: str) -> tuple[str, list[str]]:

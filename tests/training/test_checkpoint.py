@@ -12,17 +12,9 @@ from safetensors.torch import load_file
 from torch import nn
 
 from lucida.core.errors import LucidaError, NonFiniteError
+from lucida.models.weights import WEIGHTS, load_weights, save_weights
 from lucida.training import checkpoint as module
-from lucida.training.checkpoint import (
-    STATE,
-    WEIGHTS,
-    checkpoints,
-    latest_checkpoint,
-    load_state,
-    load_weights,
-    save_checkpoint,
-    save_weights,
-)
+from lucida.training.checkpoint import STATE, checkpoints, latest_checkpoint, load_state, save_checkpoint
 
 
 def model(seed: int = 0) -> nn.Sequential:

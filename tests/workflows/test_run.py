@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
+
+import numpy as np
 import pytest
+from PIL import Image
 
 from lucida.cli import main
+from lucida.core.errors import LucidaError
 from lucida.core.results import Results
 from lucida.core.run_folder import RunFolder
+from lucida.data.kinds import article
+from lucida.inference.answerer import Answerer
 from lucida.training.checkpoint import latest_checkpoint
+from lucida.workflows.language_stage import MODEL
 
 EXPECTED = (
     "zero_shot/unseen_concepts/openmoji/top1",
@@ -62,6 +70,12 @@ def test_the_same_command_again_goes_on_and_measures_the_same(tiny):
         (["fly"], "unknown command 'fly'"),
         (["run", "--recipe", "tinny"], "did you mean 'tiny'?"),
         (["run", "--recipe"], "--recipe needs a value"),
+        (["run", "--encoder.image-sze", "32"], "did you mean --encoder.image-size?"),
+        (["run", "--encoder.image-size", "large"], "--encoder.image-size"),
+        (["run", "--encoder.train.duration", "3"], "not a duration: '3'"),
+        (["run", "somewhere"], "Unrecognized options: somewhere"),
+        (["ask", "runs/none"], "ask needs a run, a picture and a question"),
+        (["ask", "runs/none", "a.png", "is there a dog?"], "not a run folder"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(arguments, message, capsys):
@@ -71,6 +85,45 @@ def test_bad_input_is_one_line_and_exit_code_2(arguments, message, capsys):
     said = capsys.readouterr().err
     assert message in said
     assert said.count("\n") == 1
+
+
+def test_a_finished_run_can_be_asked(tiny, tmp_path, capsys):
+    picture, text = tmp_path / "picture.png", tmp_path / "text.png"
+    Image.new("RGB", (300, 200), "red").save(picture)
+    text.write_text("no picture")
+    name = Answerer.load(tiny.path / MODEL).names[0]
+    for question, expected in (
+        (f"Is there {article(name)} {name}?", "confidence"),
+        ("Is there a zeppelin?", "never taught 'zeppelin'"),
+        ("Who painted it?", "not trained on questions of this form"),
+    ):
+        main(["ask", str(tiny.path), str(picture), question])
+        assert expected in capsys.readouterr().out
+    for file, question, message in (
+        (text, "Is there a dog?", "cannot be read"),
+        (tmp_path / "none.png", "Is there a dog?", "no such file"),
+        (picture, " ", "the question is empty"),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            main(["ask", str(tiny.path), str(file), question])
+        assert stop.value.code == 2
+        assert message in capsys.readouterr().err
+
+
+def test_a_saved_model_answers_as_before_and_a_broken_one_says_so(tiny, tmp_path):
+    folder = tmp_path / MODEL
+    shutil.copytree(tiny.path / MODEL, folder)
+    first, second = Answerer.load(tiny.path / MODEL), Answerer.load(folder)
+    pixels = np.full((first.size, first.size, 3), 90, np.uint8)
+    assert first.reply(pixels, "Describe the picture.") == second.reply(pixels, "Describe the picture.")
+    weights = folder / "weights.safetensors"
+    for content, message in ((b"nonsense", "broken"), (b"\x80\x04K\x01.", "pickle")):
+        weights.write_bytes(content)
+        with pytest.raises(LucidaError, match=message):
+            Answerer.load(folder)
+    (folder / "settings.json").write_text("{}")
+    with pytest.raises(LucidaError, match="settings are broken"):
+        Answerer.load(folder)
 
 
 def test_another_configuration_in_the_same_folder_is_refused(tiny, capsys):

@@ -134,7 +134,7 @@ def _decode_into(
     def decode(i: int) -> tuple[int, int] | str:
         try:
             picture, frame = _open(pictures[i], size)
-            out[i] = np.asarray(picture.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=3.0))
+            out[i] = as_square(picture, size)
         except BadPicture as error:
             return str(error)
         finally:
@@ -158,6 +158,11 @@ def _open(picture: Picture, size: int) -> tuple[Image.Image, tuple[int, int]]:
         return source.open_reduced(size)
     image = source.open()
     return image, image.size
+
+
+def as_square(picture: Image.Image, size: int) -> np.ndarray:
+    """An RGB picture squashed to ``uint8 [size, size, 3]``; see :class:`DecodedPictures` for why it is not cropped."""
+    return np.array(picture.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=3.0))
 
 
 def write_skipped(folder: Path, skipped: Sequence[Skipped]) -> None:

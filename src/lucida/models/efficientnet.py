@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from lucida.core.errors import LucidaError
 from lucida.models.towers import VisionFeatures
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -103,7 +104,7 @@ class EfficientNetLite0(nn.Module):
     ):
         super().__init__()
         if image_size % 32:
-            raise ValueError(f"image_size must be a multiple of 32, not {image_size}")
+            raise LucidaError(f"image_size must be a multiple of 32, not {image_size}", where="efficientnet-lite0")
         network = _pretrained()
         self.image_size = image_size
         self.grid_layer, self.pooled_layers = grid, pooled

@@ -21,8 +21,10 @@ class SmallLlama:
         hidden_size: of a token's vector, a multiple of ``head_size``.
         layers: transformer blocks.
         head_size: of an attention head.
-        match: how strongly queries and keys start out alike (mimetic initialisation, Trockman & Kolter 2023,
-            arXiv:2305.09828): a word then looks first at image tokens that resemble it. 0 for the usual start.
+        match: how strongly queries and keys of the first layer start out alike (mimetic initialisation, Trockman &
+            Kolter 2023, arXiv:2305.09828): a word then looks first at image tokens that resemble it. Later layers start
+            as usual: alike there too, every token would look at itself, and what a noun has found would not reach the
+            answer. 0 for the usual start everywhere.
         rope_theta: base of the rotary positions; large, so that likeness survives the distance to the picture.
     """
 
@@ -57,8 +59,9 @@ class SmallLlama:
         with torch.no_grad():
             embedding = model.get_input_embeddings().weight
             embedding.copy_(nn.functional.normalize(torch.randn_like(embedding), dim=-1))
-            for layer in model.model.layers if self.match else ():
-                self._align(layer.self_attn.q_proj.weight, layer.self_attn.k_proj.weight)
+            if self.match:
+                first = model.model.layers[0].self_attn
+                self._align(first.q_proj.weight, first.k_proj.weight)
         return model
 
     def _align(self, query: torch.Tensor, key: torch.Tensor) -> None:

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 MAX_SCALE = 50.0
+_COMMON, _APART = 0.5, 0.1  # lengths of what all places share and of what tells them apart, beside a word's
 
 
 class WordProjector(nn.Module):
@@ -24,19 +25,20 @@ class WordProjector(nn.Module):
         vision_size: channels of a place.
         hidden_size: of the language model.
         tokens: places.
+        word_length: of the language model's embeddings, about.
     """
 
-    def __init__(self, vision_size: int, hidden_size: int, tokens: int):
+    def __init__(self, vision_size: int, hidden_size: int, tokens: int, *, word_length: float = 1.0):
         super().__init__()
         self.norm = nn.LayerNorm(vision_size)
         self.linear_1 = nn.Linear(vision_size, hidden_size)
         self.linear_2 = nn.Linear(hidden_size, hidden_size)
-        self.ground = nn.Parameter(F.normalize(torch.randn(hidden_size), dim=0))
+        self.ground = nn.Parameter(word_length * _direction(hidden_size))
         self.log_scale = nn.Parameter(torch.tensor(math.log(10.0)))
         self.detail = nn.Linear(vision_size, hidden_size, bias=False)
         nn.init.zeros_(self.detail.weight)
-        common = 0.5 * F.normalize(torch.randn(hidden_size), dim=0)
-        self.places = nn.Parameter(0.02 * torch.randn(tokens, hidden_size) + common)
+        apart = torch.randn(tokens, hidden_size) / hidden_size**0.5
+        self.places = nn.Parameter(word_length * (_APART * apart + _COMMON * _direction(hidden_size)))
 
     def logits(self, grid: Tensor, word_embeddings: Tensor) -> Tensor:
         """Which word each place of ``[B, T, vision_size]`` shows, ``[B, T, V + 1]``; the last is the ground."""
@@ -50,3 +52,7 @@ class WordProjector(nn.Module):
         mixture = self.logits(grid, word_embeddings).softmax(dim=-1)
         content = mixture[..., :-1] @ word_embeddings + mixture[..., -1:] * self.ground
         return content + self.detail(self.norm(grid)) + self.places
+
+
+def _direction(size: int) -> Tensor:
+    return F.normalize(torch.randn(size), dim=0)

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from lucida.core.errors import LucidaError
-from lucida.training.checkpoint import latest_checkpoint, load_state, load_weights, save_checkpoint
+from lucida.models.weights import load_weights
+from lucida.training.checkpoint import latest_checkpoint, load_state, save_checkpoint
 from lucida.training.step import StepOutput
 
 

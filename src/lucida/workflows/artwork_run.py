@@ -50,7 +50,7 @@ def run_artwork(config: RunConfig, folder: RunFolder, results: Results) -> Mater
             "pope/second_artist": Lesson.of_scenes(world, "test_second_artist", n),
             "pope/unseen_pairs": Lesson.of_scenes(world, "test_unseen_pairs", n),
         }
-        findings = examine(language, exams, folder)
+        findings = examine(language.answerer, exams, stage, folder)
         findings.add_to(results)
     models = {"dual encoder": encoder.model, "multimodal LLM": language.model}
     return Material(

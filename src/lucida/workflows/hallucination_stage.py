@@ -20,9 +20,10 @@ from lucida.evaluation.chair import chair_metrics, read_captions
 from lucida.evaluation.intervals import share_by_cluster
 from lucida.evaluation.pope import SETS, PopeQuestion, labels_of, obstacle, pope_metrics, question_only_metrics
 from lucida.evaluation.vocabulary import Vocabulary
-from lucida.inference.generate import YesNoAnswers, answer
+from lucida.inference.answerer import Answerer, exists_question
+from lucida.inference.generate import YesNoAnswers
 from lucida.report.material import CalibrationBin, Example, KindRate, save_thumbnail
-from lucida.workflows.language_stage import LanguageRun, exists_question
+from lucida.workflows.language_stage import LanguageStage, pope_questions
 
 COUNT_QUESTIONS = 600
 EXAMPLES = 6  # pictures of each group that the report shows
@@ -58,17 +59,22 @@ class Examination:
     """A multimodal LLM and pictures it is asked about.
 
     Args:
-        run: the trained model.
+        answerer: the trained model.
         lesson: held-out pictures with what is true of them.
         n: at most so many pictures.
     """
 
-    def __init__(self, run: LanguageRun, lesson: Lesson, n: int):
-        self.run, self.lesson, self.n = run, lesson, min(n, len(lesson.gallery))
-        self.features: Tensor = run.see(lesson.gallery, self.n)
+    def __init__(self, answerer: Answerer, lesson: Lesson, n: int):
+        self.answerer, self.lesson, self.n = answerer, lesson, min(n, len(lesson.gallery))
+        self.features: Tensor = answerer.see(lesson.gallery, self.n)
         self.facts: list[Facts] = [lesson.gallery.facts(i) for i in range(self.n)]
-        self.questions: list[PopeQuestion] = [q for how in SETS for q in run.questions(lesson, self.n, how)]
-        self.said: YesNoAnswers | None = run.ask(self.questions, self.features) if self.questions else None
+        self.questions: list[PopeQuestion] = [q for how in SETS for q in pope_questions(lesson, self.n, how)]
+        self.said: YesNoAnswers | None = self._ask(self.features, range(self.n)) if self.questions else None
+
+    def _ask(self, features: Tensor, shown: Sequence[int]) -> YesNoAnswers:
+        """The questions, where picture i is shown as row ``shown[i]`` of ``features``."""
+        asked = [(shown[int(question.picture_id)], question.object) for question in self.questions]
+        return self.answerer.ask_yes_no(features, asked)
 
     def pope(self, prefix: str = "pope") -> dict[str, Metric]:
         """POPE's metrics on the sets that the labels support."""
@@ -97,9 +103,8 @@ class Examination:
             return {}
         pictures = [q.picture_id for q in self.questions]
         other = shuffled_pictures(pictures)
-        shown = np.array([int(other.get(str(i), str(i))) for i in range(self.n)])
-        shuffled = self.run.ask(self.questions, self.features, shown)
-        empty = self.run.ask(self.questions, self.run.blank(), np.zeros(self.n, int))
+        shuffled = self._ask(self.features, [int(other.get(str(i), i)) for i in range(self.n)])
+        empty = self._ask(self.answerer.blank(), [0] * self.n)
         right = [_right(self.questions, said) for said in (self.said, shuffled, empty)]
         alone = question_only_metrics(self.questions, empty.texts, scores=empty.p_yes)
         return blind_metrics(right[0], right[1], right[2], pictures) | alone
@@ -108,7 +113,7 @@ class Examination:
         """CHAIR of the first ``n`` captions, and the captions; nothing where the objects are not all known."""
         if not self._describable():
             return {}, []
-        texts = [one.text for one in self.run.describe(self.features[:n])]
+        texts = [one.text for one in self.answerer.describe(self.features[:n])]
         present = [list(one.counts) for one in self.facts[:n]]
         return chair_metrics(texts, present, Vocabulary(self.lesson.names)), texts
 
@@ -122,7 +127,7 @@ class Examination:
         if not self.lesson.turns.get("count") or not truth:
             return {}
         asked = [(i, f"How many {plural(name)} are there?") for i, name, _ in truth]
-        said = answer(self.run.model, self.run.chat, self.features, asked, batch_size=64, max_new_tokens=4)
+        said = self.answerer.answers(self.features, asked, max_new_tokens=4)
         right = [parse_count(a.text) == count for a, (_, _, count) in zip(said, truth, strict=True)]
         clusters = [i for i, _, _ in truth]
         return {
@@ -136,7 +141,7 @@ class Examination:
         if not self.lesson.turns.get("classify") or not labels:
             return {}
         asked = [(i, "What is this?") for i, _ in labels]
-        said = answer(self.run.model, self.run.chat, self.features, asked, batch_size=64, max_new_tokens=12)
+        said = self.answerer.answers(self.features, asked, max_new_tokens=12)
         names = [name for _, name in labels]
         most = max(set(names), key=names.count)
         return {
@@ -189,7 +194,7 @@ class Examination:
                 made_up=reading.hallucinated,
             )
         elif self.lesson.turns.get("caption"):
-            said = self.run.describe(self.features[i : i + 1], "Write a caption.")[0]
+            said = self.answerer.describe(self.features[i : i + 1], "Write a caption.")[0]
             yield Example(
                 thumbnail,
                 said.text,
@@ -220,22 +225,22 @@ def _right(questions: Sequence[PopeQuestion], said: YesNoAnswers) -> np.ndarray:
     return np.array(said.texts) == np.where(labels_of(questions), "yes", "no")
 
 
-def examine(run: LanguageRun, lessons: Mapping[str, Lesson], folder: RunFolder) -> Findings:
+def examine(answerer: Answerer, lessons: Mapping[str, Lesson], stage: LanguageStage, folder: RunFolder) -> Findings:
     """Everything on the first lesson, POPE on the others.
 
     Args:
-        run: the trained model.
+        answerer: the trained model.
         lessons: held-out pictures, by the prefix of POPE's metrics.
+        stage: says how many pictures are asked about.
         folder: gets the thumbnails.
     """
-    stage = run.stage
     (prefix, first), *others = lessons.items()
-    exam = Examination(run, first, stage.test_pictures)
+    exam = Examination(answerer, first, stage.test_pictures)
     metrics: dict[str, Any] = exam.pope(prefix) | exam.blind()
     told, captions = exam.captions(stage.captions)
     metrics |= told | exam.counting(stage.captions) | exam.classifying()
     findings = Findings(metrics, exam.kinds(), exam.calibration(), left_out=exam.obstacles())
     findings.examples += exam.examples(folder, captions)
     for name, lesson in others:
-        findings.metrics |= Examination(run, lesson, stage.test_pictures).pope(name)
+        findings.metrics |= Examination(answerer, lesson, stage.test_pictures).pope(name)
     return findings

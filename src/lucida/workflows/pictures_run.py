@@ -55,7 +55,7 @@ def run_pictures(config: RunConfig, folder: RunFolder, results: Results) -> Mate
         language = LanguageRun(lessons["train"], config.language, size=config.scenes.size, seed=config.seed)
         language.fit(folder, lessons.get("validation"), resume=True)
     with results.timed("hallucination"):
-        findings = examine(language, {"pope": lessons["test"]}, folder)
+        findings = examine(language.answerer, {"pope": lessons["test"]}, config.language, folder)
         findings.add_to(results)
     stages = [
         name

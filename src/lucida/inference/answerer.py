@@ -1,0 +1,216 @@
+"""A trained multimodal LLM as a thing to ask: tower, model, format and vocabulary, kept in one folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from lucida.core.errors import LucidaError
+from lucida.core.results import read_json, write_json
+from lucida.data.captions import vocabulary
+from lucida.data.collation import ChatFormat
+from lucida.data.conversations import FORMS, recognise
+from lucida.data.galleries import Gallery
+from lucida.data.kinds import article
+from lucida.data.tokenization import load_tokenizer
+from lucida.inference.generate import Answer, YesNoAnswers, answer, answer_yes_no
+from lucida.models.hugging_face import load_vision_tower
+from lucida.models.projectors import WordProjector
+from lucida.models.vision_language_model import VisionLanguageModel
+from lucida.models.weights import load_weights, save_weights
+
+SETTINGS, WEIGHTS, TOKENIZER = "settings.json", "weights.safetensors", "tokenizer"
+
+
+class Reply(NamedTuple):
+    """An answer to a free question.
+
+    Attributes:
+        text: the model's words.
+        confidence: of "yes" or "no" its probability of the two; else the geometric mean over its words' tokens.
+        form: the form of question it was taken for; empty if of none that the model was trained on.
+        unknown: the object asked about, if the model has never been taught it.
+    """
+
+    text: str
+    confidence: float
+    form: str
+    unknown: str = ""
+
+
+@dataclass
+class Answerer:
+    """A multimodal LLM and all it needs to answer.
+
+    Attributes:
+        model: with its vision tower.
+        chat: how conversations become tokens.
+        size: side of the pictures, pixels.
+        names: the objects it was taught.
+        forms: the forms of question it was taught (keys of :data:`~lucida.data.conversations.FORMS`).
+        tower_name: of the vision tower: built in, a folder, or a hub name.
+    """
+
+    model: VisionLanguageModel
+    chat: ChatFormat
+    size: int
+    names: tuple[str, ...]
+    forms: tuple[str, ...]
+    tower_name: str = "efficientnet-lite0"
+
+    @property
+    def tower(self) -> Any:
+        """The vision tower."""
+        return self.model.vision_tower
+
+    @torch.inference_mode()
+    def see(self, gallery: Gallery, n: int | None = None) -> Tensor:
+        """Grid features of the first ``n`` pictures, ``float16 [n, T, D]``; all of them by default."""
+        n = len(gallery) if n is None else min(n, len(gallery))
+        seen = torch.empty(n, self.tower.grid_tokens, self.tower.hidden_size, dtype=torch.float16)
+        training = self.tower.training
+        self.tower.eval()
+        for start in range(0, n, 8):
+            numbers = range(start, min(start + 8, n))
+            seen[start : start + 8] = self._grid(gallery.pixels(numbers))
+        self.tower.train(training)
+        return seen
+
+    @torch.inference_mode()
+    def blank(self) -> Tensor:
+        """Features of a grey picture, ``float16 [1, T, D]``."""
+        return self._grid(np.full((1, self.size, self.size, 3), 128, np.uint8)).half()
+
+    def _grid(self, pixels: np.ndarray) -> Tensor:
+        return self.tower(self.tower.preprocess(torch.from_numpy(pixels))).grid
+
+    def ask_yes_no(self, features: Tensor, asked: Sequence[tuple[int, str]]) -> YesNoAnswers:
+        """Answers to (picture, object): is it there?"""
+        return answer_yes_no(self.model, self.chat, features, [(i, exists_question(name)) for i, name in asked])
+
+    def answers(self, features: Tensor, asked: Sequence[tuple[int, str]], *, max_new_tokens: int = 64) -> list[Answer]:
+        """Answers to (picture, question), in words."""
+        return answer(self.model, self.chat, features, asked, batch_size=64, max_new_tokens=max_new_tokens)
+
+    def describe(self, features: Tensor, question: str = "Describe the picture.") -> list[Answer]:
+        """A caption for each picture."""
+        return self.answers(features, [(i, question) for i in range(len(features))])
+
+    @torch.inference_mode()
+    def reply(self, pixels: np.ndarray, question: str) -> Reply:
+        """An answer to anybody's question about ``uint8 [S, S, 3]``."""
+        features = self._grid(pixels[None]).half()
+        form, noun = recognise(question) or ("", "")
+        if form not in self.forms:
+            form = ""
+        unknown = noun if form and noun and self.names and noun not in vocabulary(self.names) else ""
+        said = self.answers(features, [(0, question)])[0]
+        confidence = said.confidence
+        if form == "exists":
+            confidence = float(answer_yes_no(self.model, self.chat, features, [(0, question)]).confidence[0])
+        return Reply(said.text, confidence, form, unknown)
+
+    def save(self, folder: Path) -> None:
+        """Write settings, tokenizer and weights; the settings last, so that half a model is none."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.chat.tokenizer.save_pretrained(folder / TOKENIZER)
+        save_weights(folder / WEIGHTS, self.model, frozen_too=True)
+        write_json(
+            folder / SETTINGS,
+            {
+                "size": self.size,
+                "names": list(self.names),
+                "forms": list(self.forms),
+                "tower": self.tower_name,
+                "language_model": json.loads(self.model.language_model.config.to_json_string(use_diff=False)),
+            },
+        )
+
+    @classmethod
+    def load(cls, folder: Path) -> Answerer:
+        """The model of a folder.
+
+        Raises:
+            LucidaError: there is none, it is broken, or it needs pickle.
+        """
+        if not (folder / SETTINGS).is_file():
+            raise LucidaError("no trained multimodal LLM", where=folder, remedy="let `lucida run` finish first")
+        settings = read_json(folder / SETTINGS)
+        try:
+            config = AutoConfig.for_model(**settings["language_model"])
+            answerer = build(
+                load_tokenizer(folder / TOKENIZER),
+                AutoModelForCausalLM.from_config(config),
+                size=int(settings["size"]),
+                names=settings["names"],
+                forms=settings["forms"],
+                tower_name=settings["tower"],
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise LucidaError(f"the settings are broken: {error!r}", where=folder / SETTINGS) from None
+        answerer.model.requires_grad_(True)
+        load_weights(answerer.model, folder / WEIGHTS)
+        answerer.model.eval().requires_grad_(False)
+        return answerer
+
+
+def build(
+    tokenizer: Any,
+    language_model: Any,
+    *,
+    size: int,
+    names: Sequence[str],
+    forms: Sequence[str],
+    tower_name: str = "efficientnet-lite0",
+    frozen_blocks: int = 17,
+) -> Answerer:
+    """A multimodal LLM with a fresh projector, drawn from torch's global stream.
+
+    Args:
+        tokenizer: of the language model; ``<image>`` is added if it has none.
+        language_model: a causal language model of Hugging Face; its embedding grows with the tokenizer.
+        size: side of the pictures, pixels.
+        names, forms: see :class:`Answerer`.
+        tower_name: of the vision tower.
+        frozen_blocks: of the built-in tower (:class:`~lucida.models.efficientnet.EfficientNetLite0`).
+    """
+    if tower_name == "efficientnet-lite0":
+        tower: Any = load_vision_tower(tower_name, image_size=size, frozen_blocks=frozen_blocks, pooled="stride16")
+    else:
+        tower = load_vision_tower(tower_name)
+    chat = ChatFormat(tokenizer, tower.grid_tokens)
+    embeddings = language_model.get_input_embeddings()
+    if len(tokenizer) > embeddings.weight.shape[0]:
+        language_model.resize_token_embeddings(len(tokenizer))
+    words = language_model.get_input_embeddings().weight
+    projector = WordProjector(
+        tower.hidden_size, words.shape[1], tower.grid_tokens, word_length=float(words.detach().norm(dim=1).mean())
+    )
+    model = VisionLanguageModel(projector, language_model, chat.image_token_id, vision_tower=tower)
+    return Answerer(model, chat, size, tuple(names), tuple(forms), tower_name)
+
+
+def exists_question(name: str) -> str:
+    """How POPE asks.
+
+    >>> exists_question("apple")
+    'Is there an apple in the picture?'
+    """
+    return f"Is there {article(name)} {name} in the picture?"
+
+
+def trained_forms(forms: Sequence[str]) -> list[str]:
+    """An example of each form of question, for a person to read.
+
+    >>> trained_forms(["exists"])
+    ['Is there a … in the picture?']
+    """
+    return [FORMS[form].questions[0].format(a="a", name="…", names="…") for form in FORMS if form in forms]
