@@ -9,7 +9,7 @@ import numpy as np
 from lucida.core.results import Results
 from lucida.core.run_folder import RunFolder
 from lucida.data.corpus import Corpus
-from lucida.data.emoji import ARTISTS, concepts, load_artwork, read_emoji
+from lucida.data.emoji import ARTISTS, concepts, load_artwork
 from lucida.data.lessons import Lesson
 from lucida.data.scenes import SceneWorld
 from lucida.data.worlds import build_world
@@ -33,10 +33,9 @@ EXAMPLES = 12
 QUERIES, FOUND = 6, 5  # retrieval in the report
 
 
-def run_artwork(config: RunConfig, folder: RunFolder, results: Results) -> Material:
+def run_artwork(config: RunConfig, corpus: Corpus, folder: RunFolder, results: Results) -> Material:
     """The whole life; metrics go to ``results``."""
     with results.timed("artwork"):
-        corpus = read_emoji(config.split_seed)
         world = emoji_world(corpus, config)
     encoder = run_encoder(corpus, config.encoder, config.frozen_start, config.artwork_size, folder, results)
     stage, n = config.language, config.language.test_pictures
@@ -66,7 +65,7 @@ def run_artwork(config: RunConfig, folder: RunFolder, results: Results) -> Mater
         calibration=findings.calibration,
         curves=tuple(
             Curve(TITLES[name], f"stages/{name}/metrics.jsonl")
-            for name in ("frozen_start", "dual_encoder", "naming", "language")
+            for name in ("frozen_start", "dual_encoder", "naming", "looking", "language")
         ),
         trainable=tuple(
             TrainableRow(name, block, *sizes)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from lucida.training.tasks import LanguageTask
 
 MODEL = "multimodal_llm"  # where the finished model lies in a run folder
 VALIDATION_PICTURES = 100
+LOOKING_QUESTIONS = 6  # a picture, in the part that asks nothing else
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,9 @@ class LanguageStage:
         vision_tower: built in, a Hugging Face folder, or a hub name.
         language_model: a Hugging Face folder or hub name of a causal language model, in place of ``llama``.
         llama: the language model that is made from nothing.
-        naming, train: how the two parts are trained.
+        naming, looking, train: how the three parts are trained: to name places; then, on "is there a …?" alone, to
+            look (long captions from the start drown the one bit of a yes or no, and nothing is ever looked up: see
+            docs/notes/multimodal-llm.md); then on all questions.
         test_pictures: of each test stream.
         captions: pictures whose captions are checked for what they make up.
     """
@@ -59,6 +63,16 @@ class LanguageStage:
                 ParameterRow("model.multi_modal_projector.detail.*", 0),
                 ParameterRow("model.multi_modal_projector.places", 0),
             ),
+        )
+    )
+    looking: TrainConfig = field(
+        default_factory=lambda: TrainConfig(
+            Duration(6_400, "examples"),
+            batch_size=16,
+            learning_rate=2e-3,
+            weight_decay=0.02,
+            warmup_share=0.2,
+            parameters=(ParameterRow("vision_tower.*", 0),),
         )
     )
     train: TrainConfig = field(
@@ -121,14 +135,32 @@ class LanguageRun:
         tower = self.answerer.tower
         self.model.requires_grad_(True)
         tower.requires_grad_(False)
-        chat, config = self.answerer.chat, self.stage.train
-        data = ConversationData(self.lesson, chat, lambda: self.answerer.see(self.lesson.gallery))
-        check_batch(data.conversations(range(min(2, len(data))), generator), chat.image_token_id, chat.image_tokens)
-        validate = self.validation(validation) if validation else None
-        part = _part(folder, "language", config)
-        train(LanguageTask(self.model), data, config, part, validate=validate, resume=resume)
+        see = cache(lambda: self.answerer.see(self.lesson.gallery))
+        for name, config, turns in (
+            ("looking", self.stage.looking, {"exists": LOOKING_QUESTIONS}),
+            ("language", self.stage.train, self.lesson.turns),
+        ):
+            if {*turns} <= {*self.lesson.turns}:
+                data = ConversationData(replace(self.lesson, turns=turns), self.answerer.chat, see)
+                self._converse(name, data, config, folder, validation, resume=resume)
         self.model.eval()
         self.answerer.save(folder.path / MODEL)
+
+    def _converse(
+        self,
+        name: str,
+        data: ConversationData,
+        config: TrainConfig,
+        folder: RunFolder,
+        validation: Lesson | None,
+        *,
+        resume: bool,
+    ) -> None:
+        chat = self.answerer.chat
+        check_batch(data.conversations(range(min(2, len(data))), generator), chat.image_token_id, chat.image_tokens)
+        validate = self.validation(validation) if validation else None
+        part = _part(folder, name, config)
+        train(LanguageTask(self.model), data, config, part, validate=validate, resume=resume)
 
     def _has_boxes(self) -> bool:
         n = len(self.lesson.gallery)

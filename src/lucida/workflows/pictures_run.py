@@ -14,7 +14,6 @@ from lucida.data.corpus import Corpus
 from lucida.data.galleries import PictureGallery, as_words
 from lucida.data.lessons import Lesson, supported_turns
 from lucida.data.pixels import DecodedPictures, decode_all, write_skipped
-from lucida.data.readers import read_pictures
 from lucida.data.statistics import ObjectStatistics
 from lucida.report.material import (
     CorpusFacts,
@@ -36,15 +35,13 @@ EXAMPLES = 12
 QUERIES, FOUND = 6, 5
 
 
-def run_pictures(config: RunConfig, folder: RunFolder, results: Results) -> Material:
+def run_pictures(config: RunConfig, corpus: Corpus, folder: RunFolder, results: Results) -> Material:
     """The whole life; metrics go to ``results``, what the pictures do not support to its ``left_out``.
 
     Raises:
         LucidaError: the pictures cannot be read, or too few of them say anything.
     """
-    assert config.pictures is not None
     with results.timed("pictures"):
-        corpus = read_pictures(config.pictures, limit=config.max_pictures, split_seed=config.split_seed)
         decoded = decode_all(corpus, max(config.encoder.image_size, config.frozen_start.image_size, config.scenes.size))
         write_skipped(folder.path, decoded.corpus.skipped)
     corpus = decoded.corpus
@@ -59,7 +56,7 @@ def run_pictures(config: RunConfig, folder: RunFolder, results: Results) -> Mate
         findings.add_to(results)
     stages = [
         name
-        for name in ("frozen_start", "dual_encoder", "naming", "language")
+        for name in ("frozen_start", "dual_encoder", "naming", "looking", "language")
         if (folder.path / "stages" / name).exists()
     ]
     models = {"dual encoder": encoder.model, "multimodal LLM": language.model}

@@ -17,6 +17,7 @@ TITLES = {
     "dual_encoder": "Dual encoder",
     "multimodal_llm": "Multimodal LLM",
     "naming": "Multimodal LLM: naming places",
+    "looking": "Multimodal LLM: is it there?",
     "language": "Multimodal LLM: answering",
     "hallucination": "Measuring what it makes up",
 }

@@ -9,6 +9,7 @@ from lucida.core.durations import Duration
 from lucida.data.scenes import SceneConfig
 from lucida.models.dual_encoder import HeadConfig
 from lucida.models.language_models import SmallLlama
+from lucida.workflows.described_encoder import ReaderConfig
 from lucida.workflows.encoder_stage import FROZEN_START, EncoderStage
 from lucida.workflows.language_stage import LanguageStage
 from lucida.workflows.run_config import RunConfig
@@ -20,17 +21,19 @@ def recipe() -> RunConfig:
     few = replace(encoder.train, duration=Duration(10, "steps"))
     head = HeadConfig(32, 64, 0.0)
     encoder = replace(encoder, image_size=32, views=1, flat_views=1, prompts=1, captions=1, head=head, train=few)
+    reader = ReaderConfig(image_sizes=(32,), views=1, looks_size=50, head=head, train=few)
     return RunConfig(
         out=Path("runs/tiny"),
         artwork_size=72,
-        frozen_start=replace(encoder, flat_views=0, pooled=FROZEN_START.pooled, example_weight=0.0),
-        encoder=encoder,
+        frozen_start=replace(encoder, reader=None, flat_views=0, pooled=FROZEN_START.pooled, example_weight=0.0),
+        encoder=replace(encoder, reader=reader),
         scenes=SceneConfig(size=64, kinds=24, concept_frequency=0.3, co_occurrence_skew=0.3),
         language=replace(
             language,
             scenes=64,
             llama=SmallLlama(hidden_size=48, layers=1, head_size=16),
             naming=replace(language.naming, duration=Duration(64, "examples"), batch_size=16),
+            looking=replace(language.looking, duration=Duration(32, "examples"), batch_size=16),
             train=replace(language.train, duration=Duration(64, "examples"), batch_size=16, validate_every=None),
             test_pictures=16,
             captions=8,

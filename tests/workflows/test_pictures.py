@@ -1,0 +1,121 @@
+"""The whole life on pictures that a user brings: with captions, with labels, with boxes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from lucida.cli import main
+from lucida.core.results import Results
+from lucida.core.run_folder import RunFolder
+
+COLOURS = ("red", "green", "blue", "yellow")
+
+
+def run(pictures: Path, out: Path, *more: str) -> RunFolder:
+    main(["run", "--recipe", "tiny", "--pictures", str(pictures), "--out", str(out), *more])
+    return RunFolder(out)
+
+
+def check(folder: RunFolder) -> Results:
+    """A report that speaks of these pictures alone."""
+    page = folder.report.read_text(encoding="utf-8").lower()
+    assert len(page) > 20_000
+    assert "emoji" not in page
+    prose = re.sub("<pre.*?</pre>", "", page, flags=re.DOTALL)  # the recorded settings name what else a run could do
+    for word in ("artist", "artwork", "scene"):
+        assert word not in prose, prose[max(0, prose.find(word) - 80) : prose.find(word) + 80]
+    return Results.load(folder.results)
+
+
+def shown_folder(path: Path, n: int = 48) -> Path:
+    """Squares and discs of four colours with captions, and files that are no pictures."""
+    path.mkdir()
+    generator = np.random.default_rng(0)
+    rows = []
+    for i in range(n):
+        image, colour = Image.new("RGB", (90, 60), "white"), COLOURS[i % 4]
+        x, y = generator.integers(5, 25, size=2).tolist()
+        draw = ImageDraw.Draw(image)
+        (draw.rectangle if i % 2 else draw.ellipse)((x, y, x + 25, y + 25), fill=colour)
+        image.save(path / f"{i}.png")
+        rows.append((f"{i}.png", f"a {colour} {'square' if i % 2 else 'disc'} on white"))
+    (path / "text.png").write_text("no picture at all")
+    (path / "empty.jpg").write_bytes(b"")
+    rows += [("text.png", "a text"), ("empty.jpg", "nothing")]
+    with (path / "metadata.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("file_name", "text"), *rows])
+    return path
+
+
+def test_a_folder_with_captions(tmp_path):
+    results = check(folder := run(shown_folder(tmp_path / "shown"), tmp_path / "run"))
+    assert results.metrics["retrieval/test/text_to_image/recall_at_1"].n > 1
+    assert {"zero_shot", "pope/random", "chair", "count"} <= set(results.left_out)
+    skipped = [json.loads(line) for line in folder.skipped.read_text().splitlines()]
+    assert sorted(Path(row["where"]).name for row in skipped) == ["empty.jpg", "text.png"]
+    page = folder.report.read_text(encoding="utf-8")
+    assert "Writing captions" in page
+    assert "text.png" in page
+
+
+def test_a_sample_of_labelled_pictures(tmp_path):
+    folder = tmp_path / "classes"
+    for colour in COLOURS[:3]:
+        (folder / f"very_{colour}").mkdir(parents=True)
+        for i in range(20):
+            Image.new("RGB", (40, 40), colour).save(folder / f"very_{colour}" / f"{i}.png")
+    results = check(made := run(folder, tmp_path / "run", "--max-pictures", "45"))
+    assert results.metrics["zero_shot/test/top1"].n == results.metrics["zero_shot/test/frozen_start_top1"].n > 2
+    assert {"pope/adversarial", "retrieval", "chair"} <= set(results.left_out)
+    assert "pope/random/accuracy" in results.metrics
+    assert "classify/accuracy" in results.metrics
+    page = made.report.read_text(encoding="utf-8")
+    assert "45 of 60 pictures were sampled" in page
+    assert "very red" in page
+
+
+def test_photographs_with_boxes(shared_data, tmp_path):
+    results = check(run(shared_data / "coco_boxes" / "instances.json", tmp_path / "run"))
+    for name in ("pope/random/accuracy", "pope/adversarial/auroc", "chair/chair_s", "count/accuracy", "blind/gap"):
+        assert results.metrics[name].n, name
+    assert "zero_shot" in results.left_out
+
+
+def test_photographs_in_parquet(shared_data, tmp_path):
+    results = check(run(shared_data / "cifar10" / "train.parquet", tmp_path / "run", "--max-pictures", "120"))
+    assert results.metrics["zero_shot/test/chance_top1"].value == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda path: path.mkdir(), "no picture"),
+        (lambda path: path.with_suffix(".csv").write_text("name,words\na.png,a dog\n"), "column"),
+        (lambda path: _bare(path), "caption"),
+    ],
+    ids=["empty folder", "missing column", "nothing known"],
+)
+def test_pictures_that_will_not_do_are_one_line_and_leave_nothing(tmp_path, capsys, make, message):
+    path = tmp_path / "pictures"
+    make(path)
+    path = path if path.exists() else path.with_suffix(".csv")
+    with pytest.raises(SystemExit) as stop:
+        run(path, tmp_path / "run")
+    assert stop.value.code == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def _bare(path: Path) -> None:
+    path.mkdir()
+    for i in range(3):
+        Image.new("RGB", (30, 30)).save(path / f"{i}.png")
