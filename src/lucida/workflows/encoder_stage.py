@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lucida.core.cache import cached_array, content_hash
 from lucida.core.durations import Duration
 from lucida.core.results import Results
 from lucida.core.run_folder import RunFolder
-from lucida.core.seeds import derive_seed
-from lucida.data.augmentation import augmented_view, plain_view
 from lucida.data.corpus import Corpus
-from lucida.data.emoji import ARTISTS, concepts, load_artwork
+from lucida.data.emoji import ARTISTS, concepts
 from lucida.data.pairs import FeaturePairs
 from lucida.evaluation.retrieval import retrieval_metrics
 from lucida.evaluation.zero_shot import TEMPLATES, class_embeddings, zero_shot_metrics
 from lucida.models.dual_encoder import DualEncoder, Head, HeadConfig, with_examples
-from lucida.models.efficientnet import EfficientNetLite0
 from lucida.models.text_features import TextFeatures
 from lucida.models.text_towers import MiniLM
 from lucida.training.loop import TrainConfig, train
 from lucida.training.tasks import ContrastiveTask
+from lucida.workflows.artwork_features import artwork_features, concept_rows, split_rows
+from lucida.workflows.described_encoder import DescribedEncoder, ReaderConfig
 
 PROMPTS = TEMPLATES["artwork"]
 
@@ -34,7 +33,11 @@ PROMPTS = TEMPLATES["artwork"]
 class EncoderStage:
     """Settings of the dual encoder.
 
+    With a ``reader``, the artwork is encoded as that says, and of the rest only ``prompts`` and ``train`` (without its
+    duration) count; your own pictures are always encoded by two heads.
+
     Attributes:
+        reader: classes by description, two readers and looks; ``None`` for two heads on names.
         image_size: side of the pictures the tower sees.
         views: plain and augmented views of each picture.
         flat_views: of those, how many show OpenMoji without its lines, in training.
@@ -46,6 +49,7 @@ class EncoderStage:
         train: how the heads are trained.
     """
 
+    reader: ReaderConfig | None = field(default_factory=ReaderConfig)
     image_size: int = 192
     views: int = 5
     flat_views: int = 2
@@ -62,32 +66,38 @@ class EncoderStage:
 
 
 FROZEN_START = EncoderStage(
-    image_size=128, views=7, flat_views=0, pooled="last", example_weight=0.0, head=HeadConfig(512, 1024, 0.2)
+    reader=None,
+    image_size=128,
+    views=7,
+    flat_views=0,
+    pooled="last",
+    example_weight=0.0,
+    head=HeadConfig(512, 1024, 0.2),
 )
 """Two heads on frozen towers, at their usual size and layer: what every improvement is measured against."""
 
 
-def artwork_features(style: str, stage: EncoderStage, artwork_size: int, views: int) -> np.ndarray:
-    """Tower features of every concept in one style, ``float16 [views, N, D]``, memory-mapped; view 0 is plain."""
-    tower = EfficientNetLite0(stage.image_size, pooled=stage.pooled).eval()  # type: ignore[arg-type]  # a literal
-    rgba = load_artwork(style, artwork_size)
+class EncoderRun(Protocol):
+    """What a run needs of its dual encoder, however it was made."""
 
-    @torch.inference_mode()
-    def build(out: np.ndarray) -> None:
-        generator = torch.Generator().manual_seed(derive_seed(0, "views", style))
-        for view in range(views):
-            for start in range(0, len(rgba), 8):
-                part = torch.from_numpy(rgba[start : start + 8].copy())
-                size = stage.image_size
-                pixels = augmented_view(part, size, generator) if view else plain_view(part, size)
-                out[view, start : start + 8] = tower(tower.preprocess(pixels)).pooled.half().numpy()
+    row: dict[str, int]
+    model: DualEncoder
 
-    key = content_hash("views 1", style, artwork_size, stage.image_size, stage.pooled, views, len(rgba))
-    return cached_array("features", key, (views, len(rgba), tower.pooled_size), np.float16, build)
+    def fit(self, folder: RunFolder, *, resume: bool) -> None:
+        """Train on the pictures of split "train"."""
+
+    def encode_pictures(self, artist: str, rows: np.ndarray) -> Tensor:
+        """Vectors of the concepts' pictures, ``[n, d]``, of one length."""
+
+    def encode_names(self, names: list[str]) -> Tensor:
+        """Classes by name, ``[n, d]``, of one length."""
+
+    def measure(self) -> dict[str, Any]:
+        """Metrics of the test splits."""
 
 
-class EncoderRun:
-    """A trained dual encoder and the features of all concepts by both artists.
+class HeadsEncoder:
+    """Two heads on frozen towers, trained on names, and the features of all concepts by both artists.
 
     Args:
         corpus: the emoji artwork with its splits.
@@ -98,9 +108,10 @@ class EncoderRun:
 
     def __init__(self, corpus: Corpus, stage: EncoderStage, artwork_size: int, read: TextFeatures):
         self.corpus, self.stage, self.read = corpus, stage, read
-        self.row = {concept.code: i for i, concept in enumerate(concepts())}
-        self.features = {artist: artwork_features(artist, stage, artwork_size, stage.views) for artist in ARTISTS}
-        self.flat = artwork_features("openmoji-flat", stage, artwork_size, stage.views) if stage.flat_views else None
+        self.row = concept_rows()
+        view = partial(artwork_features, artwork_size=artwork_size, image_size=stage.image_size, pooled=stage.pooled)
+        self.features = {artist: view(artist, views=stage.views) for artist in ARTISTS}
+        self.flat = view("openmoji-flat", views=stage.flat_views) if stage.flat_views else None
         vision_size = self.features["openmoji"].shape[-1]
         self.model = DualEncoder(Head(vision_size, stage.head), Head(read.hidden_size, stage.head))
 
@@ -124,7 +135,7 @@ class EncoderRun:
             row, artist = self.row[picture.identity], picture.attributes["artist"]
             views = np.asarray(self.features[artist][:, row])
             if self.flat is not None and artist == "openmoji":
-                views = np.concatenate([views, self.flat[: self.stage.flat_views, row]])
+                views = np.concatenate([views, self.flat[:, row]])
             elif self.flat is not None:
                 views = np.concatenate([views, views[: self.stage.flat_views]])
             parts.append(views)
@@ -140,9 +151,9 @@ class EncoderRun:
         )
 
     @torch.inference_mode()
-    def encode_pictures(self, artist: str, rows: np.ndarray, *, views: int | None = None) -> Tensor:
+    def encode_pictures(self, artist: str, rows: np.ndarray) -> Tensor:
         """The mean over views of each concept's vectors, ``[n, d]``, length one."""
-        seen = self.features[artist][:views, rows].astype(np.float32)
+        seen = self.features[artist][:, rows].astype(np.float32)
         each = torch.stack([self.model.encode_image(features=torch.from_numpy(view)) for view in seen])
         return torch.nn.functional.normalize(each.mean(dim=0), dim=-1)
 
@@ -157,9 +168,9 @@ class EncoderRun:
 
     def measure(self) -> dict[str, Any]:
         """Metrics of the test splits: unseen concepts by both artists, the second artist, retrieval."""
-        unseen = self._rows("unseen_concepts", "openmoji")
-        known = self._rows("train", "openmoji")
-        second = self._rows("second_artist", "twemoji")
+        unseen = split_rows(self.corpus, "unseen_concepts", "openmoji")
+        known = split_rows(self.corpus, "train", "openmoji")
+        second = split_rows(self.corpus, "second_artist", "twemoji")
         metrics: dict[str, Any] = {}
         names = self.encode_names([concepts()[i].name for i in unseen])
         for artist in ARTISTS:
@@ -168,7 +179,7 @@ class EncoderRun:
                 pictures, names, np.arange(len(unseen)), prefix=f"zero_shot/unseen_concepts/{artist}"
             )
             metrics |= retrieval_metrics(pictures, names, prefix=f"retrieval/unseen_concepts_{artist}")
-        everything = np.concatenate([known, unseen, self._rows("validation_unseen", "openmoji")])
+        everything = np.concatenate([known, unseen, split_rows(self.corpus, "validation_unseen", "openmoji")])
         classes = self.encode_names([concepts()[i].name for i in everything])
         labels = np.searchsorted(known, second)
         pictures = self.encode_pictures("twemoji", second)
@@ -181,10 +192,12 @@ class EncoderRun:
             named = zero_shot_metrics(pictures, classes, labels, prefix="transfer/second_artist")
         return metrics | named
 
-    def _rows(self, split: str, artist: str) -> np.ndarray:
-        """Rows of the concepts whose picture by ``artist`` is in ``split``, ascending."""
-        part = self.corpus.split(split)
-        return np.array(sorted(self.row[p.identity] for p in part if p.attributes["artist"] == artist), np.int64)
+
+def make_encoder(corpus: Corpus, stage: EncoderStage, artwork_size: int, read: TextFeatures) -> EncoderRun:
+    """The dual encoder of these settings, not trained yet."""
+    if stage.reader is None:
+        return HeadsEncoder(corpus, stage, artwork_size, read)
+    return DescribedEncoder(corpus, stage.reader, artwork_size, read, PROMPTS[: stage.prompts], stage.train)
 
 
 def run_encoder(
@@ -195,7 +208,7 @@ def run_encoder(
     runs = {}
     for name, settings in (("frozen_start", frozen), ("dual_encoder", stage)):
         with results.timed("features"):
-            run = EncoderRun(corpus, settings, artwork_size, read)
+            run = make_encoder(corpus, settings, artwork_size, read)
         with results.timed(name):
             run.fit(RunFolder.create(folder.path / "stages" / name, settings, seed=settings.train.seed), resume=True)
             runs[name] = run.measure()

@@ -21,7 +21,7 @@ def recipe() -> RunConfig:
     few = replace(encoder.train, duration=Duration(10, "steps"))
     head = HeadConfig(32, 64, 0.0)
     encoder = replace(encoder, image_size=32, views=1, flat_views=1, prompts=1, captions=1, head=head, train=few)
-    reader = ReaderConfig(image_sizes=(32,), views=1, looks_size=50, head=head, train=few)
+    reader = ReaderConfig(image_sizes=(32,), views=1, looks_size=50, head=head, duration=few.duration)
     return RunConfig(
         out=Path("runs/tiny"),
         artwork_size=72,
