@@ -10,7 +10,7 @@ from lucida.core.errors import LucidaError
 from lucida.core.seeds import stream
 from lucida.data.augmentation import augmented_view, plain_view
 from lucida.data.pairs import FeaturePairs
-from lucida.models.dual_encoder import MAX_LOGIT_SCALE, DualEncoder, Head, HeadConfig, with_examples
+from lucida.models.dual_encoder import MAX_LOGIT_SCALE, DualEncoder, Head, HeadConfig, seeded_heads, with_examples
 
 CONFIG = HeadConfig(embedding_size=16, hidden_size=32, dropout=0.0)
 
@@ -83,3 +83,11 @@ def test_views_are_seeded_and_over_white():
     assert not torch.equal(first, other)
     assert first.shape == (2, 16, 16, 3)
     assert first.dtype == torch.uint8
+
+
+def test_fresh_heads_depend_on_their_seed_alone():
+    first = seeded_heads(10, 6, CONFIG, 3).image_head.linear.weight
+    torch.rand(5)
+    again, other = (seeded_heads(10, 6, CONFIG, seed).image_head.linear.weight for seed in (3, 4))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)

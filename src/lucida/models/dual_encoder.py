@@ -138,6 +138,13 @@ class DualEncoder(nn.Module):
         return self.logit_scale * self.encode_image(**image) @ self.encode_text(**text).T
 
 
+def seeded_heads(image_size: int, text_size: int, config: HeadConfig, seed: int) -> DualEncoder:
+    """Two fresh heads for vectors of these lengths; their weights depend on ``seed`` and nothing that ran before."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return DualEncoder(Head(image_size, config), Head(text_size, config))
+
+
 def with_examples(class_features: Tensor, examples: Tensor, example_class: Tensor, *, weight: float = 1.0) -> Tensor:
     """Classes by their names and by example pictures, in the common space.
 

@@ -17,13 +17,14 @@ from torch.nn.functional import normalize
 
 from lucida.core.durations import Duration
 from lucida.core.run_folder import RunFolder
+from lucida.core.seeds import derive_seed
 from lucida.data.corpus import Corpus
 from lucida.data.emoji import ARTISTS, Concept, concepts
 from lucida.data.pairs import FeaturePairs
 from lucida.evaluation.retrieval import retrieval_metrics
 from lucida.evaluation.zero_shot import zero_shot_metrics
 from lucida.models.descriptions import Description, DescriptionReader
-from lucida.models.dual_encoder import DualEncoder, Head, HeadConfig
+from lucida.models.dual_encoder import HeadConfig, seeded_heads
 from lucida.models.hubs import extend_classes, extend_pictures, hub_offsets
 from lucida.models.kernel_reader import FeatureBlocks, KernelReader, PairMetric
 from lucida.models.shape_descriptors import SIZES
@@ -103,7 +104,7 @@ class DescribedEncoder:
         read.remember([text for d in everything for part in self.texts.parts(d) for text in part])
         self.class_texts = self.texts(everything)
         sizes = self.pictures["openmoji"].shape[-1], self.class_texts.shape[-1]
-        self.model = DualEncoder(Head(sizes[0], config.head), Head(sizes[1], config.head))
+        self.model = seeded_heads(*sizes, config.head, derive_seed(train.seed, "heads"))
 
     def _features(self, artist: str, artwork_size: int) -> Tensor:
         """Of the tower at all sizes, then shapes: ``float16 [views, N, D]``."""

@@ -13,12 +13,13 @@ from torch import Tensor
 from lucida.core.durations import Duration
 from lucida.core.results import Results
 from lucida.core.run_folder import RunFolder
+from lucida.core.seeds import derive_seed
 from lucida.data.corpus import Corpus
 from lucida.data.emoji import ARTISTS, concepts
 from lucida.data.pairs import FeaturePairs
 from lucida.evaluation.retrieval import retrieval_metrics
 from lucida.evaluation.zero_shot import TEMPLATES, class_embeddings, zero_shot_metrics
-from lucida.models.dual_encoder import DualEncoder, Head, HeadConfig, with_examples
+from lucida.models.dual_encoder import DualEncoder, HeadConfig, seeded_heads, with_examples
 from lucida.models.text_features import TextFeatures
 from lucida.models.text_towers import MiniLM
 from lucida.training.loop import TrainConfig, train
@@ -113,7 +114,8 @@ class HeadsEncoder:
         self.features = {artist: view(artist, views=stage.views) for artist in ARTISTS}
         self.flat = view("openmoji-flat", views=stage.flat_views) if stage.flat_views else None
         vision_size = self.features["openmoji"].shape[-1]
-        self.model = DualEncoder(Head(vision_size, stage.head), Head(read.hidden_size, stage.head))
+        seed = derive_seed(stage.train.seed, "heads")
+        self.model = seeded_heads(vision_size, read.hidden_size, stage.head, seed)
 
     @property
     def prompts(self) -> tuple[str, ...]:
