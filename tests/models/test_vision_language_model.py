@@ -32,7 +32,7 @@ T, D = 4, 6
 def language_model(kind: str):
     vocabulary = len(TOKENIZER)
     if kind == "llama":
-        return SmallLlama(hidden_size=32, layers=2, head_size=16).build(TOKENIZER)
+        return SmallLlama(hidden_size=32, layers=2, head_size=16, heads=2).build(TOKENIZER)
     if kind == "qwen2":
         return Qwen2ForCausalLM(
             Qwen2Config(

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -70,6 +70,11 @@ class Answerer:
     def tower(self) -> Any:
         """The vision tower."""
         return self.model.vision_tower
+
+    @property
+    def projector(self) -> WordProjector:
+        """Features to image tokens."""
+        return cast(WordProjector, self.model.multi_modal_projector)
 
     @torch.inference_mode()
     def see(self, gallery: Gallery, n: int | None = None) -> Tensor:

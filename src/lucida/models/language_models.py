@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from lucida.core.errors import LucidaError
+from lucida.models.text_towers import quiet_loading
 
 
 @dataclass(frozen=True)
@@ -20,18 +22,23 @@ class SmallLlama:
     Attributes:
         hidden_size: of a token's vector, a multiple of ``head_size``.
         layers: transformer blocks.
-        head_size: of an attention head.
+        head_size: of an attention head; with rotary positions an even number.
+        heads: of a layer; in the first, as many of them as the hidden size holds start out alike (``match``).
         match: how strongly queries and keys of the first layer start out alike (mimetic initialisation, Trockman &
             Kolter 2023, arXiv:2305.09828): a word then looks first at image tokens that resemble it. Later layers start
             as usual: alike there too, every token would look at itself, and what a noun has found would not reach the
             answer. 0 for the usual start everywhere.
+        copy: how much of what they attend to later layers start out passing on (of the same source): a name is then
+            said by looking at it. 0 for the usual start.
         rope_theta: base of the rotary positions; large, so that likeness survives the distance to the picture.
     """
 
     hidden_size: int = 128
     layers: int = 2
     head_size: int = 64
+    heads: int = 4
     match: float = 0.85
+    copy: float = 0.4
     rope_theta: float = 1e7
 
     def build(self, tokenizer: Any, *, max_length: int = 2048) -> LlamaForCausalLM:
@@ -47,7 +54,8 @@ class SmallLlama:
             hidden_size=self.hidden_size,
             intermediate_size=8 * self.hidden_size // 3 // 16 * 16,
             num_hidden_layers=self.layers,
-            num_attention_heads=self.hidden_size // self.head_size,
+            num_attention_heads=self.heads,
+            head_dim=self.head_size,
             max_position_embeddings=max_length,
             tie_word_embeddings=True,
             rope_parameters={"rope_type": "default", "rope_theta": self.rope_theta},
@@ -62,15 +70,24 @@ class SmallLlama:
             if self.match:
                 first = model.model.layers[0].self_attn
                 self._align(first.q_proj.weight, first.k_proj.weight)
+            for layer in model.model.layers[1:]:
+                self._pass_on(layer.self_attn.v_proj.weight, layer.self_attn.o_proj.weight)
         return model
 
     def _align(self, query: torch.Tensor, key: torch.Tensor) -> None:
         """Each head's query and key read the same random directions of the token."""
-        for start in range(0, len(query), self.head_size):
+        for start in range(0, min(len(query), self.hidden_size), self.head_size):
             directions = torch.linalg.qr(torch.randn(self.hidden_size, self.head_size))[0].T
             for weight in (query, key):
                 head = weight[start : start + self.head_size]
                 head.copy_(self.match * directions + 0.02 * torch.randn_like(head))
+
+    def _pass_on(self, value: torch.Tensor, output: torch.Tensor) -> None:
+        """What a token attends to is added to it, nearly as it is, by as many heads as the hidden size holds."""
+        turn = torch.linalg.qr(torch.randn(self.hidden_size, self.hidden_size))[0]
+        n = min(len(value), self.hidden_size)
+        value[:n] += self.copy * turn[:n]
+        output[:, :n] += self.copy * turn[:n].T
 
 
 def load_language_model(folder: str | Path) -> Any:
@@ -80,7 +97,8 @@ def load_language_model(folder: str | Path) -> Any:
         LucidaError: there is none, or its weights need pickle.
     """
     try:
-        return AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True)
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise LucidaError(f"cannot load the language model: {reason}", where=folder) from None
+        with quiet_loading():
+            return AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise LucidaError(f"cannot load the language model: {lines[0]}", where=folder) from None

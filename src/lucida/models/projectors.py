@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 MAX_SCALE = 50.0
-_COMMON, _APART = 0.5, 0.1  # lengths of what all places share and of what tells them apart, beside a word's
+_COMMON, _APART = 0.5, 0.25  # lengths of what all places share and of what tells them apart, beside a word's
+_WAVES = 16
 
 
 class WordProjector(nn.Module):
@@ -18,8 +19,9 @@ class WordProjector(nn.Module):
     A two-layer perceptron says which words a place shows; the token is the mean of their embeddings, weighted by the
     softmax over the vocabulary (AlignVLM, Masry et al. 2025, arXiv:2502.01341), so that a picture is written in a
     language the model already reads and a word finds the places that show it. One more "word" stands for the ground. To
-    this comes a learned vector for each place (they start with one direction in common, by which a token of the picture
-    can be told from the same thing said in words), and a linear detail of what the words leave out, which starts at 0.
+    this comes a learned vector for each place (waves of row and column, and one direction in common, by which a token of
+    the picture can be told from the same thing said in words), and a linear detail of what the words leave out, which
+    starts at 0.
 
     Args:
         vision_size: channels of a place.
@@ -37,8 +39,13 @@ class WordProjector(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(math.log(10.0)))
         self.detail = nn.Linear(vision_size, hidden_size, bias=False)
         nn.init.zeros_(self.detail.weight)
-        apart = torch.randn(tokens, hidden_size) / hidden_size**0.5
+        apart = F.normalize(place_waves(tokens) @ torch.randn(_WAVES, hidden_size), dim=-1)
         self.places = nn.Parameter(word_length * (_APART * apart + _COMMON * _direction(hidden_size)))
+
+    def freeze_words(self) -> None:
+        """Keep what a place shows as it is; where it lies and the detail go on learning."""
+        for name, parameter in self.named_parameters():
+            parameter.requires_grad_(name in ("places", "detail.weight"))
 
     def logits(self, grid: Tensor, word_embeddings: Tensor) -> Tensor:
         """Which word each place of ``[B, T, vision_size]`` shows, ``[B, T, V + 1]``; the last is the ground."""
@@ -52,6 +59,23 @@ class WordProjector(nn.Module):
         mixture = self.logits(grid, word_embeddings).softmax(dim=-1)
         content = mixture[..., :-1] @ word_embeddings + mixture[..., -1:] * self.ground
         return content + self.detail(self.norm(grid)) + self.places
+
+
+def place_waves(tokens: int) -> Tensor:
+    """Sines and cosines of row and column of a square grid, mean zero, ``[tokens, 16]``: near places are alike.
+
+    A grid that is no square is taken as one row.
+
+    >>> waves = place_waves(64)
+    >>> bool(torch.dist(waves[0], waves[1]) < torch.dist(waves[0], waves[4]))
+    True
+    """
+    side = math.isqrt(tokens)
+    rows, columns = (side, side) if side * side == tokens else (1, tokens)
+    grid = torch.cartesian_prod((torch.arange(rows) + 0.5) / rows, (torch.arange(columns) + 0.5) / columns)
+    angles = (math.pi * grid[:, :, None] * torch.arange(1, _WAVES // 4 + 1)).flatten(1)
+    waves = torch.cat([angles.cos(), angles.sin()], dim=1)
+    return waves - waves.mean(dim=0)
 
 
 def _direction(size: int) -> Tensor:

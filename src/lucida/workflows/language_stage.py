@@ -79,7 +79,7 @@ class LanguageStage:
         default_factory=lambda: TrainConfig(
             Duration(16_000, "examples"),
             batch_size=16,
-            learning_rate=2e-3,
+            learning_rate=1e-3,
             weight_decay=0.02,
             validate_every=Duration(4_000, "examples"),
             parameters=(ParameterRow("vision_tower.*", 0),),
@@ -130,11 +130,14 @@ class LanguageRun:
 
     def fit(self, folder: RunFolder, validation: Lesson | None = None, *, resume: bool) -> None:
         """Name places, where there are boxes; then learn to answer on the features of a tower that stays as it is."""
-        if self._has_boxes():
+        named = self._has_boxes()
+        if named:
             self._name_places(folder, resume=resume)
-        tower = self.answerer.tower
         self.model.requires_grad_(True)
-        tower.requires_grad_(False)
+        self.answerer.tower.requires_grad_(False)
+        if named:  # pictures are written in words by now: these must go on meaning what they mean
+            self.answerer.projector.freeze_words()
+            self.model.language_model.get_input_embeddings().requires_grad_(False)
         see = cache(lambda: self.answerer.see(self.lesson.gallery))
         for name, config, turns in (
             ("looking", self.stage.looking, {"exists": LOOKING_QUESTIONS}),

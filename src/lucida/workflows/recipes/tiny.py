@@ -31,7 +31,7 @@ def recipe() -> RunConfig:
         language=replace(
             language,
             scenes=64,
-            llama=SmallLlama(hidden_size=48, layers=1, head_size=16),
+            llama=SmallLlama(hidden_size=48, layers=1, head_size=16, heads=3),
             naming=replace(language.naming, duration=Duration(64, "examples"), batch_size=16),
             looking=replace(language.looking, duration=Duration(32, "examples"), batch_size=16),
             train=replace(language.train, duration=Duration(64, "examples"), batch_size=16, validate_every=None),
