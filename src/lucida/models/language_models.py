@@ -36,7 +36,7 @@ class SmallLlama:
     hidden_size: int = 128
     layers: int = 2
     head_size: int = 64
-    heads: int = 4
+    heads: int = 2
     match: float = 0.85
     copy: float = 0.4
     rope_theta: float = 1e7

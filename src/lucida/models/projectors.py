@@ -19,9 +19,9 @@ class WordProjector(nn.Module):
     A two-layer perceptron says which words a place shows; the token is the mean of their embeddings, weighted by the
     softmax over the vocabulary (AlignVLM, Masry et al. 2025, arXiv:2502.01341), so that a picture is written in a
     language the model already reads and a word finds the places that show it. One more "word" stands for the ground. To
-    this comes a learned vector for each place (waves of row and column, and one direction in common, by which a token of
-    the picture can be told from the same thing said in words), and a linear detail of what the words leave out, which
-    starts at 0.
+    this comes a learned vector for each place (waves of row and column, and one direction in common, by which a token
+    of the picture can be told from the same thing said in words), and a linear detail of what the words leave out,
+    which starts at 0.
 
     Args:
         vision_size: channels of a place.
