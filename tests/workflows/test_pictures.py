@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
+from transformers import BertConfig, BertModel, Qwen2Config, Qwen2ForCausalLM, ViTConfig, ViTModel
 
 from lucida.cli import main
 from lucida.core.results import Results
 from lucida.core.run_folder import RunFolder
+from lucida.data.tokenization import train_tokenizer
 
 COLOURS = ("red", "green", "blue", "yellow")
 
@@ -119,3 +121,49 @@ def _bare(path: Path) -> None:
     path.mkdir()
     for i in range(3):
         Image.new("RGB", (30, 30)).save(path / f"{i}.png")
+
+
+def test_towers_and_language_models_of_hugging_face(tmp_path):
+    """Random weights, from folders: they load, train and are measured."""
+    tokenizer = train_tokenizer(["Is there a cat in the picture?", "yes", "no", "a red disc on white"], vocab_size=400)
+    sizes = {"hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4}
+    Qwen2ForCausalLM(Qwen2Config(vocab_size=len(tokenizer), num_key_value_heads=2, **sizes)).save_pretrained(
+        tmp_path / "llm"
+    )
+    BertModel(BertConfig(vocab_size=len(tokenizer), **sizes)).save_pretrained(tmp_path / "text")
+    for folder in ("llm", "text"):
+        tokenizer.save_pretrained(tmp_path / folder)
+    ViTModel(ViTConfig(image_size=64, patch_size=16, **sizes)).save_pretrained(tmp_path / "vit")
+    recipe = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3, "size": {"height": 64, "width": 64}}
+    (tmp_path / "vit" / "preprocessor_config.json").write_text(json.dumps(recipe))
+    towers = ["--encoder.vision-tower", str(tmp_path / "vit"), "--encoder.text-tower", str(tmp_path / "text")]
+    language = ["--language.vision-tower", str(tmp_path / "vit"), "--language.language-model", str(tmp_path / "llm")]
+    results = check(made := run(shown_folder(tmp_path / "shown"), tmp_path / "run", *towers, *language))
+    assert "retrieval/test/text_to_image/recall_at_1" in results.metrics
+    main(["ask", str(made.path), str(tmp_path / "shown" / "0.png"), "Write a caption."])
+
+
+@pytest.mark.parametrize(
+    ("setting", "content", "message"),
+    [
+        ("--language.language-model", None, "cannot load the language model"),
+        ("--language.language-model", b"\x80\x04K\x01.", "cannot load the language model"),
+        ("--encoder.vision-tower", None, "config.json"),
+    ],
+    ids=["no model", "pickle", "no tower"],
+)
+def test_a_model_that_will_not_do_is_one_line(tmp_path, capsys, setting, content, message):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    if content:
+        train_tokenizer(["yes", "no"], vocab_size=300).save_pretrained(folder)
+        Qwen2Config(hidden_size=48, num_attention_heads=4, num_key_value_heads=2).save_pretrained(folder)
+        (folder / "pytorch_model.bin").write_bytes(content)
+    elif setting.startswith("--language"):
+        train_tokenizer(["yes", "no"], vocab_size=300).save_pretrained(folder)
+    with pytest.raises(SystemExit) as stop:
+        run(shown_folder(tmp_path / "shown", 12), tmp_path / "run", setting, str(folder))
+    assert stop.value.code == 2
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith("lucida: ")
+    assert message in last

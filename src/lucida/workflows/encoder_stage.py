@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lucida.core.durations import Duration
+from lucida.core.errors import LucidaError
 from lucida.core.results import Results
 from lucida.core.run_folder import RunFolder
 from lucida.core.seeds import derive_seed
@@ -28,6 +29,7 @@ from lucida.workflows.artwork_features import artwork_features, concept_rows, sp
 from lucida.workflows.described_encoder import DescribedEncoder, ReaderConfig
 
 PROMPTS = TEMPLATES["artwork"]
+BUILT_IN = ("efficientnet-lite0", "minilm")
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,8 @@ class EncoderStage:
 
     Attributes:
         reader: classes by description, two readers and looks; ``None`` for two heads on names.
-        image_size: side of the pictures the tower sees.
+        vision_tower, text_tower: for your own pictures: built in, a Hugging Face folder, or a hub name.
+        image_size: side of the pictures the built-in tower sees.
         views: plain and augmented views of each picture.
         flat_views: of those, how many show OpenMoji without its lines, in training.
         pooled: which of the tower's layers the head reads (:class:`EfficientNetLite0`).
@@ -51,6 +54,8 @@ class EncoderStage:
     """
 
     reader: ReaderConfig | None = field(default_factory=ReaderConfig)
+    vision_tower: str = BUILT_IN[0]
+    text_tower: str = BUILT_IN[1]
     image_size: int = 192
     views: int = 5
     flat_views: int = 2
@@ -196,7 +201,13 @@ class HeadsEncoder:
 
 
 def make_encoder(corpus: Corpus, stage: EncoderStage, artwork_size: int, read: TextFeatures) -> EncoderRun:
-    """The dual encoder of these settings, not trained yet."""
+    """The dual encoder of these settings, not trained yet.
+
+    Raises:
+        LucidaError: the settings name other towers.
+    """
+    if (stage.vision_tower, stage.text_tower) != BUILT_IN:
+        raise LucidaError("the artwork is encoded by the built-in towers", remedy="other towers need --pictures PATH")
     if stage.reader is None:
         return HeadsEncoder(corpus, stage, artwork_size, read)
     return DescribedEncoder(corpus, stage.reader, artwork_size, read, PROMPTS[: stage.prompts], stage.train)

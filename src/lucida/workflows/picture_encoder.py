@@ -19,13 +19,13 @@ from lucida.data.pixels import DecodedPictures
 from lucida.evaluation.retrieval import retrieval_metrics
 from lucida.evaluation.zero_shot import TEMPLATES, class_embeddings, zero_shot_metrics
 from lucida.models.dual_encoder import DualEncoder, Head
-from lucida.models.efficientnet import EfficientNetLite0
 from lucida.models.features import vision_features
+from lucida.models.hugging_face import load_text_tower, load_vision_tower
 from lucida.models.text_features import TextFeatures
-from lucida.models.text_towers import MiniLM
+from lucida.models.towers import VisionTower
 from lucida.training.loop import TrainConfig, train
 from lucida.training.tasks import ContrastiveTask
-from lucida.workflows.encoder_stage import EncoderStage
+from lucida.workflows.encoder_stage import BUILT_IN, EncoderStage
 
 PROMPTS = TEMPLATES["single"] + TEMPLATES["photographs"]
 _PHRASINGS = 4  # captions made of a picture's list of objects, where nobody wrote one
@@ -47,6 +47,13 @@ def picture_texts(gallery: PictureGallery, i: int) -> tuple[str, ...]:
     return tuple(describe(facts, stream(0, "captions", i, k)).text for k in range(_PHRASINGS))
 
 
+def make_tower(stage: EncoderStage) -> VisionTower:
+    """The vision tower of the settings; its size and layer are ours to choose where it is built in."""
+    if stage.vision_tower != BUILT_IN[0]:
+        return load_vision_tower(stage.vision_tower)
+    return load_vision_tower(stage.vision_tower, image_size=stage.image_size, pooled=stage.pooled)
+
+
 class PictureEncoder:
     """A dual encoder and the features of all pictures.
 
@@ -61,7 +68,7 @@ class PictureEncoder:
     def __init__(self, decoded: DecodedPictures, gallery: PictureGallery, stage: EncoderStage, read: TextFeatures):
         self.decoded, self.stage, self.read = decoded, stage, read
         self.texts = [picture_texts(gallery, i) for i in range(len(gallery))]
-        tower = EfficientNetLite0(stage.image_size, pooled=stage.pooled).eval()  # type: ignore[arg-type]  # a literal
+        tower = make_tower(stage)
         key = content_hash("decoded", decoded.size, [p.source.content_key() for p in decoded.corpus])
         views = [vision_features(tower, decoded.pixels, key=key)]
         if stage.views > 1 and not any(_SIDES.search(text) for texts in self.texts for text in texts):
@@ -140,8 +147,11 @@ def run_picture_encoder(
     folder: RunFolder,
     results: Results,
 ) -> PictureEncoder:
-    """Train and measure the frozen start and the dual encoder; metrics go to ``results``."""
-    read = TextFeatures(MiniLM())
+    """Train and measure the frozen start and the dual encoder; metrics go to ``results``.
+
+    The frozen start has the text tower of the dual encoder, so that one vocabulary of features is read.
+    """
+    read = TextFeatures(load_text_tower(stage.text_tower))
     measured = {}
     for name, settings in (("frozen_start", frozen), ("dual_encoder", stage)):
         with results.timed("features"):
