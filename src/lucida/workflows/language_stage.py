@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from lucida.core.durations import Duration
 from lucida.core.errors import LucidaError
@@ -138,7 +140,7 @@ class LanguageRun:
         if named:  # pictures are written in words by now: these must go on meaning what they mean
             self.answerer.projector.freeze_words()
             self.model.language_model.get_input_embeddings().requires_grad_(False)
-        see = cache(lambda: self.answerer.see(self.lesson.gallery))
+        see = cache(self._see)
         for name, config, turns in (
             ("looking", self.stage.looking, {"exists": LOOKING_QUESTIONS}),
             ("language", self.stage.train, self.lesson.turns),
@@ -148,6 +150,12 @@ class LanguageRun:
                 self._converse(name, data, config, folder, validation, resume=resume)
         self.model.eval()
         self.answerer.save(folder.path / MODEL)
+
+    def _see(self) -> Tensor:
+        """Features of all pictures; this may take a minute, so the reader is told."""
+        n = len(self.lesson.gallery)
+        print(f"the trained tower, frozen from here on, looks at {n:,} pictures", file=sys.stderr)
+        return self.answerer.see(self.lesson.gallery)
 
     def _converse(
         self,
