@@ -17,7 +17,7 @@ from typing import Any
 from lucida.core.cache import content_hash
 from lucida.core.config import to_dict
 from lucida.core.results import Results, peak_memory_mb, read_json, write_json
-from lucida.core.run_folder import RunFolder
+from lucida.core.run_folder import RunFolder, environment
 from lucida.core.statistics import mean_interval
 from lucida.data.emoji import read_emoji
 from lucida.workflows.encoder_stage import run_encoder
@@ -64,6 +64,7 @@ def measured(seed: int, recipe: str, path: Path) -> dict[str, Any]:
         "split_seed": seed,
         "made_by": made_by,
         "settings": settings,
+        "environment": environment(seed),
         "metrics": values,
         "seconds": results.seconds,
         "peak_mb": peak_memory_mb(),

@@ -19,6 +19,7 @@ from PIL import Image
 
 from lucida.core.cache import cached_array, content_hash
 from lucida.core.errors import LucidaError
+from lucida.core.progress import counted
 from lucida.core.seeds import stream
 from lucida.data.corpus import Corpus
 from lucida.data.pictures import BadPicture, Picture
@@ -206,7 +207,9 @@ def load_artwork(style: str, size: int) -> np.ndarray:
             out[i] = picture
 
         with ThreadPoolExecutor(2) as pool:
-            list(pool.map(draw, range(len(drawn))))
+            finished = pool.map(draw, range(len(drawn)))
+            for _ in counted(range(len(drawn)), f"{style}, drawn at {size} pixels"):
+                next(finished)
 
     key = content_hash("artwork", style, size, _versions(), [concept.code for concept in drawn])
     return cached_array("artwork", key, (len(drawn), size, size, 4), np.uint8, build)

@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from lucida.core.errors import LucidaError
+from lucida.core.progress import counted
 from lucida.core.results import read_json, write_json
 from lucida.data.captions import vocabulary
 from lucida.data.collation import ChatFormat
@@ -83,7 +84,7 @@ class Answerer:
         seen = torch.empty(n, self.tower.grid_tokens, self.tower.hidden_size, dtype=torch.float16)
         training = self.tower.training
         self.tower.eval()
-        for start in range(0, n, 8):
+        for start in counted(range(0, n, 8), "pictures seen", each=8):
             numbers = range(start, min(start + 8, n))
             seen[start : start + 8] = self._grid(gallery.pixels(numbers))
         self.tower.train(training)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, cast
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from lucida.core.cache import cached_array, content_hash
 from lucida.core.errors import LucidaError, NonFiniteError
+from lucida.core.progress import counted
 from lucida.models.towers import VisionTower
 
 _VERSION = 1  # raise it when the same tower and pixels give other features
@@ -74,7 +75,6 @@ def vision_features(
     key: str,
     what: Literal["pooled", "grid"] = "pooled",
     batch: int = 8,
-    progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
     """Features of all pictures, from the cache if the same tower has seen the same pixels.
 
@@ -84,7 +84,6 @@ def vision_features(
         key: the content key of ``pixels``; other pixels must have another key.
         what: one vector a picture, or one for each place.
         batch: pictures at a time; small chunks stay in a processor's cache.
-        progress: called with (pictures done, all pictures) after each batch.
 
     Returns:
         A read-only memory map, ``float16 [N, pooled_size]`` or ``float16 [N, grid_tokens, hidden_size]``.
@@ -107,13 +106,11 @@ def vision_features(
     def build(out: np.ndarray) -> None:
         device = device_of(module)
         with evaluating(module):
-            for start in range(0, count, batch):
+            for start in counted(range(0, count, batch), f"features by {tower.name}", each=batch):
                 part = torch.from_numpy(np.array(pixels[start : start + batch])).to(device)
                 features = getattr(tower(tower.preprocess(part)), what).to(torch.float16)
                 if not features.isfinite().all():
                     raise NonFiniteError(f"{what} features of {tower.name} are NaN or beyond float16", where=key)
                 out[start : start + len(part)] = features.cpu().numpy()
-                if progress is not None:
-                    progress(min(start + batch, count), count)
 
     return cached_array("features", stored, shape, np.float16, build)

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Protocol
 
+from lucida.core.progress import clock
 from lucida.core.results import write_text
 from lucida.core.run_folder import RunFolder, append_jsonl
 
@@ -122,7 +123,7 @@ class Progress:
         elif now - self.last_line >= self.interval or step == self.total:
             self.last_line = now
             left = (self.total - step) * self.batch_size / max(1e-9, rate)
-            self.say(f"step {step}/{self.total}  loss {loss:.4f}  {rate:.0f} examples/s  {_clock(left)} left")
+            self.say(f"step {step}/{self.total}  loss {loss:.4f}  {rate:.0f} examples/s  {clock(left)} left")
 
     def say(self, line: str) -> None:
         """One line for the reader, above the bar."""
@@ -136,9 +137,3 @@ class Progress:
     ) -> None:
         if self.bar is not None:
             self.bar.stop()
-
-
-def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

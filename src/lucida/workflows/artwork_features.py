@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from lucida.core.cache import cached_array, content_hash
+from lucida.core.progress import counted
 from lucida.core.seeds import derive_seed
 from lucida.data.augmentation import augmented_view, plain_view
 from lucida.data.corpus import Corpus
@@ -39,7 +40,8 @@ def artwork_features(style: str, artwork_size: int, *, image_size: int, pooled: 
     def build(out: np.ndarray) -> None:
         generator = torch.Generator().manual_seed(derive_seed(0, "views", style))
         for view in range(views):
-            for start in range(0, len(rgba), 8):
+            title = f"{style}, {image_size} pixels, view {view + 1} of {views}"
+            for start in counted(range(0, len(rgba), 8), title, each=8):
                 part = torch.from_numpy(rgba[start : start + 8].copy())
                 pixels = augmented_view(part, image_size, generator) if view else plain_view(part, image_size)
                 out[view, start : start + 8] = tower(tower.preprocess(pixels)).pooled.half().numpy()

@@ -27,7 +27,8 @@ from lucida.training.parameter_groups import trainable_by_block
 from lucida.workflows.encoder_stage import EncoderRun, run_encoder
 from lucida.workflows.hallucination_stage import examine
 from lucida.workflows.language_stage import LanguageRun
-from lucida.workflows.run_config import TITLES, RunConfig
+from lucida.workflows.run_config import RunConfig
+from lucida.workflows.stages import TITLES, timed_stage
 
 EXAMPLES = 12
 QUERIES, FOUND = 6, 5  # retrieval in the report
@@ -35,15 +36,15 @@ QUERIES, FOUND = 6, 5  # retrieval in the report
 
 def run_artwork(config: RunConfig, corpus: Corpus, folder: RunFolder, results: Results) -> Material:
     """The whole life; metrics go to ``results``."""
-    with results.timed("artwork"):
+    with timed_stage(results, "artwork"):
         world = emoji_world(corpus, config)
     encoder = run_encoder(corpus, config.encoder, config.frozen_start, config.artwork_size, folder, results)
     stage, n = config.language, config.language.test_pictures
-    with results.timed("multimodal_llm"):
+    with timed_stage(results, "multimodal_llm"):
         lesson = Lesson.of_scenes(world, "train", stage.scenes)
         language = LanguageRun(lesson, stage, size=config.scenes.size, seed=config.seed)
         language.fit(folder, Lesson.of_scenes(world, "validation", n), resume=True)
-    with results.timed("hallucination"):
+    with timed_stage(results, "hallucination"):
         exams = {
             "pope": Lesson.of_scenes(world, "test", n),
             "pope/second_artist": Lesson.of_scenes(world, "test_second_artist", n),

@@ -27,6 +27,7 @@ from lucida.training.loop import TrainConfig, train
 from lucida.training.tasks import ContrastiveTask
 from lucida.workflows.artwork_features import artwork_features, concept_rows, split_rows
 from lucida.workflows.described_encoder import DescribedEncoder, ReaderConfig
+from lucida.workflows.stages import timed_stage
 
 PROMPTS = TEMPLATES["artwork"]
 BUILT_IN = ("efficientnet-lite0", "minilm")
@@ -220,9 +221,9 @@ def run_encoder(
     read = TextFeatures(MiniLM())
     runs = {}
     for name, settings in (("frozen_start", frozen), ("dual_encoder", stage)):
-        with results.timed("features"):
+        with timed_stage(results, "features"):
             run = make_encoder(corpus, settings, artwork_size, read)
-        with results.timed(name):
+        with timed_stage(results, name):
             run.fit(RunFolder.create(folder.path / "stages" / name, settings, seed=settings.train.seed), resume=True)
             runs[name] = run.measure()
     for metric, value in runs["dual_encoder"].items():

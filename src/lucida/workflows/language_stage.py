@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from lucida.core.durations import Duration
 from lucida.core.errors import LucidaError
+from lucida.core.progress import say
 from lucida.core.run_folder import RunFolder
 from lucida.core.seeds import stream
 from lucida.data.collation import check_batch
@@ -154,7 +154,7 @@ class LanguageRun:
     def _see(self) -> Tensor:
         """Features of all pictures; this may take a minute, so the reader is told."""
         n = len(self.lesson.gallery)
-        print(f"the trained tower, frozen from here on, looks at {n:,} pictures", file=sys.stderr)
+        say(f"the trained tower, frozen from here on, looks at {n:,} pictures")
         return self.answerer.see(self.lesson.gallery)
 
     def _converse(

@@ -26,6 +26,7 @@ from lucida.models.towers import VisionTower
 from lucida.training.loop import TrainConfig, train
 from lucida.training.tasks import ContrastiveTask
 from lucida.workflows.encoder_stage import BUILT_IN, EncoderStage
+from lucida.workflows.stages import timed_stage
 
 PROMPTS = TEMPLATES["single"] + TEMPLATES["photographs"]
 _PHRASINGS = 4  # captions made of a picture's list of objects, where nobody wrote one
@@ -154,9 +155,9 @@ def run_picture_encoder(
     read = TextFeatures(load_text_tower(stage.text_tower))
     measured = {}
     for name, settings in (("frozen_start", frozen), ("dual_encoder", stage)):
-        with results.timed("features"):
+        with timed_stage(results, "features"):
             encoder = PictureEncoder(decoded, gallery, settings, read)
-        with results.timed(name):
+        with timed_stage(results, name):
             part = RunFolder.create(folder.path / "stages" / name, settings, seed=settings.train.seed)
             encoder.fit(part, settings.train, resume=True)
             measured[name] = encoder.measure()

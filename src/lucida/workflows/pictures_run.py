@@ -29,7 +29,8 @@ from lucida.training.parameter_groups import trainable_by_block
 from lucida.workflows.hallucination_stage import examine
 from lucida.workflows.language_stage import LanguageRun
 from lucida.workflows.picture_encoder import PictureEncoder, run_picture_encoder
-from lucida.workflows.run_config import TITLES, RunConfig
+from lucida.workflows.run_config import RunConfig
+from lucida.workflows.stages import TITLES, timed_stage
 
 EXAMPLES = 12
 QUERIES, FOUND = 6, 5
@@ -41,17 +42,17 @@ def run_pictures(config: RunConfig, corpus: Corpus, folder: RunFolder, results: 
     Raises:
         LucidaError: the pictures cannot be read, or too few of them say anything.
     """
-    with results.timed("pictures"):
+    with timed_stage(results, "pictures"):
         decoded = decode_all(corpus, max(config.encoder.image_size, config.frozen_start.image_size, config.scenes.size))
         write_skipped(folder.path, decoded.corpus.skipped)
     corpus = decoded.corpus
     whole = gallery_of(decoded, range(len(corpus)))
     encoder = run_picture_encoder(decoded, whole, config.encoder, config.frozen_start, folder, results)
     lessons = draw_lessons(decoded)
-    with results.timed("multimodal_llm"):
+    with timed_stage(results, "multimodal_llm"):
         language = LanguageRun(lessons["train"], config.language, size=config.scenes.size, seed=config.seed)
         language.fit(folder, lessons.get("validation"), resume=True)
-    with results.timed("hallucination"):
+    with timed_stage(results, "hallucination"):
         findings = examine(language.answerer, {"pope": lessons["test"]}, config.language, folder)
         findings.add_to(results)
     stages = [

@@ -13,6 +13,7 @@ from lucida.report.page import write_report
 from lucida.workflows.artwork_run import run_artwork
 from lucida.workflows.pictures_run import run_pictures
 from lucida.workflows.run_config import RunConfig
+from lucida.workflows.stages import timed_stage
 
 
 def read_corpus(config: RunConfig) -> Corpus:
@@ -33,7 +34,9 @@ def run(config: RunConfig) -> Path:
         The report.
     """
     results = Results()
-    with results.timed("pictures" if config.pictures else "artwork"):  # bad input stops here and leaves nothing behind
+    with timed_stage(
+        results, "pictures" if config.pictures else "artwork"
+    ):  # bad input stops here and leaves nothing behind
         corpus = read_corpus(config)
     folder = RunFolder.create(config.out, config, seed=config.seed)
     material = (run_pictures if config.pictures else run_artwork)(config, corpus, folder, results)

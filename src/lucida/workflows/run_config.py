@@ -9,20 +9,6 @@ from lucida.data.scenes import SceneConfig
 from lucida.workflows.encoder_stage import FROZEN_START, EncoderStage
 from lucida.workflows.language_stage import LanguageStage
 
-TITLES = {
-    "artwork": "Drawing the artwork",
-    "pictures": "Reading the pictures",
-    "features": "Features of frozen towers",
-    "frozen_start": "Frozen start",
-    "dual_encoder": "Dual encoder",
-    "multimodal_llm": "Multimodal LLM",
-    "naming": "Multimodal LLM: naming places",
-    "looking": "Multimodal LLM: is it there?",
-    "language": "Multimodal LLM: answering",
-    "hallucination": "Measuring what it makes up",
-}
-"""What a person reads for the keys of stages."""
-
 
 @dataclass(frozen=True)
 class RunConfig:

@@ -1,0 +1,31 @@
+"""The stages of a run: what they are called, and how long they take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from lucida.core.progress import say
+from lucida.core.results import Results
+
+TITLES = {
+    "artwork": "Drawing the artwork",
+    "pictures": "Reading the pictures",
+    "features": "Features of frozen towers",
+    "frozen_start": "Frozen start",
+    "dual_encoder": "Dual encoder",
+    "multimodal_llm": "Multimodal LLM",
+    "naming": "Multimodal LLM: naming places",
+    "looking": "Multimodal LLM: is it there?",
+    "language": "Multimodal LLM: answering",
+    "hallucination": "Measuring what it makes up",
+}
+"""What a person reads for the keys of stages."""
+
+
+@contextmanager
+def timed_stage(results: Results, name: str) -> Iterator[None]:
+    """A stage: announced to the reader, its time added to the results."""
+    say(f"\n{TITLES[name]}")
+    with results.timed(name):
+        yield
