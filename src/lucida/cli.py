@@ -74,6 +74,9 @@ def _run(given: list[str]) -> None:
 
 
 def _ask(given: list[str]) -> None:
+    if any(word in ("-h", "--help") for word in given):
+        print('usage: lucida ask RUN PICTURE QUESTION    for example: lucida ask runs/default photo.jpg "is there a dog?"')
+        return
     if len(given) != 3:
         raise LucidaError(f"ask needs a run, a picture and a question, not {len(given)} words", remedy="quote it")
     from lucida.workflows.ask import ask
