@@ -75,7 +75,7 @@ def _run(given: list[str]) -> None:
 
 def _ask(given: list[str]) -> None:
     if any(word in ("-h", "--help") for word in given):
-        print('usage: lucida ask RUN PICTURE QUESTION    for example: lucida ask runs/default photo.jpg "is there a dog?"')
+        print('usage: lucida ask RUN PICTURE QUESTION\n\nexample: lucida ask runs/default a.jpg "is there a dog?"')
         return
     if len(given) != 3:
         raise LucidaError(f"ask needs a run, a picture and a question, not {len(given)} words", remedy="quote it")
