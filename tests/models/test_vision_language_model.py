@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, Qwen2Config, Qwen2ForCausalLM
@@ -112,6 +113,8 @@ def test_yes_or_no_in_one_pass_is_what_generation_says():
             head.bias[lifted] = 20.0
         model.language_model.set_output_embeddings(head)
         together = answer_yes_no(model, chat, features, asked)
+        many = answer_yes_no(model, chat, features, asked * 20)  # more than fit a row
+        assert many.p_yes == pytest.approx(np.tile(together.p_yes, 20), abs=1e-6)
         alone = [answer_yes_no(model, chat, features, [one]) for one in asked]
         assert together.p_yes == pytest.approx([float(one.p_yes[0]) for one in alone], abs=1e-6)
         generated = [one.text for one in answer(model, chat, features, asked, max_new_tokens=1)]

@@ -14,6 +14,9 @@ from lucida.core.errors import LucidaError
 from lucida.data.collation import Batch, ChatFormat
 from lucida.models.vision_language_model import VisionLanguageModel
 
+QUESTIONS_IN_A_ROW = 32
+"""Of one picture, so many questions share a row: attention grows with the square of a row's length."""
+
 
 class Answer(NamedTuple):
     """What the model said.
@@ -146,14 +149,15 @@ def answer_yes_no(
 ) -> YesNoAnswers:
     """Answers of one word, as greedy generation would give them.
 
-    The questions about one picture share one row and the picture is read once: no generation, one forward pass.
+    The questions about one picture share a row (up to :data:`QUESTIONS_IN_A_ROW`) and the picture is read once: no
+    generation, one forward pass.
 
     Args:
         model: in evaluation mode.
         chat: the format the model was trained with.
         vision_features: ``[N, T, D]``.
         asked: (picture, question) for each question.
-        batch_size: pictures that run together.
+        batch_size: rows that run together.
         yes, no: the two words.
 
     Raises:
@@ -165,15 +169,18 @@ def answer_yes_no(
     by_picture: dict[int, list[int]] = {}
     for i, (picture, _) in enumerate(asked):
         by_picture.setdefault(picture, []).append(i)
-    pictures = sorted(by_picture)
+    rows = [
+        (picture, listed[start : start + QUESTIONS_IN_A_ROW])
+        for picture, listed in sorted(by_picture.items())
+        for start in range(0, len(listed), QUESTIONS_IN_A_ROW)
+    ]
     p_yes, words = np.empty(len(asked)), np.full(len(asked), "", dtype=object)
-    for start in range(0, len(pictures), batch_size):
-        some = pictures[start : start + batch_size]
-        batch, ends = _packed_prompts(chat, [[asked[i][1] for i in by_picture[p]] for p in some])
-        states = model.hidden_states(**batch, vision_features=vision_features[some])
-        for row, picture in enumerate(some):
+    for start in range(0, len(rows), batch_size):
+        some = rows[start : start + batch_size]
+        batch, ends = _packed_prompts(chat, [[asked[i][1] for i in listed] for _, listed in some])
+        states = model.hidden_states(**batch, vision_features=vision_features[[picture for picture, _ in some]])
+        for row, (_, listed) in enumerate(some):
             logits = model.language_model.get_output_embeddings()(states[row, ends[row]])
-            listed = by_picture[picture]
             p_yes[listed] = (logits[:, first[0]] - logits[:, first[1]]).double().sigmoid().numpy()
             best = logits.argmax(dim=-1).numpy()
             words[listed] = np.select([best == first[0], best == first[1]], [yes, no], default="")
