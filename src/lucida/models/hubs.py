@@ -20,7 +20,8 @@ def hub_offsets(scores: Tensor, *, weight: float = 0.5, neighbours: int = 20) ->
         neighbours: so many pictures for each class.
     """
     highest = scores.topk(min(neighbours, len(scores)), dim=0).values
-    return weight * highest.where(highest.isfinite(), torch.zeros(())).mean(dim=0)
+    counted = highest.isfinite()
+    return weight * highest.where(counted, torch.zeros(())).sum(dim=0) / counted.sum(dim=0).clamp(min=1)
 
 
 def extend_pictures(pictures: Tensor) -> Tensor:

@@ -71,7 +71,8 @@ class KernelReader(nn.Module):
         self.register_buffer("weights", weights)
         without_it = texts - self.mean - weights / torch.cholesky_inverse(factor).diagonal()[:, None]
         self.register_buffer("held_out", F.normalize(without_it, dim=1))
-        """What each training picture is read as by a reader that was fitted without it, ``[M, E]``, length one."""
+        """What each row is read as by a reader fitted without that row, ``[M, E]``, length one; another view of
+        the same picture, in a row of its own, is still there."""
 
     def forward(self, pictures: Tensor) -> Tensor:
         """``[N, D]`` to the texts' space ``[N, E]``, length one."""

@@ -134,6 +134,8 @@ class DescribedEncoder:
         """Fit the kernel reader and the metric of looks, train the heads, all on the pictures of split "train"."""
         pictures = [view[self.known[artist]] for artist in ARTISTS for view in self.pictures[artist]]
         texts = [self.class_texts[self.known[artist]] for artist in ARTISTS for _ in self.pictures[artist]]
+        rows = np.concatenate([self.known[artist] for artist in ARTISTS for _ in self.pictures[artist]])
+        self.read_names = np.array([concepts()[row].name for row in rows])
         self.reader = KernelReader(torch.cat(pictures), torch.cat(texts), ridge=self.config.ridge)
         both = np.intersect1d(self.known["openmoji"], self.known["twemoji"])
         self.metric = PairMetric(
@@ -145,7 +147,7 @@ class DescribedEncoder:
         )
         pairs = self._pairs()
         self.model.image_head.standardize(torch.from_numpy(pairs.picture_features[0].astype(np.float32)))
-        self.model.text_head.standardize(pairs.text_features)
+        self.model.text_head.standardize(self.class_texts[np.unique(pairs.ids)])  # not the texts of unseen concepts
         train(ContrastiveTask(self.model), pairs, self.train, folder, resume=resume)
         self.model.eval()
 
@@ -174,7 +176,9 @@ class DescribedEncoder:
         texts = self.texts(descriptions)
         read = self.reader.texts(texts)
         heads = self.model.encode_text(features=texts)
-        offsets = hub_offsets(self.reader.held_out @ read.T, weight=self.config.hub_weight)
+        own = torch.from_numpy(self.read_names[:, None] == np.array([d.name for d in descriptions])[None])
+        scores = (self.reader.held_out @ read.T).masked_fill(own, -torch.inf)
+        offsets = hub_offsets(scores, weight=self.config.hub_weight)
         return extend_classes(self._join(read, heads), offsets / (1 + self.config.head_weight), length=2.0)
 
     def _join(self, read: Tensor, heads: Tensor) -> Tensor:

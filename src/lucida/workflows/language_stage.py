@@ -79,7 +79,7 @@ class LanguageStage:
     )
     train: TrainConfig = field(
         default_factory=lambda: TrainConfig(
-            Duration(16_000, "examples"),
+            Duration(24_000, "examples"),
             batch_size=16,
             learning_rate=1e-3,
             weight_decay=0.02,
