@@ -100,7 +100,14 @@ def override(config: Config, given: Sequence[str], *, command: str) -> Config:
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            return tyro.cli(type(config), default=config, args=list(given), prog=command, registry=_registry())
+            return tyro.cli(
+                type(config),
+                default=config,
+                args=list(given),
+                prog=command,
+                registry=_registry(),
+                config=(tyro.conf.AvoidSubcommands,),
+            )
     except SystemExit as stop:
         if stop.code in (0, None):
             raise

@@ -140,6 +140,26 @@ def recognise(question: str) -> tuple[str, str] | None:
     return None
 
 
+def answerable(facts: Facts, statistics: ObjectStatistics | None = None) -> set[str]:
+    """The forms of question about which something is known.
+
+    "Is there a …?" needs a vocabulary of two names at least: with one, "yes" would always be right.
+
+    >>> sorted(answerable(Facts(label="cat", captions=("my cat",))))
+    ['caption', 'classify']
+    """
+    known = {*facts.counts} - {*facts.uncounted}
+    there = {
+        "describe": bool(facts.counts),
+        "exists": bool(facts.exhaustive and facts.counts and statistics and len(statistics.names) > 1),
+        "count": facts.exhaustive and bool(known),
+        "where": bool(facts.places),
+        "classify": bool(facts.label),
+        "caption": bool(facts.captions),
+    }
+    return {form for form, yes in there.items() if yes}
+
+
 def converse(
     facts: Facts,
     generator: np.random.Generator,
@@ -168,7 +188,7 @@ def converse(
         words = statistics.names if statistics else ()
         caption = describe(facts, generator, noise=caption_noise, vocabulary=words)
         made.append(Turn("describe", FORMS["describe"].ask(generator), caption.text))
-    if facts.exhaustive and statistics:
+    if "exists" in turns and statistics and "exists" in answerable(facts, statistics):
         made += _exists(facts, generator, turns.get("exists", 0), statistics, negative_share, negatives)
     if facts.exhaustive:
         for name in _names_to_count(facts, generator, turns.get("count", 0)):

@@ -70,11 +70,11 @@ class PictureGallery:
         return len(self.rows)
 
     def facts(self, i: int) -> Facts:
-        """Names with underscores become words."""
+        """Names with underscores become words; a name of nothing else is none."""
         row = self.rows[i]
         facts, picture = self.decoded.facts(row), self.decoded.corpus.pictures[row]
-        label = facts.label and as_words(facts.label)
-        objects = tuple(PictureObject(as_words(thing.name), thing.box) for thing in facts.objects)
+        label = as_words(facts.label or "") or None
+        objects = tuple(PictureObject(as_words(o.name), o.box) for o in facts.objects if as_words(o.name))
         if self.labels_are_objects and label:
             objects = (PictureObject(label, Box(0, 0, facts.width, facts.height)),)
             return dataclasses.replace(facts, objects=objects, label=label, exhaustive=True, uncounted=(label,))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lucida.core.errors import LucidaError
 from lucida.data.collation import ChatFormat, collate
-from lucida.data.conversations import PICTURE_TURNS, SCENE_TURNS, Turn, converse
+from lucida.data.conversations import PICTURE_TURNS, SCENE_TURNS, Turn, answerable, converse
 from lucida.data.galleries import Gallery, SceneGallery
 from lucida.data.scenes import SceneWorld
 from lucida.data.statistics import ObjectStatistics
@@ -53,6 +53,17 @@ class Lesson:
         """The vocabulary of objects."""
         return self.statistics.names if self.statistics else ()
 
+    def rows(self) -> list[int]:
+        """The pictures about which at least one of the questions can be asked."""
+        facts = (self.gallery.facts(i) for i in range(len(self.gallery)))
+        return [i for i, one in enumerate(facts) if answerable(one, self.statistics) & {*self.turns}]
+
+    def boxed(self) -> list[int]:
+        """The pictures that show an object of the vocabulary at a known place."""
+        known = {*self.names}
+        facts = (self.gallery.facts(i) for i in range(len(self.gallery)))
+        return [i for i, one in enumerate(facts) if any(o.box and o.name in known for o in one.objects)]
+
     def converse(self, i: int, generator: np.random.Generator) -> list[Turn]:
         """Questions and answers about picture ``i``."""
         return converse(
@@ -71,9 +82,7 @@ def supported_turns(facts: Sequence[Facts], statistics: ObjectStatistics | None)
     >>> supported_turns([Facts(captions=("a red door",))], None)
     {'caption': 2}
     """
-    found: set[str] = set()
-    for i, one in enumerate(facts):
-        found |= {turn.form for turn in converse(one, np.random.default_rng(i), statistics=statistics)}
+    found = {form for one in facts for form in answerable(one, statistics)}
     if not any(set(one.counts) - {*one.uncounted} for one in facts):
         found.discard("describe")  # nothing but a label: "describe" would be the same question as "what is this"
     return {form: n for form, n in PICTURE_TURNS.items() if form in found}
@@ -83,23 +92,27 @@ class NamingData:
     """Pictures with the name of what each place shows.
 
     Args:
-        lesson: needs boxes; a picture without any teaches nothing here.
+        lesson: only its pictures with boxes are shown.
         preprocess: ``uint8 [B, S, S, 3]`` to the vision tower's ``pixel_values``.
         side: places along a side of the tower's grid.
-        count: examples in an epoch; the pictures are repeated to reach it. By default each comes once.
+
+    Raises:
+        LucidaError: no picture has a box.
     """
 
-    def __init__(self, lesson: Lesson, preprocess: Callable[[Tensor], Tensor], side: int, count: int | None = None):
+    def __init__(self, lesson: Lesson, preprocess: Callable[[Tensor], Tensor], side: int):
         self.lesson, self.preprocess, self.side = lesson, preprocess, side
         self.number = {name: i for i, name in enumerate(lesson.names)}
-        self.count = count or len(lesson.gallery)
+        self.rows = lesson.boxed()
+        if not self.rows:
+            raise LucidaError("no picture has an object with a box: places cannot be named")
 
     def __len__(self) -> int:
-        return self.count
+        return len(self.rows)
 
     def batch(self, indices: Sequence[int], draw: Draw) -> dict[str, Tensor]:
         gallery = self.lesson.gallery
-        chosen = [int(index) % len(gallery) for index in indices]
+        chosen = [self.rows[int(index)] for index in indices]
         targets = np.stack([place_names(gallery.facts(i), self.number, self.side) for i in chosen])
         pixels = torch.from_numpy(gallery.pixels(chosen))
         return {"pixel_values": self.preprocess(pixels), "targets": torch.from_numpy(targets)}
@@ -137,19 +150,22 @@ class ConversationData:
     """Conversations about pictures whose features a frozen tower has computed; new questions every epoch.
 
     Args:
-        lesson: the pictures and their questions.
+        lesson: the pictures and their questions; pictures that support none of them are left out.
         chat: the format.
-        see: the features of all pictures, ``[N, T, D]``; called when the first batch is made.
+        see: the features of all pictures of the lesson's gallery, ``[N, T, D]``; called when the first batch is made.
 
     Raises:
-        LucidaError: a picture supports no question at all.
+        LucidaError: no picture supports a question.
     """
 
     def __init__(self, lesson: Lesson, chat: ChatFormat, see: Callable[[], Tensor]):
         self.lesson, self.chat, self._see = lesson, chat, see
+        self.rows = np.array(lesson.rows(), np.int64)
+        if len(self.rows) == 0:
+            raise LucidaError(f"no picture can be asked about: {', '.join(lesson.turns)}")
 
     def __len__(self) -> int:
-        return len(self.lesson.gallery)
+        return len(self.rows)
 
     @cached_property
     def features(self) -> Tensor:
@@ -158,12 +174,8 @@ class ConversationData:
 
     def conversations(self, indices: Sequence[int], draw: Draw) -> dict[str, Tensor]:
         """The texts of a batch."""
-        turns = [self.lesson.converse(int(index), draw(k)) for k, index in enumerate(indices)]
-        for index, some in zip(indices, turns, strict=True):
-            if not some:
-                raise LucidaError("nothing can be asked about a picture", where=f"picture {index} of the lesson")
-        return collate(turns, self.chat)
+        return collate([self.lesson.converse(int(self.rows[i]), draw(k)) for k, i in enumerate(indices)], self.chat)
 
     def batch(self, indices: Sequence[int], draw: Draw) -> dict[str, Tensor]:
-        rows = torch.as_tensor(np.asarray(indices))
+        rows = torch.from_numpy(self.rows[np.asarray(indices)])
         return {**self.conversations(indices, draw), "vision_features": self.features[rows].float()}

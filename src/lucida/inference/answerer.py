@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +21,10 @@ from lucida.data.captions import vocabulary
 from lucida.data.collation import ChatFormat
 from lucida.data.conversations import FORMS, recognise
 from lucida.data.galleries import Gallery
-from lucida.data.kinds import article
+from lucida.data.kinds import article, plural
 from lucida.data.tokenization import load_tokenizer
 from lucida.inference.generate import Answer, YesNoAnswers, answer, answer_yes_no
+from lucida.models.features import evaluating
 from lucida.models.hugging_face import load_vision_tower
 from lucida.models.projectors import WordProjector
 from lucida.models.vision_language_model import VisionLanguageModel
@@ -54,7 +56,8 @@ class Answerer:
     Attributes:
         model: with its vision tower.
         chat: how conversations become tokens.
-        size: side of the pictures, pixels.
+        size: side of the pictures it is given, pixels.
+        tower_size: side at which the built-in tower sees them.
         names: the objects it was taught.
         forms: the forms of question it was taught (keys of :data:`~lucida.data.conversations.FORMS`).
         tower_name: of the vision tower: built in, a folder, or a hub name.
@@ -63,6 +66,7 @@ class Answerer:
     model: VisionLanguageModel
     chat: ChatFormat
     size: int
+    tower_size: int
     names: tuple[str, ...]
     forms: tuple[str, ...]
     tower_name: str = "efficientnet-lite0"
@@ -82,13 +86,11 @@ class Answerer:
         """Grid features of the first ``n`` pictures, ``float16 [n, T, D]``; all of them by default."""
         n = len(gallery) if n is None else min(n, len(gallery))
         seen = torch.empty(n, self.tower.grid_tokens, self.tower.hidden_size, dtype=torch.float16)
-        training = self.tower.training
-        self.tower.eval()
-        for start in counted(range(0, n, 8), "pictures seen", each=8):
-            numbers = range(start, min(start + 8, n))
-            seen[start : start + 8] = self._grid(gallery.pixels(numbers))
-        self.tower.train(training)
-        return seen
+        with evaluating(self.tower):
+            for start in counted(range(0, n, 8), "pictures seen", each=8):
+                numbers = range(start, min(start + 8, n))
+                seen[start : start + 8] = self._grid(gallery.pixels(numbers))
+        return seen.clone()  # no inference tensor: it is trained on
 
     @torch.inference_mode()
     def blank(self) -> Tensor:
@@ -117,7 +119,10 @@ class Answerer:
         form, noun = recognise(question) or ("", "")
         if form not in self.forms:
             form = ""
-        unknown = noun if form and noun and self.names and noun not in vocabulary(self.names) else ""
+        known = vocabulary(self.names) if form and noun and self.names else {}
+        unknown = noun if known and noun not in known else ""
+        if known.get(noun, noun) != noun and noun not in (plural(name) for name in self.names):
+            question = re.sub(re.escape(noun), known[noun], question, flags=re.IGNORECASE)  # "sofa": taught as "couch"
         said = self.answers(features, [(0, question)])[0]
         confidence = said.confidence
         if form == "exists":
@@ -133,6 +138,7 @@ class Answerer:
             folder / SETTINGS,
             {
                 "size": self.size,
+                "tower_size": self.tower_size,
                 "names": list(self.names),
                 "forms": list(self.forms),
                 "tower": self.tower_name,
@@ -156,6 +162,7 @@ class Answerer:
                 load_tokenizer(folder / TOKENIZER),
                 AutoModelForCausalLM.from_config(config),
                 size=int(settings["size"]),
+                tower_size=int(settings["tower_size"]),
                 names=settings["names"],
                 forms=settings["forms"],
                 tower_name=settings["tower"],
@@ -173,6 +180,7 @@ def build(
     language_model: Any,
     *,
     size: int,
+    tower_size: int,
     names: Sequence[str],
     forms: Sequence[str],
     tower_name: str = "efficientnet-lite0",
@@ -183,13 +191,15 @@ def build(
     Args:
         tokenizer: of the language model; ``<image>`` is added if it has none.
         language_model: a causal language model of Hugging Face; its embedding grows with the tokenizer.
-        size: side of the pictures, pixels.
+        size, tower_size: see :class:`Answerer`.
         names, forms: see :class:`Answerer`.
         tower_name: of the vision tower.
         frozen_blocks: of the built-in tower (:class:`~lucida.models.efficientnet.EfficientNetLite0`).
     """
     if tower_name == "efficientnet-lite0":
-        tower: Any = load_vision_tower(tower_name, image_size=size, frozen_blocks=frozen_blocks, pooled="stride16")
+        tower: Any = load_vision_tower(
+            tower_name, image_size=tower_size, frozen_blocks=frozen_blocks, pooled="stride16"
+        )
     else:
         tower = load_vision_tower(tower_name)
     chat = ChatFormat(tokenizer, tower.grid_tokens)
@@ -201,7 +211,7 @@ def build(
         tower.hidden_size, words.shape[1], tower.grid_tokens, word_length=float(words.detach().norm(dim=1).mean())
     )
     model = VisionLanguageModel(projector, language_model, chat.image_token_id, vision_tower=tower)
-    return Answerer(model, chat, size, tuple(names), tuple(forms), tower_name)
+    return Answerer(model, chat, size, tower_size, tuple(names), tuple(forms), tower_name)
 
 
 def exists_question(name: str) -> str:

@@ -98,7 +98,18 @@ def load_language_model(folder: str | Path) -> Any:
     """
     try:
         with quiet_loading():
-            return AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
+            model = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise LucidaError(f"cannot load the language model: {lines[0]}", where=folder) from None
+    unlike = [name for name in _LOGIT_SETTINGS if getattr(model.config, name, None) not in (None, 1, 1.0)]
+    if getattr(model.get_output_embeddings(), "bias", None) is not None:
+        unlike.append("a bias of the output layer")
+    if unlike:
+        raise LucidaError(
+            f"this language model's logits need {unlike[0]}, which training here leaves out", where=folder
+        )
+    return model
+
+
+_LOGIT_SETTINGS = ("final_logit_softcapping", "logits_scaling", "logit_scale")

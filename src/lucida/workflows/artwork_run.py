@@ -9,24 +9,22 @@ import numpy as np
 from lucida.core.results import Results
 from lucida.core.run_folder import RunFolder
 from lucida.data.corpus import Corpus
-from lucida.data.emoji import ARTISTS, concepts, load_artwork
+from lucida.data.emoji import ARTISTS, concepts, load_artwork, read_emoji
 from lucida.data.lessons import Lesson
 from lucida.data.scenes import SceneWorld
 from lucida.data.worlds import build_world
 from lucida.report.material import (
     CorpusFacts,
-    Curve,
     Example,
     Material,
     Retrieval,
     RetrievedPicture,
-    TrainableRow,
     save_thumbnail,
 )
-from lucida.training.parameter_groups import trainable_by_block
 from lucida.workflows.encoder_stage import EncoderRun, run_encoder
 from lucida.workflows.hallucination_stage import examine
 from lucida.workflows.language_stage import LanguageRun
+from lucida.workflows.records import curves, open_run, trainable
 from lucida.workflows.run_config import RunConfig
 from lucida.workflows.stages import TITLES, timed_stage
 
@@ -34,8 +32,10 @@ EXAMPLES = 12
 QUERIES, FOUND = 6, 5  # retrieval in the report
 
 
-def run_artwork(config: RunConfig, corpus: Corpus, folder: RunFolder, results: Results) -> Material:
+def run_artwork(config: RunConfig, results: Results) -> tuple[RunFolder, Material]:
     """The whole life; metrics go to ``results``."""
+    corpus = read_emoji(config.split_seed)
+    folder = open_run(config, corpus)
     with timed_stage(results, "artwork"):
         world = emoji_world(corpus, config)
     encoder = run_encoder(corpus, config.encoder, config.frozen_start, config.artwork_size, folder, results)
@@ -53,7 +53,7 @@ def run_artwork(config: RunConfig, corpus: Corpus, folder: RunFolder, results: R
         findings = examine(language.answerer, exams, stage, folder)
         findings.add_to(results)
     models = {"dual encoder": encoder.model, "multimodal LLM": language.model}
-    return Material(
+    return folder, Material(
         title="From artwork to a measured vision-language model",
         summary=(
             f"A dual encoder on {len(corpus.split('train')):,} pictures by two artists, and a multimodal LLM on "
@@ -64,15 +64,8 @@ def run_artwork(config: RunConfig, corpus: Corpus, folder: RunFolder, results: R
         retrievals=tuple(_retrieved(encoder, corpus, folder)),
         kinds=findings.kinds,
         calibration=findings.calibration,
-        curves=tuple(
-            Curve(TITLES[name], f"stages/{name}/metrics.jsonl")
-            for name in ("frozen_start", "dual_encoder", "naming", "looking", "language")
-        ),
-        trainable=tuple(
-            TrainableRow(name, block, *sizes)
-            for name, model in models.items()
-            for block, sizes in trainable_by_block(model).items()
-        ),
+        curves=curves(folder),
+        trainable=trainable(models),
         stage_titles=TITLES,
     )
 

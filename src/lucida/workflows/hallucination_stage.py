@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from lucida.core.errors import LucidaError
 from lucida.core.results import Metric, Results
 from lucida.core.run_folder import RunFolder
 from lucida.data.kinds import plural
 from lucida.data.lessons import Lesson
 from lucida.data.truth import Facts
-from lucida.evaluation.answers import parse_count
+from lucida.evaluation.answers import YesNo, parse_count
 from lucida.evaluation.blind import blind_metrics, shuffled_pictures
 from lucida.evaluation.chair import chair_metrics, read_captions
 from lucida.evaluation.intervals import share_by_cluster
@@ -69,6 +70,7 @@ class Examination:
         self.features: Tensor = answerer.see(lesson.gallery, self.n)
         self.facts: list[Facts] = [lesson.gallery.facts(i) for i in range(self.n)]
         self.questions: list[PopeQuestion] = [q for how in SETS for q in pope_questions(lesson, self.n, how)]
+        self.vocabulary, self.unreadable = _vocabulary(lesson.names)
         self.said: YesNoAnswers | None = self._ask(self.features, range(self.n)) if self.questions else None
 
     def _ask(self, features: Tensor, shown: Sequence[int]) -> YesNoAnswers:
@@ -80,7 +82,7 @@ class Examination:
         """POPE's metrics on the sets that the labels support."""
         if self.said is None:
             return {}
-        return pope_metrics(self.questions, self.said.texts, scores=self.said.p_yes, prefix=prefix)
+        return pope_metrics(self.questions, self.said.texts, scores=self.said.p_yes, parse=one_word, prefix=prefix)
 
     def obstacles(self) -> dict[str, str]:
         """What the labels do not support, and why."""
@@ -93,29 +95,33 @@ class Examination:
                 reasons[f"pope/{how}"] = reason
         if not self._describable():
             reasons["chair"] = "captions cannot be checked: the pictures have no complete list of objects"
+        elif self.unreadable:
+            reasons["chair"] = f"captions cannot be checked: {self.unreadable}"
+        if len({question.picture_id for question in self.questions}) < 2:
+            reasons["blind"] = "fewer than two pictures can be asked about"
         if not self.lesson.turns.get("count"):
             reasons["count"] = "how many there are of an object is not known"
         return reasons
 
     def blind(self) -> dict[str, Metric]:
         """The same questions with another picture, and with an empty one."""
-        if self.said is None or self.n < 2:
-            return {}
         pictures = [q.picture_id for q in self.questions]
+        if self.said is None or len({*pictures}) < 2:
+            return {}
         other = shuffled_pictures(pictures)
         shuffled = self._ask(self.features, [int(other.get(str(i), i)) for i in range(self.n)])
         empty = self._ask(self.answerer.blank(), [0] * self.n)
         right = [_right(self.questions, said) for said in (self.said, shuffled, empty)]
-        alone = question_only_metrics(self.questions, empty.texts, scores=empty.p_yes)
+        alone = question_only_metrics(self.questions, empty.texts, scores=empty.p_yes, parse=one_word)
         return blind_metrics(right[0], right[1], right[2], pictures) | alone
 
     def captions(self, n: int) -> tuple[dict[str, Metric], list[str]]:
         """CHAIR of the first ``n`` captions, and the captions; nothing where the objects are not all known."""
-        if not self._describable():
+        if not self._describable() or self.vocabulary is None:
             return {}, []
         texts = [one.text for one in self.answerer.describe(self.features[:n])]
         present = [list(one.counts) for one in self.facts[:n]]
-        return chair_metrics(texts, present, Vocabulary(self.lesson.names)), texts
+        return chair_metrics(texts, present, self.vocabulary), texts
 
     def _describable(self) -> bool:
         return bool(self.lesson.turns.get("describe")) and all(one.exhaustive for one in self.facts)
@@ -141,8 +147,9 @@ class Examination:
         if not self.lesson.turns.get("classify") or not labels:
             return {}
         asked = [(i, "What is this?") for i, _ in labels]
-        said = self.answerer.answers(self.features, asked, max_new_tokens=12)
         names = [name for _, name in labels]
+        longest = max(len(self.answerer.chat.answer_ids(name)) for name in names)
+        said = self.answerer.answers(self.features, asked, max_new_tokens=longest + 1)
         most = max(set(names), key=names.count)
         return {
             "classify/accuracy": share_by_cluster([a.text == name for a, name in zip(said, names, strict=True)]),
@@ -182,8 +189,8 @@ class Examination:
 
     def _described(self, i: int, thumbnail: str, captions: Sequence[str]) -> Iterator[Example]:
         facts = self.facts[i]
-        if captions:
-            reading = read_captions([captions[i]], [list(facts.counts)], Vocabulary(self.lesson.names))[0]
+        if i < len(captions) and self.vocabulary is not None:
+            reading = read_captions([captions[i]], [list(facts.counts)], self.vocabulary)[0]
             yield Example(
                 thumbnail,
                 captions[i],
@@ -219,6 +226,19 @@ class Examination:
                     float(p),
                     "Asking whether something is there",
                 )
+
+
+def _vocabulary(names: Sequence[str]) -> tuple[Vocabulary | None, str]:
+    """What finds the names in captions; or none, and why: two names may read the same, or one have no letters."""
+    try:
+        return Vocabulary(names), ""
+    except LucidaError as error:
+        return None, str(error)
+
+
+def one_word(text: str) -> YesNo:
+    """What :meth:`Answerer.ask_yes_no` said: it says "yes", "no" or nothing."""
+    return text if text in ("yes", "no") else "abstain"  # type: ignore[return-value]  # one of the three
 
 
 def _right(questions: Sequence[PopeQuestion], said: YesNoAnswers) -> np.ndarray:

@@ -18,7 +18,7 @@ from lucida.core.seeds import stream
 from lucida.data.collation import check_batch
 from lucida.data.lessons import ConversationData, Lesson, NamingData
 from lucida.data.tokenization import add_image_token, load_tokenizer, train_tokenizer
-from lucida.evaluation.pope import PopeQuestion, build_questions, obstacle, pope_metrics
+from lucida.evaluation.pope import PopeQuestion, build_questions, labels_of, obstacle
 from lucida.inference.answerer import build
 from lucida.models.language_models import SmallLlama, load_language_model
 from lucida.models.naming import PlaceNaming
@@ -90,6 +90,11 @@ class LanguageStage:
     test_pictures: int = 300
     captions: int = 200
 
+    def __post_init__(self) -> None:
+        for name in ("scenes", "test_pictures", "captions"):
+            if getattr(self, name) < 1:
+                raise LucidaError(f"{name} must be at least 1, not {getattr(self, name)}", where="LanguageStage")
+
 
 class LanguageRun:
     """A multimodal LLM for the pictures and questions of a lesson.
@@ -98,10 +103,11 @@ class LanguageRun:
         lesson: what it is trained on.
         stage: settings.
         size: side of the pictures, pixels.
+        tower_size: side at which the built-in tower sees them; ``size`` by default.
         seed: of the fresh weights.
     """
 
-    def __init__(self, lesson: Lesson, stage: LanguageStage, *, size: int, seed: int = 0):
+    def __init__(self, lesson: Lesson, stage: LanguageStage, *, size: int, tower_size: int = 0, seed: int = 0):
         self.lesson, self.stage = lesson, stage
         with torch.random.fork_rng():
             torch.manual_seed(seed)
@@ -110,6 +116,7 @@ class LanguageRun:
                 tokenizer,
                 language_model,
                 size=size,
+                tower_size=tower_size or size,
                 names=lesson.names,
                 forms=tuple(lesson.turns),
                 tower_name=stage.vision_tower,
@@ -132,7 +139,7 @@ class LanguageRun:
 
     def fit(self, folder: RunFolder, validation: Lesson | None = None, *, resume: bool) -> None:
         """Name places, where there are boxes; then learn to answer on the features of a tower that stays as it is."""
-        named = self._has_boxes()
+        named = bool(self.lesson.boxed())
         if named:
             self._name_places(folder, resume=resume)
         self.model.requires_grad_(True)
@@ -145,8 +152,9 @@ class LanguageRun:
             ("looking", self.stage.looking, {"exists": LOOKING_QUESTIONS}),
             ("language", self.stage.train, self.lesson.turns),
         ):
-            if {*turns} <= {*self.lesson.turns}:
-                data = ConversationData(replace(self.lesson, turns=turns), self.answerer.chat, see)
+            lesson = replace(self.lesson, turns=turns)
+            if {*turns} <= {*self.lesson.turns} and lesson.rows():
+                data = ConversationData(lesson, self.answerer.chat, see)
                 self._converse(name, data, config, folder, validation, resume=resume)
         self.model.eval()
         self.answerer.save(folder.path / MODEL)
@@ -173,10 +181,6 @@ class LanguageRun:
         part = _part(folder, name, config)
         train(LanguageTask(self.model), data, config, part, validate=validate, resume=resume)
 
-    def _has_boxes(self) -> bool:
-        n = len(self.lesson.gallery)
-        return any(thing.box for i in range(min(n, 200)) for thing in self.lesson.gallery.facts(i).objects)
-
     def _name_places(self, folder: RunFolder, *, resume: bool) -> None:
         names = [self.answerer.chat.encode([name])[0].tolist() for name in self.lesson.names]
         tower, config = self.answerer.tower, self.stage.naming
@@ -187,16 +191,20 @@ class LanguageRun:
     def validation(self, lesson: Lesson) -> Validate:
         """The loss on held-out pictures, the same questions each time, and POPE where the labels allow it."""
         n = min(VALIDATION_PICTURES, len(lesson.gallery))
-        data = ConversationData(lesson, self.answerer.chat, lambda: self.answerer.see(lesson.gallery, n))
+        data = ConversationData(lesson, self.answerer.chat, lambda: self.answerer.see(lesson.gallery))
         questions = pope_questions(lesson, n, "random")
 
         def validate() -> dict[str, float]:
-            output = self.model(**data.batch(range(n), lambda k: stream(0, "validation conversations", k)))
+            output = self.model(
+                **data.batch(range(min(n, len(data))), lambda k: stream(0, "validation conversations", k))
+            )
             measured = {"loss": float(output.loss_sum / output.n_supervised)}
             if questions:
                 asked = [(int(question.picture_id), question.object) for question in questions]
                 said = self.answerer.ask_yes_no(data.features, asked)
-                measured["pope_random_accuracy"] = pope_metrics(questions, said.texts)["pope/random/accuracy"].value
+                measured["pope_random_accuracy"] = float(
+                    np.mean(np.array(said.texts) == np.where(labels_of(questions), "yes", "no"))
+                )
             return measured
 
         return validate

@@ -11,14 +11,14 @@ from torch import Tensor
 from lucida.core.cache import content_hash
 from lucida.core.results import Metric, Results
 from lucida.core.run_folder import RunFolder
-from lucida.core.seeds import stream
+from lucida.core.seeds import derive_seed, stream
 from lucida.data.captions import describe
 from lucida.data.galleries import PictureGallery, as_words
 from lucida.data.pairs import FeaturePairs
 from lucida.data.pixels import DecodedPictures
 from lucida.evaluation.retrieval import retrieval_metrics
 from lucida.evaluation.zero_shot import TEMPLATES, class_embeddings, zero_shot_metrics
-from lucida.models.dual_encoder import DualEncoder, Head
+from lucida.models.dual_encoder import seeded_heads
 from lucida.models.features import vision_features
 from lucida.models.hugging_face import load_text_tower, load_vision_tower
 from lucida.models.text_features import TextFeatures
@@ -75,7 +75,8 @@ class PictureEncoder:
         if stage.views > 1 and not any(_SIDES.search(text) for texts in self.texts for text in texts):
             views.append(vision_features(tower, decoded.pixels[:, :, ::-1], key=f"{key} mirrored"))
         self.features = np.stack(views)
-        self.model = DualEncoder(Head(tower.pooled_size, stage.head), Head(read.hidden_size, stage.head))
+        seed = derive_seed(stage.train.seed, "heads")
+        self.model = seeded_heads(tower.pooled_size, read.hidden_size, stage.head, seed)
 
     def rows(self, split: str) -> np.ndarray:
         """The pictures of a split that have texts."""

@@ -14,21 +14,22 @@ from lucida.data.corpus import Corpus
 from lucida.data.galleries import PictureGallery, as_words
 from lucida.data.lessons import Lesson, supported_turns
 from lucida.data.pixels import DecodedPictures, decode_all, write_skipped
+from lucida.data.readers import read_pictures
 from lucida.data.statistics import ObjectStatistics
+from lucida.models.hugging_face import load_vision_tower
 from lucida.report.material import (
     CorpusFacts,
-    Curve,
     Example,
     Material,
     Retrieval,
     RetrievedPicture,
-    TrainableRow,
     save_thumbnail,
 )
-from lucida.training.parameter_groups import trainable_by_block
+from lucida.workflows.encoder_stage import BUILT_IN
 from lucida.workflows.hallucination_stage import examine
 from lucida.workflows.language_stage import LanguageRun
 from lucida.workflows.picture_encoder import PictureEncoder, run_picture_encoder
+from lucida.workflows.records import curves, open_run, trainable
 from lucida.workflows.run_config import RunConfig
 from lucida.workflows.stages import TITLES, timed_stage
 
@@ -36,32 +37,31 @@ EXAMPLES = 12
 QUERIES, FOUND = 6, 5
 
 
-def run_pictures(config: RunConfig, corpus: Corpus, folder: RunFolder, results: Results) -> Material:
+def run_pictures(config: RunConfig, results: Results) -> tuple[RunFolder, Material]:
     """The whole life; metrics go to ``results``, what the pictures do not support to its ``left_out``.
 
     Raises:
         LucidaError: the pictures cannot be read, or too few of them say anything.
     """
-    with timed_stage(results, "pictures"):
-        decoded = decode_all(corpus, max(config.encoder.image_size, config.frozen_start.image_size, config.scenes.size))
-        write_skipped(folder.path, decoded.corpus.skipped)
-    corpus = decoded.corpus
+    assert config.pictures is not None
+    with results.timed("pictures"):
+        read = read_pictures(config.pictures, limit=config.max_pictures, split_seed=config.split_seed)
+    with timed_stage(results, "pictures"):  # and all else that may be wrong with the input, before the folder is made
+        decoded = decode_all(read, picture_size(config))
+        corpus, lessons = decoded.corpus, draw_lessons(decoded)
+        size, tower_size = decoded.size, config.scenes.size
+        language = LanguageRun(lessons["train"], config.language, size=size, tower_size=tower_size, seed=config.seed)
+    folder = open_run(config, read)
+    write_skipped(folder.path, corpus.skipped)
     whole = gallery_of(decoded, range(len(corpus)))
     encoder = run_picture_encoder(decoded, whole, config.encoder, config.frozen_start, folder, results)
-    lessons = draw_lessons(decoded)
     with timed_stage(results, "multimodal_llm"):
-        language = LanguageRun(lessons["train"], config.language, size=config.scenes.size, seed=config.seed)
         language.fit(folder, lessons.get("validation"), resume=True)
     with timed_stage(results, "hallucination"):
         findings = examine(language.answerer, {"pope": lessons["test"]}, config.language, folder)
         findings.add_to(results)
-    stages = [
-        name
-        for name in ("frozen_start", "dual_encoder", "naming", "looking", "language")
-        if (folder.path / "stages" / name).exists()
-    ]
     models = {"dual encoder": encoder.model, "multimodal LLM": language.model}
-    return Material(
+    return folder, Material(
         title=f"A vision-language model of {corpus.name}",
         summary=(
             f"A dual encoder and a multimodal LLM on {len(corpus.split('train')):,} of your pictures, measured on "
@@ -72,14 +72,18 @@ def run_pictures(config: RunConfig, corpus: Corpus, folder: RunFolder, results: 
         retrievals=tuple(_retrieved(encoder, whole, folder)),
         kinds=findings.kinds,
         calibration=findings.calibration,
-        curves=tuple(Curve(TITLES[name], f"stages/{name}/metrics.jsonl") for name in stages),
-        trainable=tuple(
-            TrainableRow(name, block, *sizes)
-            for name, model in models.items()
-            for block, sizes in trainable_by_block(model).items()
-        ),
+        curves=curves(folder),
+        trainable=trainable(models),
         stage_titles=TITLES,
     )
+
+
+def picture_size(config: RunConfig) -> int:
+    """Side at which pictures are decoded: the largest that a tower asks for."""
+    sizes = [config.scenes.size, config.encoder.image_size, config.frozen_start.image_size]
+    for name in {config.encoder.vision_tower, config.language.vision_tower} - {BUILT_IN[0]}:
+        sizes.append(load_vision_tower(name).image_size)
+    return max(sizes)
 
 
 def gallery_of(decoded: DecodedPictures, rows: Iterable[int]) -> PictureGallery:
@@ -120,6 +124,8 @@ def draw_lessons(decoded: DecodedPictures) -> dict[str, Lesson]:
 
 def _facts(corpus: Corpus, config: RunConfig) -> CorpusFacts:
     notes = []
+    if not any(picture.objects for picture in corpus) and corpus.classes:
+        notes.append("Each picture is taken to show the one thing that its label names, and none of the other labels.")
     if corpus.n_available:
         notes.append(
             f"A sample of {len(corpus):,} of {corpus.n_available:,} pictures, in equal shares of every split and "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lucida.core.errors import LucidaError
 from lucida.data.scenes import SceneConfig
 from lucida.workflows.encoder_stage import FROZEN_START, EncoderStage
 from lucida.workflows.language_stage import LanguageStage
@@ -19,7 +20,7 @@ class RunConfig:
         pictures: your own: a folder, a table, Parquet or a COCO file; by default the artwork that is always there.
         max_pictures: if there are more of your own, a sample of so many is taken.
         split_seed: draws which concepts and pictures are held out.
-        seed: of fresh weights.
+        seed: of the multimodal LLM's fresh weights; other parts have seeds of their own below.
         artwork_size: pixels at which artwork is drawn.
         frozen_start: the baseline of the dual encoder.
         encoder: the dual encoder.
@@ -38,3 +39,7 @@ class RunConfig:
     encoder: EncoderStage = field(default_factory=EncoderStage)
     scenes: SceneConfig = field(default_factory=lambda: SceneConfig(concept_frequency=0.3, co_occurrence_skew=0.3))
     language: LanguageStage = field(default_factory=LanguageStage)
+
+    def __post_init__(self) -> None:
+        if self.max_pictures < 1:
+            raise LucidaError(f"max_pictures must be at least 1, not {self.max_pictures}", where="RunConfig")

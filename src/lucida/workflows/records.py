@@ -1,0 +1,68 @@
+"""What every run keeps: a folder that goes on with the same settings alone, and what is shown of its training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import nn
+
+from lucida.core.config import to_dict
+from lucida.core.errors import LucidaError
+from lucida.core.results import read_json, write_json
+from lucida.core.run_folder import RunFolder
+from lucida.data.corpus import Corpus
+from lucida.report.material import Curve, TrainableRow
+from lucida.training.parameter_groups import trainable_by_block
+from lucida.workflows.run_config import RunConfig
+from lucida.workflows.stages import TITLES
+
+TRAINED = ("frozen_start", "dual_encoder", "naming", "looking", "language")
+"""The stages that train, in their order."""
+
+MADE_FROM = "corpus.json"
+
+_FREE = {"out", "micro_batch_size", "validate_every", "checkpoint_every", "log_every", "test_pictures"}
+
+
+def open_run(config: RunConfig, corpus: Corpus) -> RunFolder:
+    """The folder of a new run, or of one that goes on with the very same settings and pictures.
+
+    Raises:
+        LucidaError: it holds models that were trained with other settings or on other pictures; nothing is changed.
+    """
+    folder = RunFolder(config.out)
+    if any(config.out.glob("stages/*/checkpoints/step_*")):
+        _check_same(folder.load_config(), to_dict(config), "config.json")
+        _check_same(read_json(config.out / MADE_FROM), {"pictures": corpus.fingerprint()}, MADE_FROM)
+    folder = RunFolder.create(config.out, config, seed=config.seed)
+    write_json(config.out / MADE_FROM, {"pictures": corpus.fingerprint()})
+    return folder
+
+
+def _check_same(stored: Mapping[str, object], now: Mapping[str, object], where: str, prefix: str = "") -> None:
+    for key in sorted({*stored, *now} - _FREE):
+        before, after = stored.get(key), now.get(key)
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            _check_same(before, after, where, f"{prefix}{key}.")
+        elif before != after:
+            what = "on other pictures" if where == MADE_FROM else f"with {prefix}{key} = {before}, not {after}"
+            raise LucidaError(
+                f"the run in this folder was started {what}",
+                where=where,
+                remedy="start another one with --out, or delete the folder",
+            )
+
+
+def curves(folder: RunFolder) -> tuple[Curve, ...]:
+    """The learning curves of the stages that the run has."""
+    there = [name for name in TRAINED if (folder.path / "stages" / name).exists()]
+    return tuple(Curve(TITLES[name], f"stages/{name}/metrics.jsonl") for name in there)
+
+
+def trainable(models: Mapping[str, nn.Module]) -> tuple[TrainableRow, ...]:
+    """The table of trainable parameters."""
+    return tuple(
+        TrainableRow(name, block, *sizes)
+        for name, model in models.items()
+        for block, sizes in trainable_by_block(model).items()
+    )
