@@ -95,6 +95,65 @@ def test_photographs_in_parquet(shared_data, tmp_path):
     assert results.metrics["zero_shot/test/chance_top1"].value == pytest.approx(0.1)
 
 
+def table(path: Path, rows: list[tuple[str, str, str]]) -> Path:
+    """A folder whose metadata tells a caption, a label, or both of each picture."""
+    path.mkdir()
+    for i, row in enumerate(rows):
+        Image.new("RGB", (40, 40), COLOURS[i % 4]).save(path / row[0])
+    with (path / "metadata.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("file_name", "caption", "label"), *rows])
+    return path
+
+
+def test_pictures_of_which_different_things_are_known(tmp_path):
+    rows = [(f"{i}.png", f"number {i}", COLOURS[i % 4] if i % 3 else "") for i in range(45)]
+    results = check(run(table(tmp_path / "mixed", rows), tmp_path / "run"))
+    assert "pope/random/accuracy" in results.metrics
+    assert "retrieval/test/text_to_image/recall_at_1" in results.metrics
+
+
+def test_names_that_read_alike_or_have_no_letters(tmp_path):
+    names = ("dog", "Dog", "C++", "C#", "दिन", "ガラス", "_", "<image>")
+    rows = [(f"{i}.png", "", names[i % len(names)]) for i in range(48)]
+    results = check(run(table(tmp_path / "odd", rows), tmp_path / "run"))
+    assert "pope/random/accuracy" in results.metrics
+
+
+def test_ten_pictures_of_one_kind_and_few_boxes(tmp_path):
+    folder = tmp_path / "coco"
+    folder.mkdir()
+    images, annotations = [], []
+    for i in range(10):
+        Image.new("RGB", (60, 40), COLOURS[i % 4]).save(folder / f"{i}.jpg")
+        images.append({"id": i, "file_name": f"{i}.jpg", "width": 60, "height": 40})
+        if i != 3:  # one picture shows nothing of the vocabulary
+            annotations.append(
+                {"id": i, "image_id": i, "category_id": 1 + (i == 5), "bbox": [5, 5, 20, 20], "iscrowd": 0}
+            )
+    categories = [{"id": 1, "name": "cat"}, {"id": 2, "name": "_"}]
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    (folder / "instances.json").write_text(json.dumps(content))
+    results = check(run(folder / "instances.json", tmp_path / "run", "--language.captions", "2"))
+    assert "blind" in results.left_out
+
+
+def test_a_folder_goes_on_with_the_same_settings_and_pictures_alone(tmp_path, capsys):
+    shown = shown_folder(tmp_path / "shown", 24)
+    folder = run(shown, tmp_path / "run")
+    before = folder.config.read_bytes()
+    Image.new("RGB", (50, 50), "red").save(shown / "0.png")
+    for more, message in (
+        (["--split-seed", "1"], "split_seed = 0, not 1"),
+        (["--encoder.image-size", "64"], "encoder.image_size = 32, not 64"),
+        ([], "on other pictures"),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            run(shown, tmp_path / "run", *more)
+        assert stop.value.code == 2
+        assert message in capsys.readouterr().err
+        assert folder.config.read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

@@ -6,7 +6,9 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from lucida.cli import main
 from lucida.core.errors import LucidaError
@@ -15,7 +17,7 @@ from lucida.core.run_folder import RunFolder
 from lucida.data.kinds import article
 from lucida.inference.answerer import Answerer
 from lucida.training.checkpoint import latest_checkpoint
-from lucida.workflows.language_stage import MODEL
+from lucida.workflows.language_stage import MODEL, LanguageRun
 
 EXPECTED = (
     "zero_shot/unseen_concepts/openmoji/top1",
@@ -124,6 +126,28 @@ def test_a_saved_model_answers_as_before_and_a_broken_one_says_so(tiny, tmp_path
     (folder / "settings.json").write_text("{}")
     with pytest.raises(LucidaError, match="settings are broken"):
         Answerer.load(folder)
+
+
+def test_a_run_that_was_stopped_between_its_stages_ends_with_the_same_weights(tiny, tmp_path, monkeypatch):
+    original, out = LanguageRun._converse, tmp_path / "stopped"
+
+    def stop_before(name):
+        def converse(self, stage, *arguments, **options):
+            if stage == name:
+                raise KeyboardInterrupt
+            return original(self, stage, *arguments, **options)
+
+        return converse
+
+    for name in ("looking", "language"):
+        monkeypatch.setattr(LanguageRun, "_converse", stop_before(name))
+        with pytest.raises(SystemExit):
+            main(["run", "--recipe", "tiny", "--out", str(out)])
+    monkeypatch.undo()
+    main(["run", "--recipe", "tiny", "--out", str(out)])
+    first, second = (load_file(folder / MODEL / "weights.safetensors") for folder in (tiny.path, out))
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_another_configuration_in_the_same_folder_is_refused(tiny, capsys):

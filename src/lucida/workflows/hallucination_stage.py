@@ -27,7 +27,7 @@ from lucida.report.material import CalibrationBin, Example, KindRate, save_thumb
 from lucida.workflows.language_stage import LanguageStage, pope_questions
 
 COUNT_QUESTIONS = 600
-EXAMPLES = 6  # pictures of each group that the report shows
+EXAMPLES, ASKED = 6, 3  # pictures that the report shows with a caption, and with all their hardest questions
 
 
 @dataclass
@@ -185,7 +185,8 @@ class Examination:
         for i in range(min(EXAMPLES, self.n)):
             thumbnail = save_thumbnail(folder, f"test-{i}", self.lesson.gallery.pixels([i])[0])
             yield from self._described(i, thumbnail, captions)
-            yield from self._asked(i, thumbnail)
+            if i < ASKED:
+                yield from self._asked(i, thumbnail)
 
     def _described(self, i: int, thumbnail: str, captions: Sequence[str]) -> Iterator[Example]:
         facts = self.facts[i]

@@ -155,7 +155,8 @@ class LanguageRun:
             lesson = replace(self.lesson, turns=turns)
             if {*turns} <= {*self.lesson.turns} and lesson.rows():
                 data = ConversationData(lesson, self.answerer.chat, see)
-                self._converse(name, data, config, folder, validation, resume=resume)
+                held_out = replace(validation, turns=turns) if validation else None
+                self._converse(name, data, config, folder, held_out, resume=resume)
         self.model.eval()
         self.answerer.save(folder.path / MODEL)
 
@@ -177,7 +178,7 @@ class LanguageRun:
     ) -> None:
         chat = self.answerer.chat
         check_batch(data.conversations(range(min(2, len(data))), generator), chat.image_token_id, chat.image_tokens)
-        validate = self.validation(validation) if validation else None
+        validate = self.validation(validation) if validation and validation.rows() else None
         part = _part(folder, name, config)
         train(LanguageTask(self.model), data, config, part, validate=validate, resume=resume)
 
