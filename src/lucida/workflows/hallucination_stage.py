@@ -19,12 +19,12 @@ from lucida.evaluation.answers import YesNo, parse_count
 from lucida.evaluation.blind import blind_metrics, shuffled_pictures
 from lucida.evaluation.chair import chair_metrics, read_captions
 from lucida.evaluation.intervals import share_by_cluster
-from lucida.evaluation.pope import SETS, PopeQuestion, labels_of, obstacle, pope_metrics, question_only_metrics
+from lucida.evaluation.pope import SETS, PopeQuestion, labels_of, pope_metrics, question_only_metrics
 from lucida.evaluation.vocabulary import Vocabulary
 from lucida.inference.answerer import Answerer, exists_question
 from lucida.inference.generate import YesNoAnswers
 from lucida.report.material import CalibrationBin, Example, KindRate, save_thumbnail
-from lucida.workflows.language_stage import LanguageStage, pope_questions
+from lucida.workflows.language_stage import LanguageStage, pope_obstacle, pope_questions
 
 COUNT_QUESTIONS = 600
 EXAMPLES, ASKED = 6, 3  # pictures that the report shows with a caption, and with all their hardest questions
@@ -86,11 +86,9 @@ class Examination:
 
     def obstacles(self) -> dict[str, str]:
         """What the labels do not support, and why."""
-        present = {str(i): list(one.counts) for i, one in enumerate(self.facts)}
-        exhaustive = all(one.exhaustive for one in self.facts)
         reasons = {}
         for how in SETS:
-            reason = obstacle(present, how, exhaustive=exhaustive, statistics=self.lesson.statistics)
+            reason = pope_obstacle(self.lesson, self.n, how)
             if reason:
                 reasons[f"pope/{how}"] = reason
         if not self._describable():

@@ -213,12 +213,21 @@ class LanguageRun:
 
 def pope_questions(lesson: Lesson, n: int, how: str) -> list[PopeQuestion]:
     """POPE questions about the first ``n`` pictures; none if the labels cannot support them."""
-    facts = [lesson.gallery.facts(i) for i in range(n)]
-    present = {str(i): list(one.counts) for i, one in enumerate(facts)}
-    exhaustive = all(one.exhaustive for one in facts)
-    if obstacle(present, how, exhaustive=exhaustive, statistics=lesson.statistics):
+    if pope_obstacle(lesson, n, how):
         return []
-    return build_questions(present, how, exhaustive=True, statistics=lesson.statistics)
+    return build_questions(_complete(lesson, n), how, exhaustive=True, statistics=lesson.statistics)
+
+
+def pope_obstacle(lesson: Lesson, n: int, how: str) -> str | None:
+    """Why the labels of the first ``n`` pictures cannot support a set of questions; None if they can."""
+    present = _complete(lesson, n)
+    return obstacle(present, how, exhaustive=bool(present), statistics=lesson.statistics)
+
+
+def _complete(lesson: Lesson, n: int) -> dict[str, list[str]]:
+    """The objects of those of the first ``n`` pictures whose lists are complete, by number."""
+    facts = {i: lesson.gallery.facts(i) for i in range(n)}
+    return {str(i): list(one.counts) for i, one in facts.items() if one.exhaustive}
 
 
 def generator(index: int) -> np.random.Generator:
