@@ -1,21 +1,24 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lucida.core.seeds import stream
 from lucida.data.captions import named_kinds, vocabulary
 from lucida.data.conversations import (
     FORMS,
     NEGATIVE_SHARES,
+    SCENE_TURNS,
     converse,
-    converse_about_scene,
     recognise,
 )
 from lucida.data.kinds import all_kinds, choose_kinds, plural
+from lucida.data.lessons import Lesson
 from lucida.data.scenes import STREAMS, SceneConfig, SceneWorld
 from lucida.data.sprites import SpriteSet, shape_artwork
 from lucida.data.statistics import ObjectStatistics
@@ -30,14 +33,30 @@ def make_world(**settings: float) -> SceneWorld:
     return SceneWorld(sprites, KINDS, config, held_out={(kind.name, "second") for kind in KINDS[::2]})
 
 
+class OneScene:
+    """A gallery of one picture."""
+
+    def __init__(self, scene):
+        self.scene = scene
+
+    def facts(self, i):
+        return self.scene.facts
+
+
+def converse_about_scene(world, scene, *, turns=SCENE_TURNS, salt=0):
+    """What the lesson of the scene's stream asks about it."""
+    lesson = replace(Lesson.of_scenes(world, scene.stream, 1), gallery=OneScene(scene), turns=turns)
+    return lesson.converse(0, stream(world.seed, "conversations", scene.stream, scene.index, salt))
+
+
 WORLD = make_world()
 SURFACES = vocabulary(WORLD.names)
 
 
 @given(st.sampled_from(STREAMS), st.integers(0, 10**6))
 @settings(max_examples=200)
-def test_every_answer_is_true_of_the_scene(stream, index):
-    scene = WORLD.draw(stream, index)
+def test_every_answer_is_true_of_the_scene(name, index):
+    scene = WORLD.draw(name, index)
     turns = converse_about_scene(WORLD, scene)
     kinds = Counter(thing.kind for thing in scene.objects)
     for turn in turns:
@@ -82,17 +101,17 @@ def test_the_second_artist_is_asked_about_kinds_that_can_be_there():
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.8, 1.0])
 def test_the_share_of_negatives_is_a_training_knob(share):
     world = make_world(negative_share=share)
-    for stream, expected in (("train", share), ("test", 0.5)):
+    for name, expected in (("train", share), ("test", 0.5)):
         turns = [
-            turn for i in range(400) for turn in converse_about_scene(world, world.draw(stream, i), turns={"exists": 4})
+            turn for i in range(400) for turn in converse_about_scene(world, world.draw(name, i), turns={"exists": 4})
         ]
         assert abs(np.mean([turn.answer == "no" for turn in turns]) - expected) < 0.05
 
 
 def test_caption_noise_acts_in_training_only():
     world = make_world(caption_noise=1.0)
-    for stream, wrong in (("train", True), ("test", False)):
-        scene = world.draw(stream, 0)
+    for name, wrong in (("train", True), ("test", False)):
+        scene = world.draw(name, 0)
         (turn,) = converse_about_scene(world, scene, turns={"describe": 1})
         assert (set(named_kinds(turn.answer, SURFACES)) != set(scene.facts.counts)) == wrong
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
-from lucida.data.collation import ChatFormat
+from lucida.data.collation import IGNORE_INDEX, ChatFormat
 from lucida.data.corpus import Corpus
 from lucida.data.galleries import PictureGallery, SceneGallery
-from lucida.data.lessons import IGNORE, ConversationData, Lesson, NamingData, place_names, supported_turns
+from lucida.data.lessons import ConversationData, Lesson, NamingData, place_names, supported_turns
 from lucida.data.pictures import Picture
 from lucida.data.pixels import DecodedPictures
 from lucida.data.scenes import SceneConfig
@@ -72,9 +72,9 @@ def test_places_of_unknown_pictures_are_ignored_and_overlaps_show_the_last():
     assert known[0] == 0
     assert known[5] == 1
     assert set(known.tolist()) == {0, 1, 2}
-    assert set(place_names(Facts((cat,), 64, 64), number, 4).tolist()) == {0, IGNORE}
+    assert set(place_names(Facts((cat,), 64, 64), number, 4).tolist()) == {0, IGNORE_INDEX}
     without_box = Facts((cat, PictureObject("dog")), 64, 64, exhaustive=True)
-    assert set(place_names(without_box, number, 4).tolist()) == {0, IGNORE}
+    assert set(place_names(without_box, number, 4).tolist()) == {0, IGNORE_INDEX}
 
 
 def test_every_object_of_a_scene_has_a_place(world):

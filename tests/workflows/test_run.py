@@ -14,7 +14,8 @@ from lucida.cli import main
 from lucida.core.errors import LucidaError
 from lucida.core.results import Results
 from lucida.core.run_folder import RunFolder
-from lucida.data.kinds import article
+from lucida.data.conversations import FORMS
+from lucida.data.kinds import article, plural
 from lucida.inference.answerer import Answerer
 from lucida.training.checkpoint import latest_checkpoint
 from lucida.workflows.language_stage import MODEL, LanguageRun
@@ -110,6 +111,16 @@ def test_a_finished_run_can_be_asked(tiny, tmp_path, capsys):
             main(["ask", str(tiny.path), str(file), question])
         assert stop.value.code == 2
         assert message in capsys.readouterr().err
+
+
+def test_a_question_is_put_as_it_was_taught_however_it_is_worded(tiny):
+    answerer = Answerer.load(tiny.path / MODEL)
+    pixels, name = np.full((answerer.size, answerer.size, 3), 90, np.uint8), answerer.names[3]
+    taught = FORMS["exists"].plainly(name)
+    said = answerer.reply(pixels, taught)
+    for wording in (f"is there {article(name)} {name}?", f"are there any {plural(name)} in this photo", taught.upper()):
+        assert answerer.reply(pixels, wording) == said
+    assert answerer.ask_yes_no(answerer._grid(pixels[None]), [(0, name)]).texts == [said.text]
 
 
 def test_a_saved_model_answers_as_before_and_a_broken_one_says_so(tiny, tmp_path):

@@ -8,10 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lucida.core.seeds import stream as random_stream
 from lucida.data.captions import describe
 from lucida.data.kinds import article, plural
-from lucida.data.scenes import SKEWED_STREAMS, Scene, SceneWorld
 from lucida.data.statistics import NEGATIVES, ObjectStatistics
 from lucida.data.truth import Facts
 
@@ -57,6 +55,14 @@ class Form:
         """One of the questions, about ``name``."""
         template = self.questions[int(generator.integers(len(self.questions)))]
         return self.word(template, name)
+
+    def plainly(self, name: str = "") -> str:
+        """The first of the questions, about ``name``: how tests and strangers' questions are worded.
+
+        >>> FORMS["exists"].plainly("apple"), FORMS["describe"].plainly()
+        ('Is there an apple in the picture?', 'Describe the picture.')
+        """
+        return self.word(self.questions[0], name)
 
     def word(self, template: str, name: str) -> str:
         """The template filled in.
@@ -200,31 +206,6 @@ def converse(
     for text in _sample(list(facts.captions), turns.get("caption", 0), generator):
         made.append(Turn("caption", FORMS["caption"].ask(generator), text))
     return made
-
-
-def converse_about_scene(
-    world: SceneWorld, scene: Scene, *, turns: Mapping[str, int] = SCENE_TURNS, salt: int = 0
-) -> list[Turn]:
-    """Turns about a scene, seeded by its stream and index alone.
-
-    The world's ``negative_share`` and ``caption_noise`` act in training; test conversations are balanced and true.
-
-    Args:
-        world: that drew the scene.
-        scene: what is asked about.
-        turns: how many of each form at most.
-        salt: another number, other questions (a later epoch).
-    """
-    generator = random_stream(world.seed, "conversations", scene.stream, scene.index, salt)
-    in_training = scene.stream in SKEWED_STREAMS
-    return converse(
-        scene.facts,
-        generator,
-        turns=turns,
-        statistics=world.statistics_of(scene.stream),
-        negative_share=world.config.negative_share if in_training else 0.5,
-        caption_noise=world.config.caption_noise if in_training else 0.0,
-    )
 
 
 def _exists(

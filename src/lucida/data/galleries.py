@@ -65,11 +65,18 @@ class PictureGallery:
 
     def __init__(self, decoded: DecodedPictures, rows: Iterable[int], *, labels_are_objects: bool = False):
         self.decoded, self.rows, self.labels_are_objects = decoded, [int(row) for row in rows], labels_are_objects
+        self._facts: dict[int, Facts] = {}
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def facts(self, i: int) -> Facts:
+        """Worked out once: every batch asks for them."""
+        if i not in self._facts:
+            self._facts[i] = self._worked_out(i)
+        return self._facts[i]
+
+    def _worked_out(self, i: int) -> Facts:
         """Names with underscores become words; a name of nothing else is none."""
         row = self.rows[i]
         facts, picture = self.decoded.facts(row), self.decoded.corpus.pictures[row]

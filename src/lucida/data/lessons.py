@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -11,15 +11,14 @@ import torch
 from torch import Tensor
 
 from lucida.core.errors import LucidaError
-from lucida.data.collation import ChatFormat, collate
+from lucida.data.collation import IGNORE_INDEX, ChatFormat, collate
 from lucida.data.conversations import PICTURE_TURNS, SCENE_TURNS, Turn, answerable, converse
 from lucida.data.galleries import Gallery, SceneGallery
-from lucida.data.scenes import SceneWorld
+from lucida.data.scenes import SKEWED_STREAMS, SceneWorld
 from lucida.data.statistics import ObjectStatistics
 from lucida.data.truth import Facts
 
 Draw = Callable[[int], np.random.Generator]
-IGNORE = -100
 _CORE = 0.8  # of a box's width and height: nearer to its border a place shows the ground as much as the object
 
 
@@ -43,21 +42,26 @@ class Lesson:
 
     @classmethod
     def of_scenes(cls, world: SceneWorld, stream: str, n: int) -> Lesson:
-        """The first ``n`` scenes of a stream, with the knobs of the world."""
+        """The first ``n`` scenes of a stream; the world's knobs act in training, other conversations are balanced and
+        true."""
+        lesson = cls(SceneGallery(world, stream, n), world.statistics_of(stream), SCENE_TURNS)
+        if stream not in SKEWED_STREAMS:
+            return lesson
         config = world.config
-        gallery = SceneGallery(world, stream, n)
-        return cls(gallery, world.statistics_of(stream), SCENE_TURNS, config.negative_share, config.caption_noise)
+        return replace(lesson, negative_share=config.negative_share, caption_noise=config.caption_noise)
 
     @property
     def names(self) -> tuple[str, ...]:
         """The vocabulary of objects."""
         return self.statistics.names if self.statistics else ()
 
+    @cached_property
     def rows(self) -> list[int]:
         """The pictures about which at least one of the questions can be asked."""
         facts = (self.gallery.facts(i) for i in range(len(self.gallery)))
         return [i for i, one in enumerate(facts) if answerable(one, self.statistics) & {*self.turns}]
 
+    @cached_property
     def boxed(self) -> list[int]:
         """The pictures that show an object of the vocabulary at a known place."""
         known = {*self.names}
@@ -103,7 +107,7 @@ class NamingData:
     def __init__(self, lesson: Lesson, preprocess: Callable[[Tensor], Tensor], side: int):
         self.lesson, self.preprocess, self.side = lesson, preprocess, side
         self.number = {name: i for i, name in enumerate(lesson.names)}
-        self.rows = lesson.boxed()
+        self.rows = lesson.boxed
         if not self.rows:
             raise LucidaError("no picture has an object with a box: places cannot be named")
 
@@ -122,16 +126,16 @@ def place_names(facts: Facts, number: Mapping[str, int], side: int) -> np.ndarra
     """The class of each place of a grid, ``int64 [side * side]``: the topmost object that covers its centre.
 
     Every object has the place of its own centre, however small it is. A place that shows no object is ground
-    (``len(number)``) where the list of objects is exhaustive, else unknown (``IGNORE``).
+    (``len(number)``) where the list of objects is exhaustive, else unknown (``IGNORE_INDEX``).
 
     >>> from lucida.data.truth import Box, PictureObject
     >>> place_names(Facts((PictureObject("cat", Box(0, 0, 5, 10)),), 10, 10, exhaustive=True), {"cat": 0}, 2)
     array([0, 1, 0, 1])
     """
-    grid = np.full((side, side), len(number) if facts.exhaustive else IGNORE)
+    grid = np.full((side, side), len(number) if facts.exhaustive else IGNORE_INDEX)
     boxed = [(number[o.name], o.box) for o in facts.objects if o.box is not None and o.name in number]
     if any(o.box is None for o in facts.objects):  # it is somewhere: no place is surely ground
-        grid[:] = IGNORE
+        grid[:] = IGNORE_INDEX
     if not boxed:
         return grid.reshape(-1)
     across, down = ((np.arange(side) + 0.5) * length / side for length in (facts.width, facts.height))
@@ -160,7 +164,7 @@ class ConversationData:
 
     def __init__(self, lesson: Lesson, chat: ChatFormat, see: Callable[[], Tensor]):
         self.lesson, self.chat, self._see = lesson, chat, see
-        self.rows = np.array(lesson.rows(), np.int64)
+        self.rows = np.array(lesson.rows, np.int64)
         if len(self.rows) == 0:
             raise LucidaError(f"no picture can be asked about: {', '.join(lesson.turns)}")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +20,7 @@ from lucida.data.captions import vocabulary
 from lucida.data.collation import ChatFormat
 from lucida.data.conversations import FORMS, recognise
 from lucida.data.galleries import Gallery
-from lucida.data.kinds import article, plural
-from lucida.data.tokenization import load_tokenizer
+from lucida.data.tokenization import load_tokenizer, save_tokenizer
 from lucida.inference.generate import Answer, YesNoAnswers, answer, answer_yes_no
 from lucida.models.features import evaluating
 from lucida.models.hugging_face import load_vision_tower
@@ -34,7 +32,7 @@ SETTINGS, WEIGHTS, TOKENIZER = "settings.json", "weights.safetensors", "tokenize
 
 
 class Reply(NamedTuple):
-    """An answer to a free question.
+    """An answer to a free question; one of a known form is put to the model in the words it was taught.
 
     Attributes:
         text: the model's words.
@@ -102,15 +100,15 @@ class Answerer:
 
     def ask_yes_no(self, features: Tensor, asked: Sequence[tuple[int, str]]) -> YesNoAnswers:
         """Answers to (picture, object): is it there?"""
-        return answer_yes_no(self.model, self.chat, features, [(i, exists_question(name)) for i, name in asked])
+        return answer_yes_no(self.model, self.chat, features, [(i, FORMS["exists"].plainly(name)) for i, name in asked])
 
     def answers(self, features: Tensor, asked: Sequence[tuple[int, str]], *, max_new_tokens: int = 64) -> list[Answer]:
         """Answers to (picture, question), in words."""
         return answer(self.model, self.chat, features, asked, batch_size=64, max_new_tokens=max_new_tokens)
 
-    def describe(self, features: Tensor, question: str = "Describe the picture.") -> list[Answer]:
-        """A caption for each picture."""
-        return self.answers(features, [(i, question) for i in range(len(features))])
+    def describe(self, features: Tensor, form: str = "describe") -> list[Answer]:
+        """A text for each picture, in answer to a form of question that names no object."""
+        return self.answers(features, [(i, FORMS[form].plainly()) for i in range(len(features))])
 
     @torch.inference_mode()
     def reply(self, pixels: np.ndarray, question: str) -> Reply:
@@ -118,21 +116,21 @@ class Answerer:
         features = self._grid(pixels[None]).half()
         form, noun = recognise(question) or ("", "")
         if form not in self.forms:
-            form = ""
-        known = vocabulary(self.names) if form and noun and self.names else {}
+            said = self.answers(features, [(0, question)])[0]
+            return Reply(said.text, said.confidence, "")
+        known = vocabulary(self.names) if noun and self.names else {}
+        plain = FORMS[form].plainly(known.get(noun, noun))  # however a person words it, it is asked as it was taught
         unknown = noun if known and noun not in known else ""
-        if known.get(noun, noun) != noun and noun not in (plural(name) for name in self.names):
-            question = re.sub(re.escape(noun), known[noun], question, flags=re.IGNORECASE)  # "sofa": taught as "couch"
-        said = self.answers(features, [(0, question)])[0]
-        confidence = said.confidence
         if form == "exists":
-            confidence = float(answer_yes_no(self.model, self.chat, features, [(0, question)]).confidence[0])
-        return Reply(said.text, confidence, form, unknown)
+            answers = answer_yes_no(self.model, self.chat, features, [(0, plain)])
+            return Reply(answers.texts[0], float(answers.confidence[0]), form, unknown)
+        said = self.answers(features, [(0, plain)])[0]
+        return Reply(said.text, said.confidence, form, unknown)
 
     def save(self, folder: Path) -> None:
         """Write settings, tokenizer and weights; the settings last, so that half a model is none."""
         folder.mkdir(parents=True, exist_ok=True)
-        self.chat.tokenizer.save_pretrained(folder / TOKENIZER)
+        save_tokenizer(self.chat.tokenizer, folder / TOKENIZER)
         save_weights(folder / WEIGHTS, self.model, frozen_too=True)
         write_json(
             folder / SETTINGS,
@@ -212,15 +210,6 @@ def build(
     )
     model = VisionLanguageModel(projector, language_model, chat.image_token_id, vision_tower=tower)
     return Answerer(model, chat, size, tower_size, tuple(names), tuple(forms), tower_name)
-
-
-def exists_question(name: str) -> str:
-    """How POPE asks.
-
-    >>> exists_question("apple")
-    'Is there an apple in the picture?'
-    """
-    return f"Is there {article(name)} {name} in the picture?"
 
 
 def trained_forms(forms: Sequence[str]) -> list[str]:

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from lucida.losses.language_modeling import IGNORE_INDEX
 from lucida.models.vision_language_model import LanguageOutput, VisionLanguageModel
-
-IGNORE = -100
 
 
 class PlaceNaming(nn.Module):
@@ -45,8 +44,8 @@ class PlaceNaming(nn.Module):
         return projector.logits(grid, words)  # type: ignore[operator]  # a module of the project: its method
 
     def forward(self, pixel_values: Tensor, targets: Tensor) -> LanguageOutput:
-        """The summed loss of the places; ``targets [B, T]`` hold a name, K for the ground, or ``IGNORE``."""
-        counted = targets != IGNORE
+        """The summed loss of the places; ``targets [B, T]`` hold a name, K for the ground, or ``IGNORE_INDEX``."""
+        counted = targets != IGNORE_INDEX
         log_share = self.logits(pixel_values).log_softmax(dim=-1)[counted]
         wanted = targets[counted]
         loss = -(self.weight[wanted] * (self.share[wanted] * log_share).sum(dim=-1)).sum()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lucida.core.errors import LucidaError
-from lucida.losses.language_modeling import language_modeling_loss, shift_labels
+from lucida.losses.language_modeling import IGNORE_INDEX, language_modeling_loss, shift_labels
 
 
 @dataclass
@@ -118,4 +118,4 @@ class VisionLanguageModel(nn.Module):
         targets = shift_labels(labels).flatten()
         weight = self.language_model.get_output_embeddings().weight
         loss = language_modeling_loss(states.flatten(0, 1), weight, targets, reduction="sum")
-        return LanguageOutput(loss, (targets != -100).sum())
+        return LanguageOutput(loss, (targets != IGNORE_INDEX).sum())

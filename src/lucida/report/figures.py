@@ -200,7 +200,8 @@ def line_plot(title: str, lines: Sequence[Line], *, x_label: str, share: bool = 
         canvas.line(left, y, right, y, "grid")
         canvas.text(left - 6, y + 4, f"{100 * tick:.4g} %" if share else f"{tick:.4g}", "tick", "end")
     for tick in [t for t in x_ticks if t <= x_end]:
-        canvas.text(place(tick, 0)[0], bottom + 16, f"{tick:,.0f}", "tick", "middle")
+        anchor = "end" if tick == x_end else "middle"  # beside the last one stand the names of the curves
+        canvas.text(place(tick, 0)[0], bottom + 16, f"{tick:,.0f}", "tick", anchor)
     canvas.text((left + right) / 2, bottom + 34, x_label, "tick", "middle")
     for line in lines:
         if line.noisy:

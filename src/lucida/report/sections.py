@@ -293,7 +293,8 @@ def blind_figures(metrics: Metrics) -> list[Figure]:
         shown = next((p for p in _PICTURES if p in words[1:]), None)
         if words[0] == "blind" and shown:
             measure = re.sub(rf"(?:^|[/_]){shown}(?=[/_]|$)", "", name.partition("/")[2]).strip("/_")
-            groups.setdefault(measure, {})[shown] = metric
+            if not measure.startswith("gap"):  # the difference of two rows that are shown, with its own name
+                groups.setdefault(measure, {})[shown] = metric
     figures = []
     for measure, group in groups.items():
         rows = [Dot(f"{p} picture", group[p], "own" if p == "true" else "baseline") for p in _PICTURES if p in group]

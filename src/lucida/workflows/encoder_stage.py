@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -219,16 +220,42 @@ def run_encoder(
 ) -> EncoderRun:
     """Train and measure the frozen start and the dual encoder; metrics go to ``results``."""
     read = TextFeatures(MiniLM())
-    runs = {}
+    return beside_the_start(lambda one: make_encoder(corpus, one, artwork_size, read), stage, frozen, folder, results)
+
+
+class Trained(Protocol):
+    """A dual encoder that can be trained and measured."""
+
+    def fit(self, folder: RunFolder, *, resume: bool) -> None:
+        """Train it."""
+
+    def measure(self) -> dict[str, Any]:
+        """Metrics of the test splits."""
+
+
+Encoder = TypeVar("Encoder", bound=Trained)
+
+
+def beside_the_start(
+    make: Callable[[EncoderStage], Encoder],
+    stage: EncoderStage,
+    frozen: EncoderStage,
+    folder: RunFolder,
+    results: Results,
+) -> Encoder:
+    """Train and measure the frozen start, then the dual encoder; every ``top1`` has that of the start beside it."""
+    measured = []
     for name, settings in (("frozen_start", frozen), ("dual_encoder", stage)):
         with timed_stage(results, "features"):
-            run = make_encoder(corpus, settings, artwork_size, read)
+            encoder = make(settings)
         with timed_stage(results, name):
-            run.fit(RunFolder.create(folder.path / "stages" / name, settings, seed=settings.train.seed), resume=True)
-            runs[name] = run.measure()
-    for metric, value in runs["dual_encoder"].items():
+            part = RunFolder.create(folder.path / "stages" / name, settings, seed=settings.train.seed)
+            encoder.fit(part, resume=True)
+            measured.append(encoder.measure())
+    start, ours = measured
+    for metric, value in ours.items():
         results.add(metric, value)
         base, _, last = metric.rpartition("/")
         if last == "top1":
-            results.add(f"{base}/frozen_start_top1", runs["frozen_start"][metric])
-    return run
+            results.add(f"{base}/frozen_start_top1", start[metric])
+    return encoder

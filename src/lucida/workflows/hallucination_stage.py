@@ -12,19 +12,19 @@ from torch import Tensor
 from lucida.core.errors import LucidaError
 from lucida.core.results import Metric, Results
 from lucida.core.run_folder import RunFolder
-from lucida.data.kinds import plural
+from lucida.data.conversations import FORMS
 from lucida.data.lessons import Lesson
 from lucida.data.truth import Facts
 from lucida.evaluation.answers import YesNo, parse_count
 from lucida.evaluation.blind import blind_metrics, shuffled_pictures
 from lucida.evaluation.chair import chair_metrics, read_captions
 from lucida.evaluation.intervals import share_by_cluster
-from lucida.evaluation.pope import SETS, PopeQuestion, labels_of, pope_metrics, question_only_metrics
+from lucida.evaluation.pope import PopeQuestion, labels_of, pope_metrics, question_only_metrics
 from lucida.evaluation.vocabulary import Vocabulary
-from lucida.inference.answerer import Answerer, exists_question
+from lucida.inference.answerer import Answerer
 from lucida.inference.generate import YesNoAnswers
 from lucida.report.material import CalibrationBin, Example, KindRate, save_thumbnail
-from lucida.workflows.language_stage import LanguageStage, pope_obstacle, pope_questions
+from lucida.workflows.language_stage import LanguageStage, pope_questions
 
 COUNT_QUESTIONS = 600
 EXAMPLES, ASKED = 6, 3  # pictures that the report shows with a caption, and with all their hardest questions
@@ -69,7 +69,7 @@ class Examination:
         self.answerer, self.lesson, self.n = answerer, lesson, min(n, len(lesson.gallery))
         self.features: Tensor = answerer.see(lesson.gallery, self.n)
         self.facts: list[Facts] = [lesson.gallery.facts(i) for i in range(self.n)]
-        self.questions: list[PopeQuestion] = [q for how in SETS for q in pope_questions(lesson, self.n, how)]
+        self.questions, self.reasons = pope_questions(lesson, self.n)
         self.vocabulary, self.unreadable = _vocabulary(lesson.names)
         self.said: YesNoAnswers | None = self._ask(self.features, range(self.n)) if self.questions else None
 
@@ -86,11 +86,7 @@ class Examination:
 
     def obstacles(self) -> dict[str, str]:
         """What the labels do not support, and why."""
-        reasons = {}
-        for how in SETS:
-            reason = pope_obstacle(self.lesson, self.n, how)
-            if reason:
-                reasons[f"pope/{how}"] = reason
+        reasons = {f"pope/{how}": reason for how, reason in self.reasons.items()}
         if not self._describable():
             reasons["chair"] = "captions cannot be checked: the pictures have no complete list of objects"
         elif self.unreadable:
@@ -130,7 +126,7 @@ class Examination:
         truth = [row for row in known if row[1] not in self.facts[row[0]].uncounted][:COUNT_QUESTIONS]
         if not self.lesson.turns.get("count") or not truth:
             return {}
-        asked = [(i, f"How many {plural(name)} are there?") for i, name, _ in truth]
+        asked = [(i, FORMS["count"].plainly(name)) for i, name, _ in truth]
         said = self.answerer.answers(self.features, asked, max_new_tokens=4)
         right = [parse_count(a.text) == count for a, (_, _, count) in zip(said, truth, strict=True)]
         clusters = [i for i, _, _ in truth]
@@ -144,7 +140,7 @@ class Examination:
         labels = [(i, one.label) for i, one in enumerate(self.facts) if one.label]
         if not self.lesson.turns.get("classify") or not labels:
             return {}
-        asked = [(i, "What is this?") for i, _ in labels]
+        asked = [(i, FORMS["classify"].plainly()) for i, _ in labels]
         names = [name for _, name in labels]
         longest = max(len(self.answerer.chat.answer_ids(name)) for name in names)
         said = self.answerer.answers(self.features, asked, max_new_tokens=longest + 1)
@@ -192,20 +188,20 @@ class Examination:
             reading = read_captions([captions[i]], [list(facts.counts)], self.vocabulary)[0]
             yield Example(
                 thumbnail,
-                captions[i],
+                captions[i] or "(nothing)",
                 ", ".join(facts.counts),
                 not reading.hallucinated and {*reading.mentioned} == {*facts.counts},
-                question="Describe the picture.",
+                question=FORMS["describe"].plainly(),
                 group="Describing pictures",
                 made_up=reading.hallucinated,
             )
         elif self.lesson.turns.get("caption"):
-            said = self.answerer.describe(self.features[i : i + 1], "Write a caption.")[0]
+            said = self.answerer.describe(self.features[i : i + 1], "caption")[0]
             yield Example(
                 thumbnail,
-                said.text,
+                said.text or "(nothing)",
                 " / ".join(facts.captions[:2]),
-                question="Write a caption.",
+                question=FORMS["caption"].plainly(),
                 confidence=said.confidence,
                 group="Writing captions",
             )
@@ -221,7 +217,7 @@ class Examination:
                     text or "(neither yes nor no)",
                     "yes" if question.label else "no",
                     text == ("yes" if question.label else "no"),
-                    exists_question(question.object),
+                    FORMS["exists"].plainly(question.object),
                     float(p),
                     "Asking whether something is there",
                 )

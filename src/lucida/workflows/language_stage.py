@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,9 +17,11 @@ from lucida.core.progress import say
 from lucida.core.run_folder import RunFolder
 from lucida.core.seeds import stream
 from lucida.data.collation import check_batch
+from lucida.data.galleries import Gallery
 from lucida.data.lessons import ConversationData, Lesson, NamingData
 from lucida.data.tokenization import add_image_token, load_tokenizer, train_tokenizer
-from lucida.evaluation.pope import PopeQuestion, build_questions, labels_of, obstacle
+from lucida.data.truth import PictureObject
+from lucida.evaluation.pope import SETS, PopeQuestion, corpus_questions, labels_of
 from lucida.inference.answerer import build
 from lucida.models.language_models import SmallLlama, load_language_model
 from lucida.models.naming import PlaceNaming
@@ -30,6 +33,12 @@ from lucida.training.tasks import LanguageTask
 MODEL = "multimodal_llm"  # where the finished model lies in a run folder
 VALIDATION_PICTURES = 100
 LOOKING_QUESTIONS = 6  # a picture, in the part that asks nothing else
+
+
+def answering(examples: int, **settings: Any) -> TrainConfig:
+    """How answers are trained: on the features of a frozen tower."""
+    frozen = (ParameterRow("vision_tower.*", 0),)
+    return TrainConfig(Duration(examples, "examples"), batch_size=16, weight_decay=0.02, parameters=frozen, **settings)
 
 
 @dataclass(frozen=True)
@@ -67,25 +76,9 @@ class LanguageStage:
             ),
         )
     )
-    looking: TrainConfig = field(
-        default_factory=lambda: TrainConfig(
-            Duration(6_400, "examples"),
-            batch_size=16,
-            learning_rate=2e-3,
-            weight_decay=0.02,
-            warmup_share=0.2,
-            parameters=(ParameterRow("vision_tower.*", 0),),
-        )
-    )
+    looking: TrainConfig = field(default_factory=lambda: answering(6_400, learning_rate=2e-3, warmup_share=0.2))
     train: TrainConfig = field(
-        default_factory=lambda: TrainConfig(
-            Duration(24_000, "examples"),
-            batch_size=16,
-            learning_rate=1e-3,
-            weight_decay=0.02,
-            validate_every=Duration(4_000, "examples"),
-            parameters=(ParameterRow("vision_tower.*", 0),),
-        )
+        default_factory=lambda: answering(24_000, learning_rate=1e-3, validate_every=Duration(4_000, "examples"))
     )
     test_pictures: int = 300
     captions: int = 200
@@ -109,6 +102,7 @@ class LanguageRun:
 
     def __init__(self, lesson: Lesson, stage: LanguageStage, *, size: int, tower_size: int = 0, seed: int = 0):
         self.lesson, self.stage = lesson, stage
+        self._validated: Tensor | None = None
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             tokenizer, language_model = self._language_model()
@@ -139,7 +133,7 @@ class LanguageRun:
 
     def fit(self, folder: RunFolder, validation: Lesson | None = None, *, resume: bool) -> None:
         """Name places, where there are boxes; then learn to answer on the features of a tower that stays as it is."""
-        named = bool(self.lesson.boxed())
+        named = bool(self.lesson.boxed)
         if named:
             self._name_places(folder, resume=resume)
         self.model.requires_grad_(True)
@@ -153,7 +147,7 @@ class LanguageRun:
             ("language", self.stage.train, self.lesson.turns),
         ):
             lesson = replace(self.lesson, turns=turns)
-            if {*turns} <= {*self.lesson.turns} and lesson.rows():
+            if {*turns} <= {*self.lesson.turns} and lesson.rows:
                 data = ConversationData(lesson, self.answerer.chat, see)
                 held_out = replace(validation, turns=turns) if validation else None
                 self._converse(name, data, config, folder, held_out, resume=resume)
@@ -177,8 +171,10 @@ class LanguageRun:
         resume: bool,
     ) -> None:
         chat = self.answerer.chat
-        check_batch(data.conversations(range(min(2, len(data))), generator), chat.image_token_id, chat.image_tokens)
-        validate = self.validation(validation) if validation and validation.rows() else None
+        check_batch(
+            data.conversations(range(min(2, len(data))), np.random.default_rng), chat.image_token_id, chat.image_tokens
+        )
+        validate = self.validation(validation) if validation and validation.rows else None
         part = _part(folder, name, config)
         train(LanguageTask(self.model), data, config, part, validate=validate, resume=resume)
 
@@ -189,11 +185,17 @@ class LanguageRun:
         naming = PlaceNaming(self.model, names)
         train(LanguageTask(naming), data, config, _part(folder, "naming", config), resume=resume)
 
+    def _validation_features(self, gallery: Gallery) -> Tensor:
+        """Of the frozen tower; both parts that converse are validated on the same."""
+        if self._validated is None:
+            self._validated = self.answerer.see(gallery)
+        return self._validated
+
     def validation(self, lesson: Lesson) -> Validate:
         """The loss on held-out pictures, the same questions each time, and POPE where the labels allow it."""
         n = min(VALIDATION_PICTURES, len(lesson.gallery))
-        data = ConversationData(lesson, self.answerer.chat, lambda: self.answerer.see(lesson.gallery))
-        questions = pope_questions(lesson, n, "random")
+        data = ConversationData(lesson, self.answerer.chat, lambda: self._validation_features(lesson.gallery))
+        questions, _ = pope_questions(lesson, n, ["random"])
 
         def validate() -> dict[str, float]:
             output = self.model(
@@ -211,34 +213,36 @@ class LanguageRun:
         return validate
 
 
-def pope_questions(lesson: Lesson, n: int, how: str) -> list[PopeQuestion]:
-    """POPE questions about the first ``n`` pictures; none if the labels cannot support them."""
-    if pope_obstacle(lesson, n, how):
-        return []
-    return build_questions(_complete(lesson, n), how, exhaustive=True, statistics=lesson.statistics)
+class Labelled(NamedTuple):
+    """One picture as :func:`lucida.evaluation.pope.corpus_questions` reads it."""
+
+    id: str
+    objects: tuple[PictureObject, ...]
+    label: str | None = None
 
 
-def pope_obstacle(lesson: Lesson, n: int, how: str) -> str | None:
-    """Why the labels of the first ``n`` pictures cannot support a set of questions; None if they can."""
-    present = _complete(lesson, n)
-    return obstacle(present, how, exhaustive=bool(present), statistics=lesson.statistics)
+class CompleteLists(NamedTuple):
+    """Those pictures of a lesson whose lists of objects are complete."""
+
+    pictures: tuple[Labelled, ...]
+
+    @property
+    def exhaustive_objects(self) -> bool:
+        """There are such pictures."""
+        return bool(self.pictures)
 
 
-def _complete(lesson: Lesson, n: int) -> dict[str, list[str]]:
-    """The objects of those of the first ``n`` pictures whose lists are complete, by number."""
-    facts = {i: lesson.gallery.facts(i) for i in range(n)}
-    return {str(i): list(one.counts) for i, one in facts.items() if one.exhaustive}
-
-
-def generator(index: int) -> np.random.Generator:
-    """For what is shown or checked, not trained on."""
-    return np.random.default_rng(index)
+def pope_questions(lesson: Lesson, n: int, sets: Sequence[str] = SETS) -> tuple[list[PopeQuestion], dict[str, str]]:
+    """POPE questions about the first ``n`` pictures, by number, and why a set is missing."""
+    facts = [(i, lesson.gallery.facts(i)) for i in range(n)]
+    complete = CompleteLists(tuple(Labelled(str(i), one.objects) for i, one in facts if one.exhaustive))
+    return corpus_questions(complete, sets=sets, statistics=lesson.statistics)
 
 
 def _sample_texts(lesson: Lesson, n: int) -> list[str]:
     """Questions and answers about the first pictures: what the tokenizer is trained on."""
     n = min(n, len(lesson.gallery))
-    turns = [turn for i in range(n) for turn in lesson.converse(i, generator(i))]
+    turns = [turn for i in range(n) for turn in lesson.converse(i, np.random.default_rng(i))]
     if not turns:
         raise LucidaError("nothing can be asked about these pictures", remedy="give them captions, labels or objects")
     return [text for turn in turns for text in (turn.question, turn.answer)]

@@ -23,10 +23,9 @@ from lucida.models.features import vision_features
 from lucida.models.hugging_face import load_text_tower, load_vision_tower
 from lucida.models.text_features import TextFeatures
 from lucida.models.towers import VisionTower
-from lucida.training.loop import TrainConfig, train
+from lucida.training.loop import train
 from lucida.training.tasks import ContrastiveTask
-from lucida.workflows.encoder_stage import BUILT_IN, EncoderStage
-from lucida.workflows.stages import timed_stage
+from lucida.workflows.encoder_stage import BUILT_IN, EncoderStage, beside_the_start
 
 PROMPTS = TEMPLATES["single"] + TEMPLATES["photographs"]
 _PHRASINGS = 4  # captions made of a picture's list of objects, where nobody wrote one
@@ -82,11 +81,11 @@ class PictureEncoder:
         """The pictures of a split that have texts."""
         return np.array([i for i in self.decoded.corpus.rows(split) if self.texts[i]], np.int64)
 
-    def fit(self, folder: RunFolder, config: TrainConfig, *, resume: bool) -> None:
+    def fit(self, folder: RunFolder, *, resume: bool) -> None:
         """Train the heads on split "train"."""
         rows = self.rows("train")
         place = {text: k for k, text in enumerate(dict.fromkeys(text for i in rows for text in self.texts[i]))}
-        identities = [self._identity(i) for i in rows]
+        identities = [self.identity(i) for i in rows]
         number = {identity: k for k, identity in enumerate(dict.fromkeys(identities))}
         pairs = FeaturePairs(
             self.features[:, rows],
@@ -96,13 +95,16 @@ class PictureEncoder:
         )
         self.model.image_head.standardize(torch.from_numpy(pairs.picture_features[0].astype(np.float32)))
         self.model.text_head.standardize(pairs.text_features)
-        train(ContrastiveTask(self.model), pairs, config, folder, resume=resume)
+        train(ContrastiveTask(self.model), pairs, self.stage.train, folder, resume=resume)
         self.model.eval()
 
-    def _identity(self, i: int) -> str:
-        """Pictures without a caption of their own share their class's texts: all of a class are positives."""
+    def identity(self, i: int) -> str:
+        """Pictures of one identity are right for each other's texts: so says the source, or they have the same texts.
+
+        Those with nothing but a class share its texts; so may pictures that somebody captioned alike.
+        """
         picture = self.decoded.corpus.pictures[i]
-        return picture.identity if picture.captions or not picture.label else f"class {picture.label}"
+        return picture.identity if picture.identity != picture.id else "\n".join(self.texts[i])
 
     @torch.inference_mode()
     def encode_pictures(self, rows: np.ndarray) -> Tensor:
@@ -137,7 +139,8 @@ class PictureEncoder:
             texts = [text for i in own for text in self.texts[i]]
             picture = [k for k, i in enumerate(own) for _ in self.texts[i]]
             found = self.encode_pictures(np.array(own)), self.encode_texts(texts)
-            metrics |= retrieval_metrics(*found, picture, prefix="retrieval/test")
+            identities = [self.identity(i) for i in own]
+            metrics |= retrieval_metrics(*found, picture, identities=identities, prefix="retrieval/test")
         return metrics
 
 
@@ -154,21 +157,9 @@ def run_picture_encoder(
     The frozen start has the text tower of the dual encoder, so that one vocabulary of features is read.
     """
     read = TextFeatures(load_text_tower(stage.text_tower))
-    measured = {}
-    for name, settings in (("frozen_start", frozen), ("dual_encoder", stage)):
-        with timed_stage(results, "features"):
-            encoder = PictureEncoder(decoded, gallery, settings, read)
-        with timed_stage(results, name):
-            part = RunFolder.create(folder.path / "stages" / name, settings, seed=settings.train.seed)
-            encoder.fit(part, settings.train, resume=True)
-            measured[name] = encoder.measure()
-    for metric, value in measured["dual_encoder"].items():
-        results.add(metric, value)
-        base, _, last = metric.rpartition("/")
-        if last == "top1":
-            results.add(f"{base}/frozen_start_top1", measured["frozen_start"][metric])
-    if not any(name.startswith("zero_shot") for name in measured["dual_encoder"]):
+    encoder = beside_the_start(lambda one: PictureEncoder(decoded, gallery, one, read), stage, frozen, folder, results)
+    if not any(name.startswith("zero_shot") for name in results.metrics):
         results.leave_out("zero_shot", "the pictures have no classes")
-    if not any(name.startswith("retrieval") for name in measured["dual_encoder"]):
+    if not any(name.startswith("retrieval") for name in results.metrics):
         results.leave_out("retrieval", "no picture has a text of its own, only the name of its class")
     return encoder

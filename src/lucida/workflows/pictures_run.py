@@ -176,8 +176,11 @@ def _retrieved(encoder: PictureEncoder, gallery: PictureGallery, folder: RunFold
         names = corpus.classes[: QUERIES + 4]
         queries = [(as_words(name), {i for i in rows if corpus.pictures[i].label == name}) for name in names]
     else:
-        chosen = rows[np.unique(np.linspace(0, len(rows) - 1, QUERIES).astype(int))]
-        queries = [(encoder.texts[i][0], {int(i)}) for i in chosen]
+        alike: dict[str, set[int]] = {}
+        for i in rows.tolist():
+            alike.setdefault(encoder.identity(i), set()).add(i)
+        groups = [[*alike.values()][k] for k in np.unique(np.linspace(0, len(alike) - 1, QUERIES).astype(int))]
+        queries = [(encoder.texts[min(group)][0], group) for group in groups]
     candidates = encoder.encode_pictures(rows)
     for text, right in queries:
         best = (candidates @ encoder.encode_texts([text])[0]).topk(min(FOUND, len(rows))).indices.tolist()
