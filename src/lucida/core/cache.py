@@ -124,9 +124,17 @@ def _exclusive(path: Path) -> Iterator[None]:
         with path.open("ab") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             # The file that was locked may have been renamed or removed by its former owner meanwhile.
-            if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+            if _is_at(file, path):
                 yield
                 return
+
+
+def _is_at(file: IO[bytes], path: Path) -> bool:
+    """Whether an open file is the one at ``path``; another process may take that away at any moment."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _remove_leftovers(folder: Path) -> None:
