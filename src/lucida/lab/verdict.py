@@ -1,0 +1,174 @@
+"""From differences between arms, a seed each, to a verdict.
+
+*Supported*: the interval (Holm over the primary claims) excludes zero and the estimate reaches the smallest effect that
+matters, in the predicted direction. *Refuted*: the interval excludes the smallest effect. *Depends*: an interaction that
+was expected in advance is significant, and the verdict differs between its levels. Else *inconclusive*.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from lucida.core.results import Metric
+from lucida.core.seeds import stream
+from lucida.core.statistics import mean_interval
+from lucida.lab.design import Claim
+
+Word = Literal["supported", "refuted", "depends", "inconclusive"]
+ALPHA = 0.05
+SIMULATIONS = 500
+PLANTED = 1.5  # times the smallest effect
+
+Differences = Mapping[str, ArrayLike]  # by level (one level "" where none is declared): [seeds], the same order
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the seeds say of a claim.
+
+    Attributes:
+        claim: the claim.
+        word: the verdict.
+        effect: mean difference over seeds and levels; the interval is at the claim's own level of confidence.
+        confidence: of that interval: 95 % for a secondary claim, more where Holm's correction asks for it.
+        levels: effect and verdict by level.
+        interaction: p-value of the levels' difference; ``None`` without levels.
+        power: share of simulated experiments, with the measured residuals around an effect of 1.5 times the smallest,
+            in which the claim is found supported.
+        false_support: the same around no effect at all.
+    """
+
+    claim: Claim
+    word: Word
+    effect: Metric
+    confidence: float
+    levels: dict[str, tuple[Metric, Word]] = field(default_factory=dict)
+    interaction: float | None = None
+    power: float | None = None
+    false_support: float | None = None
+
+
+def judge(claims: Sequence[Claim], differences: Mapping[str, Differences]) -> list[Judgement]:
+    """Verdicts of all claims of an experiment.
+
+    Args:
+        claims: as declared.
+        differences: by claim and level: treatment minus control, ``[seeds]``.
+
+    Raises:
+        ValueError: a claim or level was not measured, a difference is not finite, or there are fewer than three seeds.
+    """
+    tables = {claim.name: _table(claim, differences) for claim in claims}
+    alphas = holm({claim.name: _p_value(tables[claim.name].mean(axis=1)) for claim in claims if claim.primary})
+    return [_judged(claim, tables[claim.name], alphas.get(claim.name, ALPHA)) for claim in claims]
+
+
+def holm(p_values: Mapping[str, float], alpha: float = ALPHA) -> dict[str, float]:
+    """The level at which each claim's interval is drawn: ``alpha / (m - k)`` for the ``k``-th smallest p-value.
+
+    Once a claim fails its level, no later one may exclude zero either (Holm 1979); those keep the level that failed.
+
+    >>> holm({"a": 0.001, "b": 0.2, "c": 0.03})  # c fails 0.025, so b is held to it too
+    {'a': 0.016666666666666666, 'c': 0.025, 'b': 0.025}
+    """
+    levels: dict[str, float] = {}
+    level, stopped = 0.0, False
+    for k, name in enumerate(sorted(p_values, key=lambda name: p_values[name])):
+        if not stopped:
+            level = alpha / (len(p_values) - k)
+            stopped = p_values[name] >= level
+        levels[name] = level
+    return levels
+
+
+def ruling(effect: Metric, smallest_effect: float) -> Word:
+    """The verdict of one interval.
+
+    >>> ruling(Metric(1.2, (0.4, 2.0), 8), 1.0), ruling(Metric(1.2, (0.4, 2.0), 8), -1.0)
+    ('supported', 'refuted')
+    >>> ruling(Metric(0.5, (-0.4, 1.4), 8), 1.0)
+    'inconclusive'
+    """
+    sign = 1.0 if smallest_effect > 0 else -1.0
+    low, high = sorted(sign * bound for bound in effect.ci95 or (-np.inf, np.inf))
+    if low > 0 and sign * effect.value >= abs(smallest_effect):
+        return "supported"
+    return "refuted" if high < abs(smallest_effect) else "inconclusive"
+
+
+def interaction_p(table: NDArray) -> float:
+    """Whether the effect differs between levels: Hotelling's T² on the differences of neighbouring levels, ``[n, k]``.
+
+    For two levels this is the paired t-test.
+    """
+    contrasts = np.diff(table, axis=1)
+    n, k = contrasts.shape
+    if n <= k:
+        raise ValueError(f"{n} seeds cannot tell {k + 1} levels apart")
+    mean = contrasts.mean(axis=0)
+    covariance = np.atleast_2d(np.cov(contrasts, rowvar=False))
+    if np.allclose(mean, 0, atol=1e-12):
+        return 1.0
+    t_squared = float(n * mean @ np.linalg.pinv(covariance, hermitian=True) @ mean)
+    if t_squared < 1e-12:  # differences without any spread: certain
+        return 0.0
+    return float(stats.f.sf(t_squared * (n - k) / ((n - 1) * k), k, n - k))
+
+
+def _table(claim: Claim, differences: Mapping[str, Differences]) -> NDArray:
+    """Differences as ``[seeds, levels]``."""
+    measured = differences.get(claim.name, {})
+    levels = claim.levels or ("",)
+    missing = [level for level in levels if level not in measured]
+    if missing:
+        raise ValueError(f"claim {claim.name!r} was not measured at {missing}")
+    table = np.stack([np.asarray(measured[level], dtype=float) for level in levels], axis=1)
+    if len(table) < 3 or not np.isfinite(table).all():
+        raise ValueError(f"claim {claim.name!r} needs three seeds or more and finite differences, found {table}")
+    return table
+
+
+def _p_value(x: NDArray) -> float:
+    spread = float(x.std(ddof=1))
+    if spread == 0:
+        return 1.0 if x[0] == 0 else 0.0
+    return float(2 * stats.t.sf(abs(x.mean()) / (spread / np.sqrt(len(x))), len(x) - 1))
+
+
+def _word(claim: Claim, table: NDArray, alpha: float) -> tuple[Word, Metric, dict[str, tuple[Metric, Word]], float | None]:
+    effect = mean_interval(table.mean(axis=1), confidence=1 - alpha)
+    word = ruling(effect, claim.smallest_effect)
+    if not claim.levels:
+        return word, effect, {}, None
+    levels: dict[str, tuple[Metric, Word]] = {}
+    for k, level in enumerate(claim.levels):
+        own = mean_interval(table[:, k], confidence=1 - alpha / len(claim.levels))
+        levels[level] = own, ruling(own, claim.smallest_effect)
+    p = interaction_p(table)
+    differ = len({own_word for _, own_word in levels.values()}) > 1
+    return ("depends" if p < ALPHA and differ else word), effect, levels, p
+
+
+def _judged(claim: Claim, table: NDArray, alpha: float) -> Judgement:
+    word, effect, levels, p = _word(claim, table, alpha)
+    power, false_support = (_simulated(claim, table, alpha, planted) for planted in (PLANTED, 0.0))
+    return Judgement(claim, word, effect, 1 - alpha, levels, p, power, false_support)
+
+
+def _simulated(claim: Claim, table: NDArray, alpha: float, planted: float) -> float:
+    """Share of experiments found supported: residuals of whole seeds, drawn anew around a known effect."""
+    n = len(table)
+    residuals = (table - table.mean(axis=0)).mean(axis=1) * np.sqrt(n / (n - 1))
+    generator = stream(0, "verdict", claim.name, str(planted))
+    draws = residuals[generator.integers(n, size=(SIMULATIONS, n))] + planted * claim.smallest_effect
+    means, spreads = draws.mean(axis=1), draws.std(axis=1, ddof=1) / np.sqrt(n)
+    half = stats.t.ppf(1 - alpha / 2, n - 1) * spreads
+    sign = np.sign(claim.smallest_effect)
+    found = (sign * means - half > 0) & (sign * means >= abs(claim.smallest_effect) * (1 - 1e-12))
+    return float(found.mean())
