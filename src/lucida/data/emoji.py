@@ -54,6 +54,7 @@ class Concept:
         group: its base glyph; variants by gender, hair, direction and family share it.
         apart: a flag, keycap, clock face or boxed letters, which nobody can name unseen.
         files: the picture of each artist.
+        category: Unicode's, for example ``"Food & Drink"``; empty where the packages do not know it.
     """
 
     code: str
@@ -63,6 +64,7 @@ class Concept:
     group: str
     apart: bool
     files: Mapping[str, Path]
+    category: str = ""
 
 
 def _folder(package: str, *parts: str) -> Path:
@@ -127,7 +129,7 @@ def _concept(
     base = re.sub(r"(facing right|: .*)", "", _PEOPLE.sub("", name.lower()))
     apart = category == "Flags" or bool(_APART.search(name))
     words = tuple(dict.fromkeys(word for word in listed if word and word.lower() != name.lower()))
-    return Concept(code, name, aliases, words, " ".join(base.split()) or "person", apart, files)
+    return Concept(code, name, aliases, words, " ".join(base.split()) or "person", apart, files, category or "")
 
 
 def _words(name: str) -> str:

@@ -1,4 +1,4 @@
-"""What an experiment declares before it measures: claims, factors, what is held fixed, the smallest effect that matters.
+"""What an experiment declares before it measures: claims, factors, what is held fixed, which effect matters.
 
 All of it is hashed into the result, so that a page whose design was changed after the fact cannot pass for the old one.
 """

@@ -1,8 +1,9 @@
 """From differences between arms, a seed each, to a verdict.
 
-*Supported*: the interval (Holm over the primary claims) excludes zero and the estimate reaches the smallest effect that
-matters, in the predicted direction. *Refuted*: the interval excludes the smallest effect. *Depends*: an interaction that
-was expected in advance is significant, and the verdict differs between its levels. Else *inconclusive*.
+*Supported*: the interval (Holm over the primary claims) excludes zero and the estimate reaches the smallest effect
+that matters, in the predicted direction. *Refuted*: the interval excludes the smallest effect. *Depends*: an
+interaction that was expected in advance is significant, and the verdict differs between its levels. Else
+*inconclusive*.
 """
 
 from __future__ import annotations
@@ -141,12 +142,15 @@ def _p_value(x: NDArray) -> float:
     return float(2 * stats.t.sf(abs(x.mean()) / (spread / np.sqrt(len(x))), len(x) - 1))
 
 
-def _word(claim: Claim, table: NDArray, alpha: float) -> tuple[Word, Metric, dict[str, tuple[Metric, Word]], float | None]:
+Levels = dict[str, tuple[Metric, Word]]
+
+
+def _word(claim: Claim, table: NDArray, alpha: float) -> tuple[Word, Metric, Levels, float | None]:
     effect = mean_interval(table.mean(axis=1), confidence=1 - alpha)
     word = ruling(effect, claim.smallest_effect)
     if not claim.levels:
         return word, effect, {}, None
-    levels: dict[str, tuple[Metric, Word]] = {}
+    levels: Levels = {}
     for k, level in enumerate(claim.levels):
         own = mean_interval(table[:, k], confidence=1 - alpha / len(claim.levels))
         levels[level] = own, ruling(own, claim.smallest_effect)

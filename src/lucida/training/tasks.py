@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from lucida.losses.contrastive import contrastive_loss
 from lucida.training.batches import Batch
@@ -104,3 +105,18 @@ class LanguageTask:
     def loss(self, batch: Batch) -> LossOutput:
         output = self.model(**batch)
         return LossOutput(output.loss_sum, output.n_supervised)
+
+
+class ClassificationTask:
+    """A network over classes under cross-entropy.
+
+    Args:
+        model: called with the batch as keyword arguments, ``labels`` (``int64 [B]``) left out; returns logits ``[B, C]``.
+    """
+
+    def __init__(self, model: nn.Module):
+        self.model = model
+
+    def loss(self, batch: Batch) -> LossOutput:
+        logits = self.model(**{name: value for name, value in batch.items() if name != "labels"})
+        return LossOutput(F.cross_entropy(logits, batch["labels"], reduction="sum"), float(len(batch["labels"])))
