@@ -1,0 +1,225 @@
+"""An experiment: what it declares, how it measures, what its page shows; and the bench on which it runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lucida.core.cache import cache_folder, content_hash
+from lucida.core.progress import say
+from lucida.core.results import write_bytes
+from lucida.lab.datasets import load
+from lucida.lab.design import Design, Scale
+from lucida.lab.networks import NetworkConfig
+from lucida.lab.observations import Observations
+from lucida.lab.training import Member, Observer, Outcome, Training, train_members
+from lucida.lab.verdict import Word
+from lucida.report.lab_page import Drawing
+
+TUNING_SEEDS = (1000, 1001, 1002, 1003)
+MOST_EXTENSIONS = 3
+_SOURCES = Path(__file__).resolve().parents[1]  # of lucida
+_MEASURING = (  # what a measurement rests on besides the experiment's own file
+    "lab/training.py",
+    "lab/stack.py",
+    "lab/networks.py",
+    "lab/sequence_networks.py",
+    "lab/norms.py",
+    "lab/penalties.py",
+    "lab/datasets.py",
+    "lab/probing.py",
+    "training/step.py",
+    "training/tasks.py",
+)
+
+Score = Callable[[Outcome], NDArray]
+"""A number a member, the smaller the better, from what was recorded while tuning; test data are out of bounds."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The short answer that goes with the verdicts it was written for, in the order of the primary claims.
+
+    ``text`` and ``text_zh`` hold ``{metric}`` where a number stands. With other verdicts the page says only what was
+    measured.
+    """
+
+    words: tuple[Word, ...]
+    text: str
+    text_zh: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a page: its drawings and tables below a few sentences (``{metric}`` where a number stands)."""
+
+    title: str
+    text: str
+    drawings: tuple[Drawing, ...]
+
+
+class Measure(Protocol):
+    """Runs the experiment."""
+
+    def __call__(self, bench: Bench, settings: Any) -> Observations:
+        """All numbers; every claim's measure at each level of both arms."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One question, from its declaration to its page.
+
+    Attributes:
+        design: declared before the run.
+        settings: the numbers of each scale (a frozen dataclass each).
+        measure: runs it.
+        present: what the page shows of the observations, part by part.
+        answers: for the verdicts that the author has seen.
+        source: the file it is written in: a change of it makes the cache forget.
+    """
+
+    design: Design
+    settings: Mapping[Scale, Any]
+    measure: Measure
+    present: Callable[[Observations], Sequence[Section]]
+    answers: tuple[Answer, ...]
+    source: str
+
+
+@dataclass
+class Bench:
+    """Trains and remembers for one run of an experiment.
+
+    Attributes:
+        experiment: which.
+        seeds: of the results.
+        tuning_seeds: of the learning rates; never among ``seeds``.
+        rates: what was tuned: ``{arm: {rate: mean score}}``.
+        chosen: and chosen.
+        remembered, measured: how many parts came from the cache, and how many did not.
+        steps: of networks trained in this run, for the page's cost.
+    """
+
+    experiment: Experiment
+    seeds: tuple[int, ...]
+    tuning_seeds: tuple[int, ...] = TUNING_SEEDS
+    rates: dict[str, dict[float, float]] = field(default_factory=dict)
+    chosen: dict[str, float] = field(default_factory=dict)
+    speed: dict[str, tuple[bool, float, float]] = field(default_factory=dict)
+    remembered: int = 0
+    measured: int = 0
+
+    def remember(self, what: str, key: Sequence[Any], compute: Callable[[], dict[str, NDArray]]) -> dict[str, NDArray]:
+        """The arrays of ``compute``, from the cache if they were computed before with the same key and code.
+
+        A run that was stopped goes on with the first part that is not there.
+        """
+        path = cache_folder() / "lab" / f"{content_hash(what, list(key), self.code)}.npz"
+        if path.exists():
+            try:
+                with np.load(path, allow_pickle=False) as stored:
+                    self.remembered += 1
+                    return {name: stored[name] for name in stored.files}
+            except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+                path.unlink()  # half a file from a disk that was full: measured again below
+        say(f"{self.experiment.design.name}: {what}")
+        arrays = compute()
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays)  # type: ignore[arg-type]
+        write_bytes(path, buffer.getvalue())
+        self.measured += 1
+        return arrays
+
+    @property
+    def code(self) -> str:
+        """A hash of the code a measurement rests on."""
+        return content_hash(*((_SOURCES / name).read_bytes() for name in (*_MEASURING, self.experiment.source)))
+
+    def train(
+        self,
+        what: str,
+        training: Training,
+        members: Sequence[Member],
+        observers: Mapping[str, Observer] | None = None,
+    ) -> Outcome:
+        """Train members, or remember how they were trained; ``observers`` are named functions of the experiment."""
+        # As text, in which two kinds of network with equal settings differ.
+        key = (repr(training), repr(list(members)), sorted(observers or {}), load(training.data).content_key)
+
+        def compute() -> dict[str, NDArray]:
+            outcome = train_members(training, members, observers=observers, what=what)
+            arrays = {f.name: np.asarray(getattr(outcome, f.name)) for f in dataclasses.fields(outcome)}
+            observed = {f"observed/{name}": array for name, array in outcome.observed.items()}
+            return {name: array for name, array in arrays.items() if name != "observed"} | observed
+
+        arrays = self.remember(what, key, compute)
+        observed = {name.partition("/")[2]: a for name, a in arrays.items() if name.startswith("observed/")}
+        plain = {name: array for name, array in arrays.items() if not name.startswith("observed/")}
+        stacked, seconds = bool(plain.pop("stacked")), tuple(map(float, plain.pop("seconds_per_step")))
+        self.speed[what] = (stacked, *seconds)  # type: ignore[assignment]  # two numbers
+        return Outcome(observed=observed, stacked=stacked, seconds_per_step=seconds, **plain)  # type: ignore[arg-type]
+
+    def over_seeds(
+        self,
+        arm: str,
+        training: Training,
+        network: NetworkConfig,
+        rate: float,
+        observers: Mapping[str, Observer] | None = None,
+    ) -> Outcome:
+        """An arm over all seeds of the results."""
+        members = [Member(seed, rate, network) for seed in self.seeds]
+        return self.train(f"{arm}, rate {rate:.3g}", training, members, observers)
+
+    def tuned(
+        self, arm: str, training: Training, network: NetworkConfig, rates: Sequence[float], score: Score
+    ) -> float:
+        """The arm's best learning rate: the mean score over the tuning seeds decides, which no result uses.
+
+        A best rate at an end of the grid is no best rate: the grid is then extended by its own factor, up to
+        three times on that side.
+        """
+        table: dict[float, float] = {}
+        grid = sorted(rates)
+        factor = grid[1] / grid[0]
+        wanted = grid
+        for _ in range(1 + MOST_EXTENSIONS):
+            table |= self._scores(arm, training, network, wanted, score)
+            best = min(table, key=lambda rate: table[rate])
+            if best not in (min(table), max(table)):
+                break
+            wanted = [best * factor if best == max(table) else best / factor]
+        self.rates[arm], self.chosen[arm] = dict(sorted(table.items())), best
+        return best
+
+    def _scores(
+        self, arm: str, training: Training, network: NetworkConfig, rates: Sequence[float], score: Score
+    ) -> dict[float, float]:
+        members = [Member(seed, rate, network) for seed, rate in product(self.tuning_seeds, rates)]
+        outcome = self.train(f"tuning {arm}", training, members)
+        scores = np.nan_to_num(score(outcome), nan=np.inf).reshape(len(self.tuning_seeds), len(rates)).mean(axis=0)
+        return dict(zip(rates, map(float, scores), strict=True))
+
+
+def final_loss(outcome: Outcome) -> NDArray:
+    """Score: the training loss at the end; infinite where the member is not stable."""
+    return np.where(outcome.stable(), outcome.loss[:, -1], np.inf)
+
+
+def validation_error(outcome: Outcome) -> NDArray:
+    """Score: the share of validation examples that are wrong at the end."""
+    return 1 - outcome.validation_accuracy[:, -1]
+
+
+def steps_to(target: float) -> Score:
+    """Score: steps to a training loss, infinite where the member is not stable."""
+    return lambda outcome: np.where(outcome.stable(), outcome.steps_to(target), np.inf)

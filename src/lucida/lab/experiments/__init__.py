@@ -1,0 +1,25 @@
+"""One question a file; each holds an ``EXPERIMENT``."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from lucida.core.config import nearest
+from lucida.core.errors import LucidaError
+from lucida.lab.experiment import Experiment
+
+NAMES = ("vanishing-gradients",)
+
+
+def load(name: str) -> Experiment:
+    """The experiment of a name.
+
+    Raises:
+        LucidaError: there is none; the nearest is named.
+    """
+    if name not in NAMES:
+        near = nearest(name, NAMES)
+        remedy = f"did you mean {near!r}?" if near else "`lucida lab list` shows them"
+        raise LucidaError(f"no lab page {name!r}", remedy=remedy)
+    experiment: Experiment = import_module(f"{__name__}.{name.replace('-', '_')}").EXPERIMENT
+    return experiment

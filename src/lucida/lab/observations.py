@@ -1,0 +1,112 @@
+"""What an experiment measured: numbers by arm and seed, curves, and what the page shows of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lucida.core.results import Metric
+from lucida.core.statistics import mean_interval
+from lucida.lab.design import Claim
+from lucida.report.lab_page import Series
+
+
+@dataclass
+class Observations:
+    """Numbers by measure, arm and level, one a seed; curves by name, one a seed.
+
+    Attributes:
+        numbers: ``{(measure, arm, level): [seeds]}``; the level is ``""`` where there is none.
+        curves: ``{name: (x [n], y [seeds, n])}``.
+        facts: single numbers that no seed changes (a predicted gain, seconds of a step).
+        left_out: what was not measured, and why.
+    """
+
+    numbers: dict[tuple[str, str, str], NDArray] = field(default_factory=dict)
+    curves: dict[str, tuple[NDArray, NDArray]] = field(default_factory=dict)
+    facts: dict[str, float] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    def record(self, measure: str, arm: str, values: ArrayLike, level: str = "") -> None:
+        """Numbers of an arm, one for each seed in the order of the seeds.
+
+        Raises:
+            ValueError: they are already there, or one is not finite: what divergence counts as is for the experiment
+                to say.
+        """
+        array = np.asarray(values, dtype=float)
+        if (measure, arm, level) in self.numbers:
+            raise ValueError(f"{measure} of {arm} {level} is already recorded")
+        if array.ndim != 1 or not np.isfinite(array).all():
+            raise ValueError(f"{measure} of {arm} {level}: one finite number a seed, not {array}")
+        self.numbers[measure, arm, level] = array
+
+    def draw(self, name: str, x: ArrayLike, y: ArrayLike) -> None:
+        """A curve: ``x`` ``[n]``, ``y`` ``[seeds, n]``."""
+        xs, ys = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+        if ys.shape[1:] != xs.shape:
+            raise ValueError(f"curve {name!r}: {ys.shape} does not go with {xs.shape}")
+        self.curves[name] = xs, ys
+
+    def differences(self, claim: Claim) -> dict[str, NDArray]:
+        """Treatment minus control by level, ``[seeds]`` each.
+
+        Raises:
+            KeyError: an arm was not measured.
+        """
+        return {
+            level: self.numbers[claim.measure, claim.treatment, level]
+            - self.numbers[claim.measure, claim.control, level]
+            for level in claim.levels or ("",)
+        }
+
+    def metrics(self) -> dict[str, Metric]:
+        """Means over seeds with intervals, named ``measure/arm`` or ``measure/arm/level``; facts under their names."""
+        named = {"/".join(filter(None, key)): mean_interval(values) for key, values in self.numbers.items()}
+        return named | {name: Metric(value) for name, value in self.facts.items()}
+
+    def series(self, name: str, label: str) -> Series:
+        """A curve's mean over seeds with its interval; a point where a seed has no number is a gap."""
+        x, y = self.curves[name]
+        means = [mean_interval(y[:, k]) for k in range(len(x))]
+        finite = np.isfinite(y).all(axis=0)
+        bands = [m.ci95 or (m.value, m.value) for m in means]
+
+        def shown(values: Sequence[float]) -> tuple[float | None, ...]:
+            return tuple(float(v) if fine else None for v, fine in zip(values, finite, strict=True))
+
+        low, high = shown([b[0] for b in bands]), shown([b[1] for b in bands])
+        return Series(label, tuple(map(float, x)), shown([m.value for m in means]), low, high)
+
+    def log_series(self, name: str, label: str) -> Series:
+        """A curve's geometric mean over seeds with its interval, for a logarithmic axis; a value of 0 leaves a gap."""
+        x, y = self.curves[name]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            logs = Observations(curves={name: (x, np.log(np.where(y > 0, y, np.nan)))}).series(name, label)
+
+        def back(values: Sequence[float | None]) -> tuple[float | None, ...]:
+            return tuple(None if v is None else float(np.exp(v)) for v in values)
+
+        return Series(label, logs.x, back(logs.y), back(logs.low), back(logs.high))
+
+    def values(self) -> dict[str, Any]:
+        """Everything as JSON values, for ``details["observations"]``: whoever doubts an interval finds the seeds."""
+        numbers = {"/".join(filter(None, key)): values.tolist() for key, values in self.numbers.items()}
+        curves = {name: {"x": x.tolist(), "y": y.tolist()} for name, (x, y) in self.curves.items()}
+        return {"numbers": numbers, "curves": curves}
+
+
+def by_seed(values: ArrayLike, seeds: int) -> NDArray:
+    """``[seeds · k, …]`` of members listed seed by seed as ``[seeds, k, …]``."""
+    array = np.asarray(values)
+    return array.reshape(seeds, -1, *array.shape[1:])
+
+
+def points(x: Mapping[float, float] | Sequence[tuple[float, float]], label: str, *, dashed: bool = True) -> Series:
+    """A curve without a band: a prediction or a bound."""
+    pairs = list(x.items()) if isinstance(x, Mapping) else list(x)
+    return Series(label, tuple(a for a, _ in pairs), tuple(b for _, b in pairs), dashed=dashed)

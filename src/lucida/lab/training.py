@@ -1,0 +1,323 @@
+"""Training the members of an experiment: batches by seed, the faster of stacked and one by one, what is recorded."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from lucida.core.progress import counted
+from lucida.core.seeds import stream
+from lucida.lab.datasets import Dataset, Split, load, split
+from lucida.lab.networks import NetworkConfig
+from lucida.lab.penalties import Penalised
+from lucida.lab.stack import SingleTrainer, Stack, StackTrainer, Updates
+from lucida.training.batches import Batch
+from lucida.training.tasks import ClassificationTask, Task
+
+SEEN = 512  # training examples in an evaluation
+_TIMED_STEPS = 3
+
+
+@dataclass(frozen=True)
+class Member:
+    """One network of an experiment: its seed (weights, split, order of the examples), its rate, its settings."""
+
+    seed: int
+    rate: float
+    network: NetworkConfig
+
+
+@dataclass(frozen=True)
+class Training:
+    """What the members of a stack have in common.
+
+    Attributes:
+        data: name of the data set.
+        batch_size: examples in a step; 0 for all of them.
+        steps: how many.
+        every: an evaluation each so many steps, besides before the first and after the last.
+        updates: optimizer and clipping.
+        l1, l2: penalties on the weights, added to the loss: ``l1 · Σ|w|`` and ``l2/2 · Σw²``.
+        before: an earlier training and its rate, with which the networks start instead of fresh ones.
+    """
+
+    data: str
+    batch_size: int
+    steps: int
+    every: int
+    updates: Updates = field(default_factory=Updates)
+    l1: float = 0.0
+    l2: float = 0.0
+    before: tuple[Training, float] | None = None
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What an observer sees.
+
+    Attributes:
+        stack: the networks, in training mode.
+        batch: the first batch of the run, ``[M, B, …]``: the same at every evaluation.
+        train, test: up to 512 training examples, and all test examples, ``[M, n, …]``.
+        step: how many steps are done.
+        rates: of the members, ``[M]``.
+    """
+
+    stack: Stack
+    batch: Batch
+    train: Batch
+    test: Batch
+    step: int
+    rates: Tensor
+
+
+Observer = Callable[[Moment], Tensor]
+"""Looks, changes nothing, returns ``[M, …]``."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was recorded, a row a member.
+
+    Attributes:
+        steps: of the evaluations, ``[E]``.
+        loss: of training examples, in evaluation mode, ``[M, E]``.
+        train_accuracy, validation_accuracy, test_accuracy: ``[M, E]``.
+        batch_loss: of every step's batch before the step, ``[M, steps]``; NaN once a member has diverged.
+        grad_norm: of every step before clipping, ``[M, steps]``.
+        alive: whether loss and gradient were finite to the end, ``[M]``.
+        observed: of each observer, ``[M, E, …]``.
+        stacked: whether the members were trained at once.
+        seconds_per_step: of all members together, measured for both ways; NaN where there was no choice.
+    """
+
+    steps: NDArray
+    loss: NDArray
+    train_accuracy: NDArray
+    validation_accuracy: NDArray
+    test_accuracy: NDArray
+    batch_loss: NDArray
+    grad_norm: NDArray
+    alive: NDArray
+    observed: dict[str, NDArray]
+    stacked: bool
+    seconds_per_step: tuple[float, float]
+
+    def steps_to(self, target: float, *, window: int = 10) -> NDArray:
+        """First step at which the mean loss of the last ``window`` batches is at most ``target``, ``[M]``.
+
+        A member that never gets there has the number of steps it was given: its true number is larger.
+        """
+        losses = np.where(np.isfinite(self.batch_loss), self.batch_loss, np.inf)
+        sums = np.cumsum(np.where(np.isfinite(losses), losses, 1e30), axis=1)
+        before = np.concatenate([np.zeros_like(sums[:, :window]), sums[:, :-window]], axis=1)
+        counts = np.minimum(np.arange(1, losses.shape[1] + 1), window)
+        reached = ((sums - before) / counts <= target) & (counts == window)
+        return np.where(reached.any(axis=1), reached.argmax(axis=1) + 1, losses.shape[1]).astype(float)
+
+    def stable(self) -> NDArray:
+        """Whether a member stayed finite and ended below the loss it began with, ``bool [M]``."""
+        last = np.nan_to_num(self.loss[:, -1], nan=np.inf)
+        return self.alive & (last < self.loss[:, 0])
+
+    def final(self, name: str) -> NDArray:
+        """The last value of a record, ``[M]``; a member that is not stable is at chance level or worse as it stands."""
+        return getattr(self, name)[:, -1]
+
+
+def train_members(
+    training: Training,
+    members: Sequence[Member],
+    *,
+    observers: Mapping[str, Observer] | None = None,
+    what: str = "networks trained",
+) -> Outcome:
+    """Train networks of one structure, each on its own split and with its own order of examples.
+
+    Members of one seed see the same batches and, where their shapes are equal, start from the same draws: arms are
+    compared in pairs.
+    """
+    networks = [member.network.build(member.seed) for member in members]
+    if training.before is not None:
+        earlier, rate = training.before
+        _, networks = _train(earlier, [replace(m, rate=rate) for m in members], networks, {}, f"{what}, before")
+    return _train(training, members, networks, observers or {}, what)[0]
+
+
+def _train(
+    training: Training,
+    members: Sequence[Member],
+    networks: Sequence[nn.Module],
+    observers: Mapping[str, Observer],
+    what: str,
+) -> tuple[Outcome, list[nn.Module]]:
+    """What was recorded, and the trained networks."""
+    course = _Course(training, members, observers)
+    seconds = _measured(course, networks)
+    stacked = not seconds[0] > seconds[1]
+    runner = _Stacked(course, networks) if stacked else _OneByOne(course, networks)
+    for step in counted(range(training.steps), f"{what}: steps of {len(members)} networks"):
+        if step % training.every == 0:
+            course.evaluate(runner.stack(), step)
+        runner.step(course.batch(step))
+        course.batch_losses.append(runner.losses())
+        course.grad_norms.append(runner.norms())
+    stack = runner.stack()
+    course.evaluate(stack, training.steps)
+    trained = [stack.member(k) for k in range(len(members))]
+    return course.outcome(runner.alive(), stacked, seconds), trained
+
+
+class _Course:
+    """The batches of all members by step, and the records of what happened."""
+
+    def __init__(self, training: Training, members: Sequence[Member], observers: Mapping[str, Observer]):
+        self.training, self.members, self.observers = training, members, observers
+        self.data: Dataset = load(training.data)
+        self.splits: dict[int, Split] = {m.seed: split(self.data, m.seed) for m in members}
+        self.size = training.batch_size or len(self.splits[members[0].seed].train)
+        rows = {seed: self._order(seed) for seed in self.splits}
+        self.rows = torch.stack([rows[member.seed] for member in members])  # [M, steps, B]
+        self.records: dict[str, list[Tensor]] = {}
+        self.batch_losses: list[Tensor] = []
+        self.grad_norms: list[Tensor] = []
+        self.steps: list[int] = []
+
+    def make_task(self, network: nn.Module) -> Task:
+        task = ClassificationTask(network)
+        return Penalised(task, self.training.l1, self.training.l2) if self.training.l1 or self.training.l2 else task
+
+    def _order(self, seed: int) -> Tensor:
+        """Rows of every batch: shuffled epochs one after another, ``[steps, B]``."""
+        train = self.splits[seed].train
+        generator = stream(seed, "lab", "order")
+        needed = self.training.steps * self.size
+        epochs = [generator.permutation(len(train)) for _ in range(-(-needed // len(train)))]
+        return train[torch.from_numpy(np.concatenate(epochs)[:needed])].reshape(self.training.steps, self.size)
+
+    def batch(self, step: int) -> Batch:
+        return self._examples(self.rows[:, step])
+
+    def _examples(self, rows: Tensor) -> Batch:
+        return {name: x[rows] for name, x in self.data.inputs.items()} | {"labels": self.data.labels[rows]}
+
+    def part(self, name: str, most: int | None = None) -> Batch:
+        """Training, validation or test examples of every member, ``[M, n, …]``."""
+        return self._examples(torch.stack([getattr(self.splits[m.seed], name)[:most] for m in self.members]))
+
+    def evaluate(self, stack: Stack, step: int) -> None:
+        """Loss and accuracies in evaluation mode, then what the observers see."""
+        self.steps.append(step)
+        parts = {"train": self.part("train", SEEN), "validation": self.part("validation"), "test": self.part("test")}
+        stack.eval()
+        with torch.no_grad():
+            for name, examples in parts.items():
+                logits = stack(*(examples[key] for key in self.data.inputs))
+                right = logits.argmax(dim=-1) == examples["labels"]
+                self._record(f"{name}_accuracy", right.double().mean(dim=1))
+                if name == "train":
+                    losses = nn.functional.cross_entropy(logits.transpose(1, 2), examples["labels"], reduction="none")
+                    self._record("loss", losses.mean(dim=1))
+        stack.train()
+        rates = torch.tensor([member.rate for member in self.members])
+        moment = Moment(stack, self.batch(0), parts["train"], parts["test"], step, rates)
+        for key, observer in self.observers.items():
+            self._record(f"observed/{key}", observer(moment))
+
+    def _record(self, name: str, values: Tensor) -> None:
+        self.records.setdefault(name, []).append(values.detach().double())
+
+    def outcome(self, alive: Tensor, stacked: bool, seconds: tuple[float, float]) -> Outcome:
+        arrays = {name: torch.stack(values, dim=1).numpy() for name, values in self.records.items()}
+        observed = {name.partition("/")[2]: a for name, a in arrays.items() if name.startswith("observed/")}
+        plain = {name: array for name, array in arrays.items() if not name.startswith("observed/")}
+        return Outcome(
+            steps=np.array(self.steps),
+            **plain,
+            batch_loss=torch.stack(self.batch_losses, dim=1).numpy(),
+            grad_norm=torch.stack(self.grad_norms, dim=1).numpy(),
+            alive=alive.numpy(),
+            observed=observed,
+            stacked=stacked,
+            seconds_per_step=seconds,
+        )
+
+
+class _Stacked:
+    """All members at once."""
+
+    def __init__(self, course: _Course, networks: Sequence[nn.Module]):
+        stack = Stack(networks).train()
+        rates = [member.rate for member in course.members]
+        self.trainer = StackTrainer(stack, course.make_task, rates, course.training.updates)
+
+    def step(self, batch: Batch) -> None:
+        self.trainer.step(batch)
+
+    def stack(self) -> Stack:
+        return self.trainer.stack
+
+    def losses(self) -> Tensor:
+        return torch.where(self.trainer.alive, self.trainer.task.losses.detach().double(), torch.nan)
+
+    def norms(self) -> Tensor:
+        return torch.where(self.trainer.alive, self.trainer.grad_norms.double(), torch.nan)
+
+    def alive(self) -> Tensor:
+        return self.trainer.alive
+
+
+class _OneByOne:
+    """The workbench's own step, member after member."""
+
+    def __init__(self, course: _Course, networks: Sequence[nn.Module]):
+        self.networks = networks
+        self.trainers = [
+            SingleTrainer(network.train(), course.make_task, member.rate, course.training.updates)
+            for network, member in zip(networks, course.members, strict=True)
+        ]
+
+    def step(self, batch: Batch) -> None:
+        for k, trainer in enumerate(self.trainers):
+            trainer.step({name: tensor[k] for name, tensor in batch.items()})
+
+    def stack(self) -> Stack:
+        return Stack(self.networks).train()
+
+    def losses(self) -> Tensor:
+        return torch.tensor([t.loss if t.alive else float("nan") for t in self.trainers], dtype=torch.float64)
+
+    def norms(self) -> Tensor:
+        return torch.tensor([t.grad_norm if t.alive else float("nan") for t in self.trainers], dtype=torch.float64)
+
+    def alive(self) -> Tensor:
+        return torch.tensor([trainer.alive for trainer in self.trainers])
+
+
+def _measured(course: _Course, networks: Sequence[nn.Module]) -> tuple[float, float]:
+    """Seconds of a step of all members, stacked and one by one; they train copies."""
+    if len(networks) == 1:
+        return float("nan"), float("nan")
+    rates = [member.rate for member in course.members]
+    stacked = StackTrainer(Stack(networks).train(), course.make_task, rates, course.training.updates)
+    single = SingleTrainer(Stack(networks[:1]).member(0).train(), course.make_task, rates[0], course.training.updates)
+    batch = course.batch(0)
+    own = {name: tensor[0] for name, tensor in batch.items()}
+    return _seconds(lambda: stacked.step(batch)), len(networks) * _seconds(lambda: single.step(own))
+
+
+def _seconds(step: Callable[[], None]) -> float:
+    """The fastest of a few calls, after one that warms up."""
+    step()
+    taken = []
+    for _ in range(_TIMED_STEPS):
+        began = time.perf_counter()
+        step()
+        taken.append(time.perf_counter() - began)
+    return min(taken)
