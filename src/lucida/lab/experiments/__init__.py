@@ -8,7 +8,11 @@ from lucida.core.config import nearest
 from lucida.core.errors import LucidaError
 from lucida.lab.experiment import Experiment
 
-NAMES = ("vanishing-gradients",)
+PAGES = {  # in the order of the book: the name of a page and the module with its EXPERIMENT
+    "batch-norm-in-five-layers": "batch_norm_in_five_layers_page",
+    "vanishing-gradients": "vanishing_gradients",
+}
+NAMES = tuple(PAGES)
 
 
 def load(name: str) -> Experiment:
@@ -21,5 +25,5 @@ def load(name: str) -> Experiment:
         near = nearest(name, NAMES)
         remedy = f"did you mean {near!r}?" if near else "`lucida lab list` shows them"
         raise LucidaError(f"no lab page {name!r}", remedy=remedy)
-    experiment: Experiment = import_module(f"{__name__}.{name.replace('-', '_')}").EXPERIMENT
+    experiment: Experiment = import_module(f"{__name__}.{PAGES[name]}").EXPERIMENT
     return experiment

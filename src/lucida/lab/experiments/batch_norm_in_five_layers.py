@@ -1,0 +1,185 @@
+"""Batch norm in a five-layer network: the gain of each layer predicted and measured; then 10 to 50 layers.
+
+Gradients here are those of the loss by the *outputs of the linear maps*: what a layer hands down to the one below.
+Before training, the gain of a layer (the norm it hands down over the norm it gets) follows from the weights alone:
+
+* without normalisation, weights of He's variance times ``gain²``: ``gain``;
+* with batch norm before a ReLU: ``√(π / (π - 1)) ≈ 1.21``, whatever the weights (Yang et al. 2019, 1902.08129, for wide
+  layers and large batches). Batch norm divides by the standard deviation *over the batch*, which is smaller than the
+  root mean square the ReLU leaves, because half a bell curve has a mean;
+* with layer norm: 1, since the mean over examples stays in what it divides by.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from lucida.lab.datasets import load
+from lucida.lab.experiment import Bench, final_loss, validation_error
+from lucida.lab.networks import Perceptron
+from lucida.lab.norms import NormName
+from lucida.lab.observations import Observations
+from lucida.lab.training import Member, Moment, Training
+from lucida.training.batches import Batch
+from lucida.training.tasks import ClassificationTask
+
+DATA = ("digits", "emoji")
+FIVE, FIFTY = 5, 50
+NORMS: tuple[NormName, ...] = ("none", "batch", "layer")
+LARGE = 4.0  # the gain of the claims
+AFTER = 50  # steps of training, for the explosion that training ends
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The numbers of a scale.
+
+    Attributes:
+        width, batch_size: of the networks before training: the wider, the closer to the prediction.
+        gains: of the weights' standard deviation over He's.
+        depths: of the plain networks.
+        trained_width, steps, trained_batch_size, rates: of the training runs; rates are where tuning starts.
+    """
+
+    width: int
+    batch_size: int
+    gains: tuple[float, ...]
+    depths: tuple[int, ...]
+    trained_width: int
+    steps: int
+    trained_batch_size: int
+    rates: tuple[float, ...]
+
+
+def predicted_gain(norm: NormName, gain: float) -> float:
+    """Norm a wide ReLU layer hands down over the norm it gets, before training.
+
+    >>> [round(predicted_gain(norm, 2.0), 3) for norm in ("none", "batch", "layer")]
+    [2.0, 1.211, 1.0]
+    """
+    return {"none": gain, "batch": math.sqrt(math.pi / (math.pi - 1)), "layer": 1.0}[norm]
+
+
+def arm(norm: NormName, gain: float = 1.0, depth: int = FIVE, *, residual: bool = False) -> str:
+    """The name of an arm on the page.
+
+    >>> arm("batch", 2.0), arm("none", depth=50, residual=True)
+    ('batch norm, 5 layers, gain 2', 'no norm, 50 layers, residual')
+    """
+    name = "no norm" if norm == "none" else f"{norm} norm"
+    return f"{name}, {depth} layers" + (f", gain {gain:g}" if gain != 1 else "") + (", residual" if residual else "")
+
+
+def signal_gradients(network: nn.Module, batch: Batch) -> Tensor:
+    """Norms of the gradients by the outputs of the linear maps, from the first hidden layer to the last, ``[L]``."""
+    outputs: list[Tensor] = []
+    handles = [
+        block.linear.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
+        for block in network.blocks  # type: ignore[union-attr]
+    ]
+    output = ClassificationTask(network).loss(batch)
+    grads = torch.autograd.grad(output.loss_sum / output.weight, outputs)
+    for handle in handles:
+        handle.remove()
+    return torch.stack([grad.norm() for grad in grads])
+
+
+def observe_signals(moment: Moment) -> Tensor:
+    """Observer: :func:`signal_gradients` of every member, ``[M, L]``; copies are looked at, so nothing changes."""
+    found = []
+    for k in range(moment.stack.members):
+        own = {name: tensor[k] for name, tensor in moment.batch.items()}
+        found.append(signal_gradients(moment.stack.member(k).train(), own))
+    return torch.stack(found)
+
+
+def measure(bench: Bench, settings: Settings) -> Observations:
+    """Gains before training, the explosion of deep networks, and what they mean for training."""
+    found = Observations()
+    for data, norm, gain in product(DATA, NORMS, settings.gains):
+        _five_layers(bench, settings, found, data, norm, gain)
+    for data, norm, depth in product(DATA, NORMS, settings.depths):
+        _deep(bench, settings, found, data, norm, depth)
+    for data in DATA:
+        _deep(bench, settings, found, data, "batch", FIFTY, residual=True)
+        _trained_away(bench, settings, found, data)
+    for data, norm, gain in product(DATA, NORMS[:2], settings.gains):
+        found.record("accuracy", arm(norm, gain), _accuracy(bench, settings, data, norm, gain), data)
+    for norm, gain in product(NORMS, settings.gains):
+        found.facts[f"predicted gain/{arm(norm, gain)}"] = predicted_gain(norm, gain)
+    return found
+
+
+def _network(data: str, norm: NormName, gain: float, depth: int, width: int, *, residual: bool = False) -> Perceptron:
+    source = load(data)
+    inputs = source.inputs["inputs"][0].numel()
+    return Perceptron(inputs, source.classes, depth, width, norm=norm, gain=gain, residual=residual)
+
+
+def _before_training(bench: Bench, settings: Settings, data: str, network: Perceptron, what: str) -> NDArray:
+    """Gradients by layer, ``[seeds, L]``."""
+    training = Training(data, settings.batch_size, steps=1, every=1)
+    members = [Member(seed, 0.0, network) for seed in bench.seeds]
+    return bench.train(what, training, members, {"signals": observe_signals}).observed["signals"][:, 0]
+
+
+def decades(gradients: NDArray) -> NDArray:
+    """log10 of the first layer's gradient over the last hidden layer's, ``[seeds]``; positive where it explodes."""
+    return np.log10(gradients[:, 0] / gradients[:, -1])
+
+
+def _five_layers(bench: Bench, settings: Settings, found: Observations, data: str, norm: NormName, gain: float) -> None:
+    name = arm(norm, gain)
+    network = _network(data, norm, gain, FIVE, settings.width)
+    gradients = _before_training(bench, settings, data, network, f"before training: {name}, {data}")
+    found.record("decades", name, np.abs(decades(gradients)), data)
+    found.record("gain of a layer", name, 10 ** (decades(gradients) / (FIVE - 1)), data)
+    found.draw(f"five/{data}/{name}", range(1, FIVE + 1), gradients / gradients[:, -1:])
+
+
+def _deep(
+    bench: Bench,
+    settings: Settings,
+    found: Observations,
+    data: str,
+    norm: NormName,
+    depth: int,
+    *,
+    residual: bool = False,
+) -> None:
+    name = arm(norm, depth=depth, residual=residual)
+    network = _network(data, norm, 1.0, depth, settings.width, residual=residual)
+    gradients = _before_training(bench, settings, data, network, f"before training: {name}, {data}")
+    found.record("explosion", name, decades(gradients), data)
+    if depth == FIFTY:
+        found.draw(f"fifty/{data}/{name}", range(1, depth + 1), gradients / gradients[:, -1:])
+
+
+def _trained_away(bench: Bench, settings: Settings, found: Observations, data: str) -> None:
+    """The same fifty layers with batch norm after some steps at the rate that trains them best."""
+    network = _network(data, "batch", 1.0, FIFTY, settings.trained_width)
+    training = Training(data, settings.trained_batch_size, AFTER, every=AFTER // 10)
+    name = f"{arm('batch', depth=FIFTY)}, {data}"
+    rate = bench.tuned(name, training, network, settings.rates, final_loss)
+    outcome = bench.over_seeds(name, training, network, rate, {"signals": observe_signals})
+    course = outcome.observed["signals"]
+    explosion = np.log10(course[..., 0] / course[..., -1])
+    found.draw(f"trained/{data}", outcome.steps, explosion)
+    found.record("explosion", "trained, before", explosion[:, 0], data)
+    found.record("explosion", "trained, after", explosion[:, -1], data)
+
+
+def _accuracy(bench: Bench, settings: Settings, data: str, norm: NormName, gain: float) -> NDArray:
+    """Test accuracy of five layers at the arm's own best rate, ``[seeds]``."""
+    network = _network(data, norm, gain, FIVE, settings.trained_width)
+    training = Training(data, settings.trained_batch_size, settings.steps, every=settings.steps)
+    name = f"{arm(norm, gain)}, {data}"
+    rate = bench.tuned(name, training, network, settings.rates, validation_error)
+    return bench.over_seeds(name, training, network, rate).final("test_accuracy")

@@ -1,0 +1,265 @@
+"""The page of :mod:`~lucida.lab.experiments.batch_norm_in_five_layers`: what it declares and what it shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lucida.lab.design import Claim, Design
+from lucida.lab.experiment import Experiment, Section
+from lucida.lab.experiments.batch_norm_in_five_layers import (
+    AFTER,
+    DATA,
+    FIFTY,
+    LARGE,
+    NORMS,
+    Settings,
+    arm,
+    measure,
+    predicted_gain,
+)
+from lucida.lab.observations import Observations, points
+from lucida.report.lab_page import EffectRow, EffectsFigure, LinesFigure, TableFigure
+
+CLAIMS = (
+    Claim(
+        "any_scale",
+        "In a five-layer network batch norm makes the gradient independent of the scale of the weights.",
+        "在五层网络中，批归一化使梯度不再依赖权重的尺度。",
+        "With weights four times too large, the first layer's gradient is fewer decades away from the last one's.",
+        "decades",
+        "decades between the first and the last layer's gradient",
+        arm("batch", LARGE),
+        arm("none", LARGE),
+        -1.0,
+        "data",
+        DATA,
+    ),
+    Claim(
+        "deep_explosion",
+        "In a deep plain network batch norm itself makes gradients explode.",
+        "在很深的普通网络里，批归一化自己会让梯度爆炸。",
+        "Before training, with weights as He chose them, fifty layers with batch norm have a larger first gradient, "
+        "against the last, than fifty without.",
+        "explosion",
+        "decades of the first layer's gradient over the last one's",
+        arm("batch", depth=FIFTY),
+        arm("none", depth=FIFTY),
+        2.0,
+        "data",
+        DATA,
+    ),
+    Claim(
+        "trains_at_any_scale",
+        "Weights of a wrong scale cost a five-layer network accuracy, and batch norm gives it back.",
+        "权重尺度不对会损失五层网络的准确率，批归一化能把它补回来。",
+        "With weights four times too large and each arm at its own best rate, test accuracy is higher with batch norm.",
+        "accuracy",
+        "test accuracy",
+        arm("batch", LARGE),
+        arm("none", LARGE),
+        0.03,
+        "data",
+        DATA,
+    ),
+    Claim(
+        "layer_norm_explodes",
+        "Layer norm makes deep plain networks explode likewise.",
+        "层归一化同样会让很深的普通网络梯度爆炸。",
+        "Fifty layers with layer norm have a larger first gradient, against the last, than fifty without.",
+        "explosion",
+        "decades of the first layer's gradient over the last one's",
+        arm("layer", depth=FIFTY),
+        arm("none", depth=FIFTY),
+        2.0,
+        "data",
+        DATA,
+        primary=False,
+    ),
+    Claim(
+        "residual_path_prevents_it",
+        "A residual path prevents the explosion.",
+        "残差连接可以避免这种爆炸。",
+        "With each layer's input added to its output, fifty layers with batch norm explode by fewer decades.",
+        "explosion",
+        "decades of the first layer's gradient over the last one's",
+        arm("batch", depth=FIFTY, residual=True),
+        arm("batch", depth=FIFTY),
+        -2.0,
+        "data",
+        DATA,
+        primary=False,
+    ),
+    Claim(
+        "training_ends_it",
+        "The explosion ends within the first steps of training.",
+        "训练开始后几步之内，爆炸就会消失。",
+        f"After {AFTER} steps at the best rate the first layer's gradient is fewer decades above the last one's.",
+        "explosion",
+        "decades of the first layer's gradient over the last one's",
+        "trained, after",
+        "trained, before",
+        -1.0,
+        "data",
+        DATA,
+        primary=False,
+    ),
+)
+
+DESIGN = Design(
+    name="batch-norm-in-five-layers",
+    title="Batch norm in a five-layer network",
+    question="Why do gradients explode in a five-layer network, what does batch norm change, and what in fifty layers?",
+    question_zh="五层网络的梯度为什么会爆炸？批归一化改变了什么？五十层又如何？",
+    claims=CLAIMS,
+    factors={
+        "normalisation": "none, batch norm, layer norm, each before the ReLU",
+        "gain": "standard deviation of the weights over He's: a half to four",
+        "depth": "5 layers; then 10 to 50",
+        "residual path": "without; with, at 50 layers",
+    },
+    held_fixed=("ReLU", "width", "batch size", "examples seen", "plain SGD", "each arm at its own best rate"),
+    data="digits of 8×8 pixels and emoji of 12×12 pixels in colour",
+    networks="perceptrons",
+    would_change=(
+        "batches of a few examples: the statistics become noise, and the prediction for batch norm is one for large "
+        "batches",
+        "other activations: for a linear network the gain with batch norm is 1 in the limit, for tanh in between",
+        "batch norm behind the ReLU instead of before it",
+    ),
+    sources=(
+        ("Yang et al. 2019, A mean field theory of batch normalization", "https://arxiv.org/abs/1902.08129"),
+        ("Ioffe & Szegedy 2015, Batch normalization", "https://arxiv.org/abs/1502.03167"),
+        ("He et al. 2015, Delving deep into rectifiers", "https://arxiv.org/abs/1502.01852"),
+    ),
+)
+
+
+def present(found: Observations) -> Sequence[Section]:
+    """Five layers, the prediction, fifty layers, training."""
+    gains = sorted({float(a.rpartition("gain ")[2]) for m, a, _ in found.numbers if m == "decades" and "gain" in a})
+    return (_five(found), _predicted(sorted([*gains, 1.0])), _deep(found), _training(sorted([*gains, 1.0])))
+
+
+def _five(found: Observations) -> Section:
+    arms = [(norm, gain) for norm in NORMS[:2] for gain in (1.0, LARGE)]
+    figures = tuple(
+        LinesFigure(
+            f"Gradient by layer, {data}",
+            tuple(found.log_series(f"five/{data}/{arm(*a)}", _short(*a)) for a in arms),
+            x_label="layer, from the input",
+            y_label="gradient over that of the last layer",
+            log_y=True,
+        )
+        for data in DATA
+    )
+    text = (
+        "On its way down, the gradient passes the weights of each layer and the slopes of its ReLUs, half of which are "
+        "zero. He's weights make up for that half: the gain of a layer is 1. Weights with k times their standard "
+        "deviation have the gain k, so that four layers multiply the gradient by k⁴: it explodes, or with k below 1 "
+        "vanishes, because of the weights and not because of a ReLU that does not saturate. Batch norm divides by the "
+        "scale of what it gets: larger weights give larger outputs, and these are divided by as much more. The scale "
+        "of the weights drops out."
+    )
+    return Section("Five layers", text, figures)
+
+
+def _short(norm: str, gain: float) -> str:
+    name = "no norm" if norm == "none" else f"{norm} norm"
+    return f"{name}, gain {gain:g}"
+
+
+def _predicted(gains: Sequence[float]) -> Section:
+    rows = tuple(
+        (
+            arm(norm, gain),
+            (f"predicted gain/{arm(norm, gain)}", *(f"gain of a layer/{arm(norm, gain)}/{data}" for data in DATA)),
+        )
+        for norm in NORMS
+        for gain in gains
+    )
+    table = TableFigure("Gain of a layer before training", ("predicted", *DATA), rows)
+    text = (
+        "Without normalisation the gain is that of the weights. With batch norm before a ReLU it is the square root of "
+        "π / (π - 1): the ReLU leaves half a bell curve, whose root mean square is larger than its standard deviation; "
+        "batch norm divides by the latter, and the gradient is divided by it on its way down. Layer norm divides by "
+        "the spread over units, in which the mean over examples remains: its gain is 1. The predictions are for wide "
+        "layers and independent inputs; real pictures resemble each other, which the first layers show."
+    )
+    return Section("Predicted and measured", text, (table,))
+
+
+def _deep(found: Observations) -> Section:
+    depths = sorted({int(a.split(", ")[1].split()[0]) for m, a, _ in found.numbers if m == "explosion" and "," in a
+                     and "layers" in a})  # fmt: skip
+    figures = []
+    for data in DATA:
+        by_layer = [*((norm, False) for norm in NORMS), (NORMS[1], True)]
+        series = [
+            found.log_series(f"fifty/{data}/{arm(norm, depth=FIFTY, residual=residual)}", _norm(norm, residual))
+            for norm, residual in by_layer
+        ]
+        slope = predicted_gain("batch", 1.0)
+        series.append(points([(x, slope ** (FIFTY - x)) for x in range(1, FIFTY + 1)], "predicted"))
+        figures.append(
+            LinesFigure(
+                f"Fifty layers before training, {data}",
+                tuple(series),
+                x_label="layer, from the input",
+                y_label="gradient over that of the last layer",
+                log_y=True,
+            )
+        )
+    rows = tuple(
+        (arm(norm, depth=depth), tuple(f"explosion/{arm(norm, depth=depth)}/{data}" for data in DATA))
+        for norm in NORMS
+        for depth in depths
+    )
+    table = TableFigure("Decades of the first layer's gradient over the last one's", DATA, rows)
+    text = (
+        "A gain of 1.21 is harmless in five layers. In fifty it is four decades. It does not depend on the weights, so "
+        "no initialisation cures it; a residual path does, because the gradient has a way round."
+    )
+    return Section("Ten to fifty layers", text.replace("1.21", "{predicted gain/" + arm("batch") + "}"),
+                   (*figures, table))  # fmt: skip
+
+
+def _norm(norm: str, residual: bool) -> str:
+    name = "no norm" if norm == "none" else f"{norm} norm"
+    return name + (", residual" if residual else "")
+
+
+def _training(gains: Sequence[float]) -> Section:
+    names = [arm(norm, gain) for norm in NORMS[:2] for gain in gains]
+    accuracies = tuple(
+        EffectsFigure(
+            f"Test accuracy of five layers, {data}",
+            tuple(EffectRow(name, f"accuracy/{name}/{data}") for name in names),
+            x_label="test accuracy at the arm's best rate",
+            share=True,
+        )
+        for data in DATA
+    )
+    text = (
+        "Each arm has its own best rate, so what is compared is not whose rate happened to fit. The last table shows "
+        "those rates: without normalisation a larger gain asks for a far smaller rate, with batch norm for a larger "
+        "one."
+    )
+    rates = TableFigure(
+        "Best rates", DATA, tuple((name, tuple(f"rate/{name}, {data}" for data in DATA)) for name in names)
+    )
+    return Section("What it means for training", text, (*accuracies, rates))
+
+
+EXPERIMENT = Experiment(
+    design=DESIGN,
+    settings={
+        "quick": Settings(128, 128, (0.5, 1.0, 2.0, LARGE), (10, 20, FIFTY), 64, 300, 32, (0.01, 0.1, 1.0)),
+        "full": Settings(
+            256, 256, (0.5, 1.0, 2.0, LARGE), (10, 20, 30, 40, FIFTY), 64, 1000, 32, (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+        ),
+    },
+    measure=measure,
+    present=present,
+    answers=(),
+    source="lab/experiments/batch_norm_in_five_layers.py",
+)
