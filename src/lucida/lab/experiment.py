@@ -85,6 +85,7 @@ class Experiment:
         present: what the page shows of the observations, part by part.
         answers: for the verdicts that the author has seen.
         source: the file it is written in: a change of it makes the cache forget.
+        helpers: other files, beside those of every experiment, that its measurements rest on: likewise.
     """
 
     design: Design
@@ -93,6 +94,7 @@ class Experiment:
     present: Callable[[Observations], Sequence[Section]]
     answers: tuple[Answer, ...]
     source: str
+    helpers: tuple[str, ...] = ()
 
 
 @dataclass
@@ -142,7 +144,8 @@ class Bench:
     @property
     def code(self) -> str:
         """A hash of the code a measurement rests on."""
-        return content_hash(*((_SOURCES / name).read_bytes() for name in (*_MEASURING, self.experiment.source)))
+        files = (*_MEASURING, self.experiment.source, *self.experiment.helpers)
+        return content_hash(*((_SOURCES / name).read_bytes() for name in files))
 
     def train(
         self,
@@ -216,8 +219,8 @@ def final_loss(outcome: Outcome) -> NDArray:
 
 
 def validation_error(outcome: Outcome) -> NDArray:
-    """Score: the share of validation examples that are wrong at the end."""
-    return 1 - outcome.validation_accuracy[:, -1]
+    """Score: the share of validation examples that are wrong at the end; all of them where the member is not stable."""
+    return np.where(outcome.stable(), 1 - outcome.validation_accuracy[:, -1], 1.0)
 
 
 def steps_to(target: float) -> Score:
