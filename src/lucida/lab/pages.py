@@ -13,6 +13,7 @@ from lucida.lab.observations import Observations
 from lucida.lab.verdict import Judgement, judge
 from lucida.report.lab_page import ExperimentPage, Ruling, page_values
 
+FIRST_SEED: dict[Scale, int] = {"quick": 0, "full": 2000}  # who develops runs quick: no published seed was seen before
 _WORDS_ZH = {"supported": "成立", "refuted": "不成立", "depends": "视情况而定", "inconclusive": "尚无定论"}
 
 
@@ -24,7 +25,7 @@ def run_experiment(experiment: Experiment, scale: Scale, seeds: int | None = Non
     """
     design, settings = experiment.design, experiment.settings[scale]
     count = design.seeds[scale] if seeds is None else seeds
-    bench = Bench(experiment, tuple(range(count)))
+    bench = Bench(experiment, tuple(range(FIRST_SEED[scale], FIRST_SEED[scale] + count)))
     results = Results()
     with results.timed("measured"):
         observations = experiment.measure(bench, settings)
@@ -80,7 +81,7 @@ def _page(
         answer=text,
         answer_zh=text_zh,
         rulings=tuple(_ruling(judgement) for judgement in sorted(judgements, key=lambda j: not j.claim.primary)),
-        design=_design_rows(experiment, seeds, bench),
+        design=_design_rows(experiment, bench),
         drawings=tuple(drawings),
         sections={key: (section.title, section.text) for key, section in zip(keys, sections, strict=True)},
         would_change=design.would_change,
@@ -114,12 +115,13 @@ def _ruling(judgement: Judgement) -> Ruling:
     )
 
 
-def _design_rows(experiment: Experiment, seeds: int, bench: Bench) -> tuple[tuple[str, str], ...]:
+def _design_rows(experiment: Experiment, bench: Bench) -> tuple[tuple[str, str], ...]:
     design = experiment.design
     rows = [("Data", design.data), ("Networks", design.networks)]
     rows += [(f"Varied: {name}", values) for name, values in design.factors.items()]
     rows += [("Held fixed", "; ".join(design.held_fixed))]
-    rows += [("Seeds", f"{seeds} (0 to {seeds - 1}): weights, split and order of the examples")]
+    first, last = bench.seeds[0], bench.seeds[-1]
+    rows += [("Seeds", f"{len(bench.seeds)} ({first} to {last}): weights, split and order of the examples")]
     if bench.rates:
         first, last = bench.tuning_seeds[0], bench.tuning_seeds[-1]
         rows += [("Learning rates", f"each arm's own, tuned on seeds {first} to {last}, which no result uses")]

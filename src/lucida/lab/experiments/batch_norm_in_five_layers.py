@@ -33,8 +33,8 @@ from lucida.training.tasks import ClassificationTask
 DATA = ("digits", "emoji")
 FIVE, FIFTY = 5, 50
 NORMS: tuple[NormName, ...] = ("none", "batch", "layer")
+DEEP: tuple[tuple[NormName, bool], ...] = (*((norm, False) for norm in NORMS), ("batch", True))  # True: residual
 LARGE = 4.0  # the gain of the claims
-AFTER = 50  # steps of training, for the explosion that training ends
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Settings:
     Attributes:
         width, batch_size: of the networks before training: the wider, the closer to the prediction.
         gains: of the weights' standard deviation over He's.
-        depths: of the plain networks.
+        depths: of the deep networks; the last is fifty.
         trained_width, steps, trained_batch_size, rates: of the training runs; rates are where tuning starts.
     """
 
@@ -105,10 +105,9 @@ def measure(bench: Bench, settings: Settings) -> Observations:
     found = Observations()
     for data, norm, gain in product(DATA, NORMS, settings.gains):
         _five_layers(bench, settings, found, data, norm, gain)
-    for data, norm, depth in product(DATA, NORMS, settings.depths):
-        _deep(bench, settings, found, data, norm, depth)
+    for data, (norm, residual) in product(DATA, DEEP):
+        _deep(bench, settings, found, data, norm, residual=residual)
     for data in DATA:
-        _deep(bench, settings, found, data, "batch", FIFTY, residual=True)
         _trained_away(bench, settings, found, data)
     for data, norm, gain in product(DATA, NORMS[:2], settings.gains):
         found.record("accuracy", arm(norm, gain), _accuracy(bench, settings, data, norm, gain), data)
@@ -144,28 +143,24 @@ def _five_layers(bench: Bench, settings: Settings, found: Observations, data: st
     found.draw(f"five/{data}/{name}", range(1, FIVE + 1), gradients / gradients[:, -1:])
 
 
-def _deep(
-    bench: Bench,
-    settings: Settings,
-    found: Observations,
-    data: str,
-    norm: NormName,
-    depth: int,
-    *,
-    residual: bool = False,
-) -> None:
-    name = arm(norm, depth=depth, residual=residual)
-    network = _network(data, norm, 1.0, depth, settings.width, residual=residual)
-    gradients = _before_training(bench, settings, data, network, f"before training: {name}, {data}")
-    found.record("explosion", name, decades(gradients), data)
-    if depth == FIFTY:
-        found.draw(f"fifty/{data}/{name}", range(1, depth + 1), gradients / gradients[:, -1:])
+def _deep(bench: Bench, settings: Settings, found: Observations, data: str, norm: NormName, *, residual: bool) -> None:
+    """Explosion by depth; all depths but fifty are for the curve alone."""
+    course = []
+    for depth in settings.depths:
+        name = arm(norm, depth=depth, residual=residual)
+        network = _network(data, norm, 1.0, depth, settings.width, residual=residual)
+        gradients = _before_training(bench, settings, data, network, f"before training: {name}, {data}")
+        course.append(decades(gradients))
+    name = arm(norm, depth=FIFTY, residual=residual)
+    found.record("explosion", name, course[settings.depths.index(FIFTY)], data)
+    found.draw(f"depth/{data}/{name}", settings.depths, np.stack(course, axis=1))
+    found.draw(f"fifty/{data}/{name}", range(1, FIFTY + 1), gradients / gradients[:, -1:])
 
 
 def _trained_away(bench: Bench, settings: Settings, found: Observations, data: str) -> None:
-    """The same fifty layers with batch norm after some steps at the rate that trains them best."""
+    """The same fifty layers with batch norm while they train at the rate that trains them best."""
     network = _network(data, "batch", 1.0, FIFTY, settings.trained_width)
-    training = Training(data, settings.trained_batch_size, AFTER, every=AFTER // 10)
+    training = Training(data, settings.trained_batch_size, settings.steps, every=settings.steps // 10)
     name = f"{arm('batch', depth=FIFTY)}, {data}"
     rate = bench.tuned(name, training, network, settings.rates, final_loss)
     outcome = bench.over_seeds(name, training, network, rate, {"signals": observe_signals})
