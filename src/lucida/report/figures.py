@@ -49,8 +49,8 @@ class Line:
 class Canvas:
     """Collects SVG elements; classes, not colours, so that the page decides how they look."""
 
-    def __init__(self, height: float, title: str):
-        self.height, self.title = height, title
+    def __init__(self, height: float, title: str, width: float = WIDTH):
+        self.height, self.title, self.width = height, title, width
         self.parts: list[Markup] = []
 
     def add(self, tag: str, text: str | None = None, **attributes: str | float) -> None:
@@ -73,7 +73,7 @@ class Canvas:
     def svg(self) -> Markup:
         """The figure; its title is read out in place of the drawing."""
         start = Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}" class="figure">').format(
-            WIDTH, _plain(self.height), self.title
+            _plain(self.width), _plain(self.height), self.title
         )
         return start + Markup("").join(self.parts) + Markup("</svg>")
 

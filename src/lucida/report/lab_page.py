@@ -36,6 +36,10 @@ class Ruling:
         levels: verdict by level of the expected interaction, where there is one.
         moderator: what the levels are levels of (``"data"``, ``"batch size"``).
         arms: the two arms that are compared, for the reader: first the one the claim speaks of.
+        confidence: of the effect's interval: more than 0.95 where Holm's correction asks for it.
+        interaction: p-value of the difference between the levels.
+        false_support: the share of ``power``, with no effect at all.
+        share: whether the effect is a difference of shares, shown in percentage points.
     """
 
     name: str
@@ -50,6 +54,10 @@ class Ruling:
     levels: Mapping[str, Word] = field(default_factory=dict)
     moderator: str = ""
     arms: tuple[str, str] = ("", "")
+    confidence: float | None = None
+    interaction: float | None = None
+    false_support: float | None = None
+    share: bool = False
 
 
 @dataclass(frozen=True)
@@ -144,8 +152,9 @@ class ExperimentPage:
         name: of the page, as on the command line.
         title: of the page.
         question, question_zh: what is asked.
-        answer, answer_zh: the short answer: paragraphs in which ``{metric}`` stands for a metric by name (and
-            ``{metric:%}`` for a share in percent): no number is written by hand.
+        answer, answer_zh: the short answer: paragraphs (an empty line between them) in which ``{metric}`` stands for a
+            metric by name (and ``{metric:%}`` for a share in percent, ``{metric:ci}`` for its value with its interval,
+            see :func:`lucida.report.sourced.filled`): no number is written by hand.
         rulings: primary claims first.
         design: (what, how) in the order of the page: networks, data, factors, held fixed, seeds, learning rates.
         drawings: figures and tables, in the order of the page; drawings of one ``section`` stand together.
@@ -156,6 +165,7 @@ class ExperimentPage:
         seeds: how many.
         design_hash: of everything that was declared before the run.
         rerun: the command.
+        topic: the heading under which the index lists the page.
     """
 
     name: str
@@ -174,6 +184,7 @@ class ExperimentPage:
     seeds: int
     design_hash: str
     rerun: str
+    topic: str = ""
 
 
 def page_values(page: ExperimentPage) -> dict[str, Any]:

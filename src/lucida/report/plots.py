@@ -1,0 +1,360 @@
+"""Drawings of the lab: curves with their bands, effects with their intervals, the interval of a claim.
+
+Curves are told apart by colour, by dash and by marker, and named at their ends; every number in a drawing names its
+source (see :mod:`lucida.report.sourced`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from lucida.core.results import Metric
+from lucida.report.axes import Axis, axis, placed, text_width, wrapped
+from lucida.report.figures import WIDTH, Canvas
+from lucida.report.lab_page import EffectsFigure, LinesFigure, Series, Word
+from lucida.report.sourced import formatted, shown, shown_metric
+
+STYLES = 6  # colours, dashes and markers of curves; more curves than that take them up again
+_MOST_MARKERS = 12
+_POINTS = 400  # of a curve: more than can be told apart at this width
+_LINE, _SMALL = 15.0, 11.5
+_LEFT, _TOP = 50.0, 22.0
+
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class _End:
+    """The name of a curve: where its last point lies, the lines of its name, and its number."""
+
+    x: float
+    y: float
+    lines: list[str]
+    value: Markup
+    words: str  # where the name stands in the results file
+
+    @property
+    def height(self) -> float:
+        return _LINE * (len(self.lines) + bool(self.value)) + 4
+
+
+def lines_plot(figure: LinesFigure, path: str = "") -> Markup:
+    """Curves on common axes, each with its 95 % band and its name at its end.
+
+    Args:
+        figure: the curves; where a value is missing (or not positive, on a logarithmic axis) there is a gap.
+        path: of the figure in the results file, for the numbers at the curves' ends.
+    """
+    room = _label_room(figure.series)
+    texts = [wrapped(series.label, room, lines=3) for series in figure.series]
+    tall = sum(_LINE * (len(lines) + 1) + 4 for lines in texts)
+    bottom = _TOP + min(max(176.0, tall), 420.0)
+    across = axis([x for s in figure.series for x in s.x], (_LEFT, WIDTH - room - 14), log=figure.log_x, tight=True)
+    up = axis(list(_heights(figure)), (bottom, _TOP), log=figure.log_y, share=figure.share)
+    canvas = Canvas(bottom + 40, figure.title)
+    _axes(canvas, across, up, figure)
+    for index, series in enumerate(figure.series):
+        _band(canvas, series, across, up, index)
+    ends = []
+    for index, (series, lines) in enumerate(zip(figure.series, texts, strict=True)):
+        runs = list(_runs(series.x, series.y, across, up))
+        _curve(canvas, runs, index, dashed=series.dashed)
+        ends.append(_end(series, lines, runs, f"{path}/series/{index}", figure.share))
+    _names(canvas, ends, across.end, bottom)
+    return canvas.svg()
+
+
+def _label_room(series: Sequence[Series]) -> float:
+    """Units right of the curves: as much as the names need in two lines, within a third of the drawing."""
+    widest = max((text_width(s.label) for s in series), default=0.0)
+    longest_word = max((text_width(word) for s in series for word in s.label.split()), default=0.0)
+    return min(max(58.0, longest_word + 4, widest if widest < 90 else widest * 0.6), 132.0)
+
+
+def _heights(figure: LinesFigure) -> Iterator[float]:
+    for series in figure.series:
+        for values in (series.y, series.low, series.high):
+            yield from (value for value in values if value is not None)
+
+
+def _axes(canvas: Canvas, across: Axis, up: Axis, figure: LinesFigure) -> None:
+    left, right, bottom = across.start, across.end, up.start
+    for tick, text in up.labelled(14):
+        canvas.line(left, up(tick), right, up(tick), "zero" if tick == 0 else "grid")
+        canvas.text(left - 6, up(tick) + 4, text, "tick", "end")
+    shown_ticks = across.labelled(max(text_width(t, _SMALL) for _, t in across.labelled(0)) + 8)
+    for tick, text in shown_ticks:
+        canvas.line(across(tick), bottom, across(tick), bottom + 4, "axis")
+        canvas.text(across(tick), bottom + 17, text, "tick", "middle")
+    canvas.line(left, bottom, right, bottom, "axis")
+    for line in wrapped(figure.x_label, WIDTH - 4, size=_SMALL, lines=1):
+        middle = (left + right) / 2
+        half = text_width(line, _SMALL) / 2
+        canvas.text(min(max(middle, half), WIDTH - half), bottom + 34, line, "tick", "middle")
+    for line in wrapped(figure.y_label, WIDTH, size=_SMALL, lines=1):
+        canvas.text(0, 11, line, "tick")
+
+
+def _runs(x: Sequence[float], y: Sequence[float | None], across: Axis, up: Axis) -> Iterator[list[Point]]:
+    """Stretches without a gap, in units of the drawing."""
+    run: list[Point] = []
+    for a, b in zip(x, y, strict=False):
+        if _drawable(a, across) and _drawable(b, up):
+            run.append((across(a), up(float(b))))  # type: ignore[arg-type]  # drawable: a number
+        elif run:
+            yield run
+            run = []
+    if run:
+        yield run
+
+
+def _drawable(value: float | None, scale: Axis) -> bool:
+    return value is not None and math.isfinite(value) and (value > 0 or not scale.log)
+
+
+def thinned(points: Sequence[Point], most: int = _POINTS) -> list[Point]:
+    """The same course with fewer points: of each bin its highest and its lowest, so that no spike is lost."""
+    if len(points) <= most:
+        return list(points)
+    bins = most // 2
+    kept: list[Point] = [points[0]]
+    for k in range(bins):
+        part = range(round(k * len(points) / bins), round((k + 1) * len(points) / bins))
+        ends = {min(part, key=lambda i: points[i][1]), max(part, key=lambda i: points[i][1])}
+        kept += [points[i] for i in sorted(ends)]
+    return [*kept, points[-1]]
+
+
+def _band(canvas: Canvas, series: Series, across: Axis, up: Axis, index: int) -> None:
+    bounds = zip(series.x, series.low, series.high, strict=False)
+    run: list[tuple[float, float, float]] = []
+    for x, low, high in [*bounds, (math.nan, None, None)]:
+        if _drawable(x, across) and _drawable(high, up) and low is not None and math.isfinite(low):
+            floor = up.ticks[0] if up.log and low <= 0 else low
+            run.append((across(x), up(floor), up(float(high))))  # type: ignore[arg-type]  # drawable: a number
+            continue
+        if len(run) > 1:
+            lower = thinned([(x, low) for x, low, _ in run])
+            upper = thinned([(x, high) for x, _, high in run])
+            canvas.add("polygon", points=_listed([*lower, *reversed(upper)]), class_=f"band s{index % STYLES}")
+        run = []
+
+
+def _curve(canvas: Canvas, runs: Sequence[Sequence[Point]], index: int, *, dashed: bool) -> None:
+    kind = "predicted" if dashed else "measured"
+    for run in runs:
+        if len(run) > 1:
+            canvas.add("polyline", points=_listed(thinned(run)), class_=f"curve {kind} s{index % STYLES}")
+    if dashed:
+        return
+    points = [point for run in runs for point in run]
+    if len(points) > _MOST_MARKERS:  # at other places for each curve, so that curves on one another stay visible
+        gap = max(1, len(points) // 5)
+        points = [*points[(index * gap) // STYLES :: gap], points[-1]]
+    points += [run[0] for run in runs if len(run) == 1]
+    for x, y in dict.fromkeys(points):
+        _marker(canvas, x, y, index)
+
+
+def _marker(canvas: Canvas, x: float, y: float, index: int) -> None:
+    shape = (
+        "M-3,0a3,3 0 1,0 6,0a3,3 0 1,0 -6,0z",
+        "M-2.8,-2.8h5.6v5.6h-5.6z",
+        "M0,-3.8L3.6,2.6H-3.6z",
+        "M0,-4L4,0L0,4L-4,0z",
+        "M0,3.8L3.6,-2.6H-3.6z",
+        "M-1.2,-3.6h2.4v2.4h2.4v2.4h-2.4v2.4h-2.4v-2.4h-2.4v-2.4h2.4z",
+    )[index % STYLES]
+    canvas.add("path", d=shape, transform=f"translate({x:.1f} {y:.1f})", class_=f"marker s{index % STYLES}")
+
+
+def _listed(points: Sequence[Point]) -> str:
+    return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+
+
+def _end(series: Series, lines: list[str], runs: Sequence[Sequence[Point]], path: str, share: bool) -> _End:
+    measured = [k for k, y in enumerate(series.y) if y is not None and math.isfinite(y)]
+    value = Markup("")
+    if measured:
+        value = shown(series.y[measured[-1]], f"{path}/y/{measured[-1]}", "% brief" if share else "brief", "tspan")
+    if not runs:
+        return _End(math.nan, math.nan, lines, value, f"{path}/label")
+    return _End(*runs[-1][-1], lines, value, f"{path}/label")
+
+
+def _names(canvas: Canvas, ends: Sequence[_End], right: float, bottom: float) -> None:
+    """Names and last values right of the curves, moved apart, with a thin line to the end that they name."""
+    heights = [end.height for end in ends]
+    if sum(heights) > bottom + 34:  # too many for their numbers, which the table below the drawing holds
+        ends = [_End(end.x, end.y, end.lines[:2], Markup(""), end.words) for end in ends]
+        heights = [end.height for end in ends]
+    wanted = [end.y if math.isfinite(end.y) else bottom for end in ends]
+    for index, (end, height, y) in enumerate(
+        zip(ends, heights, placed(wanted, heights, 0.0, bottom + 36), strict=True)
+    ):
+        if math.isfinite(end.y) and (abs(y - end.y) > 3 or right - end.x > 3):
+            canvas.add(
+                "polyline", points=_listed([(end.x + 4, end.y), (right + 9, y)]), class_=f"leader s{index % STYLES}"
+            )
+        top = y - height / 2 + 2
+        for k, line in enumerate(end.lines):
+            place = {"x": right + 13, "y": top + 11 + k * _LINE}
+            canvas.add("text", line, **place, class_=f"name s{index % STYLES}", data_words=end.words)
+        if end.value:
+            canvas.add("text", end.value, x=right + 13, y=top + 10 + len(end.lines) * _LINE, class_="small")
+
+
+def effects_plot(figure: EffectsFigure, metrics: Mapping[str, Metric], path: str = "") -> Markup:
+    """Rows of a dot with its 95 % interval on one scale; zero and the smallest effect that matters are marked.
+
+    Args:
+        figure: names the metrics, from top to bottom.
+        metrics: where they are; one that is missing is said to be so.
+        path: of the figure in the results file.
+    """
+    rows = [
+        Row(row.label, row.metric, metrics.get(row.metric), words=f"{path}/rows/{index}/label")
+        for index, row in enumerate(figure.rows)
+    ]
+    form = "%" if figure.share else ""
+    mark = None if figure.smallest_effect is None else (figure.smallest_effect, f"{path}/smallest_effect")
+    return interval_rows(figure.title, rows, form=form, smallest=mark, x_label=figure.x_label)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of :func:`interval_rows`.
+
+    Attributes:
+        label: above the interval; without one the row has no numbers either.
+        name: of the metric.
+        metric: ``None`` if it was not measured.
+        word: colours the row by verdict.
+        words: where the label stands in the results file.
+    """
+
+    label: str
+    name: str
+    metric: Metric | None
+    word: Word | None = None
+    words: str = ""
+
+    @property
+    def bounds(self) -> list[float]:
+        """Finite ends of what is drawn."""
+        if self.metric is None:
+            return []
+        return [v for v in (self.metric.value, *(self.metric.ci95 or ())) if math.isfinite(v)]
+
+
+def interval_rows(
+    title: str,
+    rows: Sequence[Row],
+    *,
+    form: str = "",
+    smallest: tuple[float, str] | None = None,
+    x_label: str = "",
+) -> Markup:
+    """Dots with intervals below their labels and numbers, on one scale.
+
+    Args:
+        title: for readers who do not see the drawing.
+        rows: from top to bottom.
+        form: how numbers are written.
+        smallest: the smallest effect that matters and its place in the results file; the part of the scale beyond it
+            is shaded.
+        x_label: below the scale.
+    """
+    bounds = [bound for row in rows for bound in row.bounds] + ([smallest[0]] if smallest else [])
+    zero = smallest is not None or min(bounds, default=0.0) < 0
+    across = axis(bounds, (8.0, WIDTH - 8.0), share="%" in form or "points" in form, zero=zero)
+    top = 20.0 if smallest else 0.0
+    labels = [wrapped(row.label, WIDTH - _value_width(row, form) - 12, lines=3) for row in rows]
+    heights = [21.0 + _LINE * len(lines) if row.label else 24.0 for row, lines in zip(rows, labels, strict=True)]
+    bottom = top + sum(heights) + 2
+    canvas = Canvas(bottom + (38 if x_label else 20), title)
+    _scale(canvas, across, top, bottom, x_label, points="points" in form)
+    if smallest:
+        _smallest(canvas, across, smallest, form, bottom)
+    y = top
+    for row, lines, height in zip(rows, labels, heights, strict=True):
+        _interval_row(canvas, row, lines, y, y + height - 10, across, form)
+        y += height
+    return canvas.svg()
+
+
+def _value_width(row: Row, form: str) -> float:
+    if row.metric is None:
+        return text_width("not measured")
+    bounds = ", ".join(formatted(b, f"{form} bare") for b in row.metric.ci95 or ())
+    return text_width(f"{formatted(row.metric.value, form)} [{bounds}]")
+
+
+def _scale(canvas: Canvas, across: Axis, top: float, bottom: float, x_label: str, *, points: bool) -> None:
+    ticks = across.labelled(0)
+    room = max(text_width(text, _SMALL) for _, text in ticks) + 8
+    for tick, text in across.labelled(room):
+        x = across(tick)
+        canvas.line(x, top, x, bottom, "zero" if tick == 0 else "grid")
+        half = text_width(text, _SMALL) / 2
+        text = text.replace("\N{NO-BREAK SPACE}%", "") if points else text
+        canvas.text(min(max(x, half), WIDTH - half), bottom + 15, text, "tick", "middle")
+    if across.ticks[0] < 0 < across.ticks[-1]:
+        canvas.line(across(0), top, across(0), bottom, "zero")
+    for line in wrapped(x_label, WIDTH, size=_SMALL, lines=1) if x_label else []:
+        canvas.text(WIDTH / 2, bottom + 32, line, "tick", "middle")
+
+
+def _smallest(canvas: Canvas, across: Axis, smallest: tuple[float, str], form: str, bottom: float) -> None:
+    value, path = smallest
+    x, top = across(value), 20.0
+    far = across.end if value > 0 else across.start
+    canvas.add("rect", x=min(x, far), y=top, width=abs(far - x), height=bottom - top, class_="region")
+    canvas.line(x, top - 4, x, bottom, "smallest")
+    text = Markup("smallest effect that matters: {}").format(shown(value, path, form, "tspan"))
+    half = text_width(f"smallest effect that matters: {formatted(value, form)}", _SMALL) / 2 + 2
+    canvas.add("text", text, x=min(max(x, half), WIDTH - half), y=12, class_="small", text_anchor="middle")
+
+
+def _interval_row(
+    canvas: Canvas, row: Row, lines: Sequence[str], y: float, middle: float, across: Axis, form: str
+) -> None:
+    tone = row.word or "own"
+    if row.label:
+        for k, line in enumerate(lines):
+            canvas.add("text", line, x=0, y=y + 13 + k * _LINE, class_="label", data_words=row.words)
+        value = shown_metric(row.name, row.metric, form, "tspan") if row.metric else Markup("not measured")
+        canvas.add("text", value, x=WIDTH, y=y + 13, class_="value", text_anchor="end")
+    if row.metric is None or not math.isfinite(row.metric.value):
+        return
+    _interval(canvas, row, middle, across, tone, 5.0)
+
+
+def _interval(canvas: Canvas, row: Row, middle: float, across: Axis, tone: str, radius: float) -> None:
+    metric = row.metric
+    if metric is None or not math.isfinite(metric.value):
+        return
+    if metric.ci95 is not None and all(map(math.isfinite, metric.ci95)):
+        low, high = (across(bound) for bound in metric.ci95)
+        canvas.line(low, middle, high, middle, f"interval {tone}")
+        for end in (low, high):
+            canvas.line(end, middle - radius + 1, end, middle + radius - 1, f"interval {tone}")
+    canvas.add("circle", cx=across(metric.value), cy=middle, r=radius, class_=f"dot {tone}")
+
+
+def interval_mark(effect: Metric, smallest_effect: float, word: Word, title: str, width: float = 150.0) -> Markup:
+    """A claim's interval without numbers, small enough to stand in a line: zero, smallest effect, interval, dot."""
+    row = Row("", "", effect, word)
+    across = axis([*row.bounds, smallest_effect], (6.0, width - 6.0), zero=True)
+    canvas = Canvas(26, title, width)
+    x, far = across(smallest_effect), across.end if smallest_effect > 0 else across.start
+    canvas.add("rect", x=min(x, far), y=1, width=abs(far - x), height=24, class_="region")
+    canvas.line(across.start, 13, across.end, 13, "grid")
+    canvas.line(across(0), 1, across(0), 25, "zero")
+    canvas.line(x, 1, x, 25, "smallest")
+    _interval(canvas, row, 13, across, word, 4.5)
+    return canvas.svg()
