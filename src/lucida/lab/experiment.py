@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import time
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from lucida.report.lab_page import Drawing
 
 TUNING_SEEDS = (1000, 1001, 1002, 1003)
 MOST_EXTENSIONS = 3
+_SECONDS = "seconds it took"  # stored beside a part's arrays
 _SOURCES = Path(__file__).resolve().parents[1]  # of lucida
 _MEASURING = (  # what a measurement rests on besides the experiment's own file
     "lab/training.py",
@@ -108,7 +110,7 @@ class Bench:
         rates: what was tuned: ``{arm: {rate: mean score}}``.
         chosen: and chosen.
         remembered, measured: how many parts came from the cache, and how many did not.
-        steps: of networks trained in this run, for the page's cost.
+        seconds: all parts took to measure, those from the cache when they were measured.
     """
 
     experiment: Experiment
@@ -119,6 +121,7 @@ class Bench:
     speed: dict[str, tuple[bool, float, float]] = field(default_factory=dict)
     remembered: int = 0
     measured: int = 0
+    seconds: float = 0.0
 
     def remember(self, what: str, key: Sequence[Any], compute: Callable[[], dict[str, NDArray]]) -> dict[str, NDArray]:
         """The arrays of ``compute``, from the cache if they were computed before with the same key and code.
@@ -126,19 +129,19 @@ class Bench:
         A run that was stopped goes on with the first part that is not there.
         """
         path = cache_folder() / "lab" / f"{content_hash(what, list(key), self.code)}.npz"
-        if path.exists():
-            try:
-                with np.load(path, allow_pickle=False) as stored:
-                    self.remembered += 1
-                    return {name: stored[name] for name in stored.files}
-            except (OSError, ValueError, EOFError, zipfile.BadZipFile):
-                path.unlink()  # half a file from a disk that was full: measured again below
-        say(f"{self.experiment.design.name}: {what}")
-        arrays = compute()
-        buffer = io.BytesIO()
-        np.savez(buffer, **arrays)  # type: ignore[arg-type]
-        write_bytes(path, buffer.getvalue())
-        self.measured += 1
+        arrays = _stored(path)
+        if arrays is None:
+            say(f"{self.experiment.design.name}: {what}")
+            began = time.perf_counter()
+            arrays = compute()
+            arrays[_SECONDS] = np.asarray(time.perf_counter() - began)
+            buffer = io.BytesIO()
+            np.savez(buffer, **arrays)  # type: ignore[arg-type]
+            write_bytes(path, buffer.getvalue())
+            self.measured += 1
+        else:
+            self.remembered += 1
+        self.seconds += float(arrays.pop(_SECONDS, np.nan))
         return arrays
 
     @property
@@ -211,6 +214,18 @@ class Bench:
         outcome = self.train(f"tuning {arm}", training, members)
         scores = np.nan_to_num(score(outcome), nan=np.inf).reshape(len(self.tuning_seeds), len(rates)).mean(axis=0)
         return dict(zip(rates, map(float, scores), strict=True))
+
+
+def _stored(path: Path) -> dict[str, NDArray] | None:
+    """The arrays of a part; none if it is not there, or is half a file from a disk that was full."""
+    if not path.exists():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        path.unlink()
+        return None
 
 
 def final_loss(outcome: Outcome) -> NDArray:

@@ -27,8 +27,8 @@ def run_experiment(experiment: Experiment, scale: Scale, seeds: int | None = Non
     count = design.seeds[scale] if seeds is None else seeds
     bench = Bench(experiment, tuple(range(FIRST_SEED[scale], FIRST_SEED[scale] + count)))
     results = Results()
-    with results.timed("measured"):
-        observations = experiment.measure(bench, settings)
+    observations = experiment.measure(bench, settings)
+    results.seconds["measured"] = bench.seconds
     judgements = judge(design.claims, {claim.name: observations.differences(claim) for claim in design.claims})
     for name, metric in _metrics(observations, judgements, bench).items():
         results.add(name, metric)
