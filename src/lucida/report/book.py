@@ -90,11 +90,6 @@ class Claim:
         return shown_interval(self.name, self.metric, self.form) if self.metric else Markup("")
 
     @property
-    def smallest(self) -> Markup:
-        """The smallest effect that matters."""
-        return shown(self.ruling.smallest_effect, f"{self.path}/smallest_effect", self.form)
-
-    @property
     def mark(self) -> Markup:
         """A drawing of the interval for the index."""
         title = f"{self.ruling.word}: effect with its interval, zero, and the smallest effect that matters"
@@ -261,7 +256,7 @@ def render_page(question: Question, questions: Sequence[Question] = ()) -> str:
             primary=[claim for claim in claims if claim.ruling.primary],
             secondary=[claim for claim in claims if not claim.ruling.primary],
             answer=_paragraphs(question, page.answer, f"{_PAGE}/answer"),
-            answer_zh=_paragraphs(question, page.answer_zh, f"{_PAGE}/answer_zh"),
+            answer_zh=_paragraphs(question, page.answer_zh, f"{_PAGE}/answer_zh", "zh"),
             parts=list(_parts(question)),
             would_change=[filled(text, question.results, question.where) for text in page.would_change],
             numbers=list(_all_numbers(question.results.metrics)),
@@ -273,11 +268,13 @@ def render_page(question: Question, questions: Sequence[Question] = ()) -> str:
     )
 
 
-def _paragraphs(question: Question, text: str, path: str) -> Markup:
+def _paragraphs(question: Question, text: str, path: str, language: str = "en") -> Markup:
     """Paragraphs with their numbers filled in; a digit that is written by hand in them counts as untraced."""
     whole = (" ".join(part.split()) for part in re.split(r"\n\s*\n", text) if part.strip())
     return Markup("\n").join(
-        Markup('<p data-words="{}" data-prose>{}</p>').format(path, filled(part, question.results, question.where))
+        Markup('<p data-words="{}" data-prose>{}</p>').format(
+            path, filled(part, question.results, question.where, language)
+        )
         for part in whole
     )
 

@@ -90,7 +90,7 @@ def shade(value: float, values: Sequence[float], *, log: bool) -> int:
 
 def _shade_class(value: float | None, values: Sequence[float], *, log: bool) -> str:
     if value is None or not math.isfinite(value):
-        return "gone"
+        return "unmeasured"
     return f"q{shade(value, values, log=log)}"
 
 
@@ -134,7 +134,7 @@ def _cell(figure: TableFigure, column: int, name: str, metrics: Mapping[str, Met
     if not name:
         return Markup("<td></td>")
     if name not in metrics:
-        return Markup('<td class="gone">not measured</td>')
+        return Markup('<td class="unmeasured">not measured</td>')
     form = "%" if column < len(figure.shares) and figure.shares[column] else ""
     value = shown(metrics[name].value, f"metrics/{name}/value", form)
     bounds = shown_interval(name, metrics[name], form)
@@ -177,6 +177,10 @@ def _numbers_row(figure: LinesFigure, x: float, places: Sequence[Mapping[float, 
 
 
 def is_wide(figure: GridFigure | TableFigure) -> bool:
-    """Whether a table needs the whole width of a wide screen."""
-    widest = max((len(formatted(v, "brief")) for row in getattr(figure, "values", ()) for v in row), default=6)
-    return len(figure.columns) * (widest + 3) > 44
+    """Whether a table needs the whole width of a wide screen, in about as many letters as half of one takes."""
+    if isinstance(figure, TableFigure):
+        names = min(20, max((len(label) for label, _ in figure.rows), default=0))
+        return names + sum(max(15, len(column)) + 2 for column in figure.columns) > 50
+    form = cell_form([v for row in figure.values for v in row if v is not None], share=figure.share)
+    widest = max((len(formatted(v, form)) for row in figure.values for v in row), default=6)
+    return len(figure.columns) * (max(widest, 4) + 2) > 36

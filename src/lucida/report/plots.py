@@ -22,7 +22,8 @@ STYLES = 6  # colours, dashes and markers of curves; more curves than that take 
 _MOST_MARKERS = 12
 _POINTS = 400  # of a curve: more than can be told apart at this width
 _LINE, _SMALL = 15.0, 11.5
-_LEFT, _TOP = 50.0, 22.0
+_TOP = 22.0
+_BEYOND = 1.2  # times the smallest effect is on the scale, so that the shaded side is seen
 
 Point = tuple[float, float]
 
@@ -53,8 +54,9 @@ def lines_plot(figure: LinesFigure, path: str = "") -> Markup:
     texts = [wrapped(series.label, room, lines=3) for series in figure.series]
     tall = sum(_LINE * (len(lines) + 1) + 4 for lines in texts)
     bottom = _TOP + min(max(176.0, tall), 420.0)
-    across = axis([x for s in figure.series for x in s.x], (_LEFT, WIDTH - room - 14), log=figure.log_x, tight=True)
     up = axis(list(_heights(figure)), (bottom, _TOP), log=figure.log_y, share=figure.share)
+    left = 8 + max(text_width(text, _SMALL) for _, text in up.labelled(14))
+    across = axis([x for s in figure.series for x in s.x], (left, WIDTH - room - 14), log=figure.log_x, tight=True)
     canvas = Canvas(bottom + 40, figure.title)
     _axes(canvas, across, up, figure)
     for index, series in enumerate(figure.series):
@@ -65,6 +67,8 @@ def lines_plot(figure: LinesFigure, path: str = "") -> Markup:
         _curve(canvas, runs, index, dashed=series.dashed)
         ends.append(_end(series, lines, runs, f"{path}/series/{index}", figure.share))
     _names(canvas, ends, across.end, bottom)
+    if all(math.isnan(end.y) for end in ends):
+        canvas.text((across.start + across.end) / 2, (_TOP + bottom) / 2, "not measured", "small", "middle")
     return canvas.svg()
 
 
@@ -76,9 +80,12 @@ def _label_room(series: Sequence[Series]) -> float:
 
 
 def _heights(figure: LinesFigure) -> Iterator[float]:
+    """All heights that are to be seen; the interval of a share is cut where it reaches beyond what a share can be."""
     for series in figure.series:
-        for values in (series.y, series.low, series.high):
-            yield from (value for value in values if value is not None)
+        yield from (value for value in series.y if value is not None)
+        for value in (*series.low, *series.high):
+            if value is not None:
+                yield min(max(value, 0.0), 1.0) if figure.share else value
 
 
 def _axes(canvas: Canvas, across: Axis, up: Axis, figure: LinesFigure) -> None:
@@ -89,7 +96,8 @@ def _axes(canvas: Canvas, across: Axis, up: Axis, figure: LinesFigure) -> None:
     shown_ticks = across.labelled(max(text_width(t, _SMALL) for _, t in across.labelled(0)) + 8)
     for tick, text in shown_ticks:
         canvas.line(across(tick), bottom, across(tick), bottom + 4, "axis")
-        canvas.text(across(tick), bottom + 17, text, "tick", "middle")
+        half = text_width(text, _SMALL) / 2  # the last one keeps clear of the curves' names
+        canvas.text(min(across(tick), right + 8 - half), bottom + 17, text, "tick", "middle")
     canvas.line(left, bottom, right, bottom, "axis")
     for line in wrapped(figure.x_label, WIDTH - 4, size=_SMALL, lines=1):
         middle = (left + right) / 2
@@ -189,13 +197,11 @@ def _end(series: Series, lines: list[str], runs: Sequence[Sequence[Point]], path
 def _names(canvas: Canvas, ends: Sequence[_End], right: float, bottom: float) -> None:
     """Names and last values right of the curves, moved apart, with a thin line to the end that they name."""
     heights = [end.height for end in ends]
-    if sum(heights) > bottom + 34:  # too many for their numbers, which the table below the drawing holds
+    if sum(heights) > bottom + 8:  # too many for their numbers, which the table below the drawing holds
         ends = [_End(end.x, end.y, end.lines[:2], Markup(""), end.words) for end in ends]
         heights = [end.height for end in ends]
     wanted = [end.y if math.isfinite(end.y) else bottom for end in ends]
-    for index, (end, height, y) in enumerate(
-        zip(ends, heights, placed(wanted, heights, 0.0, bottom + 36), strict=True)
-    ):
+    for index, (end, height, y) in enumerate(zip(ends, heights, placed(wanted, heights, 0.0, bottom + 8), strict=True)):
         if math.isfinite(end.y) and (abs(y - end.y) > 3 or right - end.x > 3):
             canvas.add(
                 "polyline", points=_listed([(end.x + 4, end.y), (right + 9, y)]), class_=f"leader s{index % STYLES}"
@@ -269,21 +275,23 @@ def interval_rows(
             is shaded.
         x_label: below the scale.
     """
-    bounds = [bound for row in rows for bound in row.bounds] + ([smallest[0]] if smallest else [])
+    bounds = [bound for row in rows for bound in row.bounds] + ([_BEYOND * smallest[0]] if smallest else [])
     zero = smallest is not None or min(bounds, default=0.0) < 0
     across = axis(bounds, (8.0, WIDTH - 8.0), share="%" in form or "points" in form, zero=zero)
-    top = 20.0 if smallest else 0.0
+    top = 18.0 if smallest else 0.0
     labels = [wrapped(row.label, WIDTH - _value_width(row, form) - 12, lines=3) for row in rows]
-    heights = [21.0 + _LINE * len(lines) if row.label else 24.0 for row, lines in zip(rows, labels, strict=True)]
-    bottom = top + sum(heights) + 2
-    canvas = Canvas(bottom + (38 if x_label else 20), title)
-    _scale(canvas, across, top, bottom, x_label, points="points" in form)
+    heights = [27.0 + _LINE * len(lines) if row.label else 26.0 for row, lines in zip(rows, labels, strict=True)]
+    bottom = top + sum(heights)
+    canvas = Canvas(bottom + (36 if x_label else 18), title)
     if smallest:
-        _smallest(canvas, across, smallest, form, bottom)
+        _name_smallest(canvas, across, smallest, form)
     y = top
     for row, lines, height in zip(rows, labels, heights, strict=True):
-        _interval_row(canvas, row, lines, y, y + height - 10, across, form)
+        _track(canvas, across, y + height - 13, smallest[0] if smallest else None)
+        _row_text(canvas, row, lines, y, form)
+        _interval(canvas, row, y + height - 13, across, row.word or "own", 5.0)
         y += height
+    _scale(canvas, across, bottom, x_label, points="points" in form)
     return canvas.svg()
 
 
@@ -294,44 +302,44 @@ def _value_width(row: Row, form: str) -> float:
     return text_width(f"{formatted(row.metric.value, form)} [{bounds}]")
 
 
-def _scale(canvas: Canvas, across: Axis, top: float, bottom: float, x_label: str, *, points: bool) -> None:
-    ticks = across.labelled(0)
-    room = max(text_width(text, _SMALL) for _, text in ticks) + 8
+def _track(canvas: Canvas, across: Axis, middle: float, smallest: float | None) -> None:
+    """What a row's interval is read against; the lines stop between the rows, where the labels stand."""
+    if smallest is not None:
+        x, far = across(smallest), across.end if smallest > 0 else across.start
+        canvas.add("rect", x=min(x, far), y=middle - 10, width=abs(far - x), height=20, class_="region")
+        canvas.line(x, middle - 10, x, middle + 10, "smallest")
+    canvas.line(across.start, middle, across.end, middle, "grid")
+    for tick in across.ticks:
+        canvas.line(across(tick), middle - 4, across(tick), middle + 4, "grid")
+    if across.ticks[0] <= 0 <= across.ticks[-1]:
+        canvas.line(across(0), middle - 10, across(0), middle + 10, "zero")
+
+
+def _scale(canvas: Canvas, across: Axis, bottom: float, x_label: str, *, points: bool) -> None:
+    room = max(text_width(text, _SMALL) for _, text in across.labelled(0)) + 8
     for tick, text in across.labelled(room):
-        x = across(tick)
-        canvas.line(x, top, x, bottom, "zero" if tick == 0 else "grid")
         half = text_width(text, _SMALL) / 2
         text = text.replace("\N{NO-BREAK SPACE}%", "") if points else text
-        canvas.text(min(max(x, half), WIDTH - half), bottom + 15, text, "tick", "middle")
-    if across.ticks[0] < 0 < across.ticks[-1]:
-        canvas.line(across(0), top, across(0), bottom, "zero")
+        canvas.text(min(max(across(tick), half), WIDTH - half), bottom + 11, text, "tick", "middle")
     for line in wrapped(x_label, WIDTH, size=_SMALL, lines=1) if x_label else []:
-        canvas.text(WIDTH / 2, bottom + 32, line, "tick", "middle")
+        canvas.text(WIDTH / 2, bottom + 29, line, "tick", "middle")
 
 
-def _smallest(canvas: Canvas, across: Axis, smallest: tuple[float, str], form: str, bottom: float) -> None:
+def _name_smallest(canvas: Canvas, across: Axis, smallest: tuple[float, str], form: str) -> None:
     value, path = smallest
-    x, top = across(value), 20.0
-    far = across.end if value > 0 else across.start
-    canvas.add("rect", x=min(x, far), y=top, width=abs(far - x), height=bottom - top, class_="region")
-    canvas.line(x, top - 4, x, bottom, "smallest")
-    text = Markup("smallest effect that matters: {}").format(shown(value, path, form, "tspan"))
-    half = text_width(f"smallest effect that matters: {formatted(value, form)}", _SMALL) / 2 + 2
-    canvas.add("text", text, x=min(max(x, half), WIDTH - half), y=12, class_="small", text_anchor="middle")
+    text = Markup("smallest effect that matters: {}").format(shown(value, path, f"{form} brief", "tspan"))
+    half = text_width(f"smallest effect that matters: {formatted(value, f'{form} brief')}", _SMALL) / 2 + 4
+    x = min(max(across(value), half), WIDTH - half)
+    canvas.add("text", text, x=x, y=11, class_="small", text_anchor="middle")
 
 
-def _interval_row(
-    canvas: Canvas, row: Row, lines: Sequence[str], y: float, middle: float, across: Axis, form: str
-) -> None:
-    tone = row.word or "own"
-    if row.label:
-        for k, line in enumerate(lines):
-            canvas.add("text", line, x=0, y=y + 13 + k * _LINE, class_="label", data_words=row.words)
-        value = shown_metric(row.name, row.metric, form, "tspan") if row.metric else Markup("not measured")
-        canvas.add("text", value, x=WIDTH, y=y + 13, class_="value", text_anchor="end")
-    if row.metric is None or not math.isfinite(row.metric.value):
+def _row_text(canvas: Canvas, row: Row, lines: Sequence[str], y: float, form: str) -> None:
+    if not row.label:
         return
-    _interval(canvas, row, middle, across, tone, 5.0)
+    for k, line in enumerate(lines):
+        canvas.add("text", line, x=0, y=y + 13 + k * _LINE, class_="label", data_words=row.words)
+    value = shown_metric(row.name, row.metric, form, "tspan") if row.metric else Markup("not measured")
+    canvas.add("text", value, x=WIDTH, y=y + 13, class_="value", text_anchor="end")
 
 
 def _interval(canvas: Canvas, row: Row, middle: float, across: Axis, tone: str, radius: float) -> None:
@@ -349,7 +357,7 @@ def _interval(canvas: Canvas, row: Row, middle: float, across: Axis, tone: str, 
 def interval_mark(effect: Metric, smallest_effect: float, word: Word, title: str, width: float = 150.0) -> Markup:
     """A claim's interval without numbers, small enough to stand in a line: zero, smallest effect, interval, dot."""
     row = Row("", "", effect, word)
-    across = axis([*row.bounds, smallest_effect], (6.0, width - 6.0), zero=True)
+    across = axis([*row.bounds, _BEYOND * smallest_effect], (6.0, width - 6.0), zero=True)
     canvas = Canvas(26, title, width)
     x, far = across(smallest_effect), across.end if smallest_effect > 0 else across.start
     canvas.add("rect", x=min(x, far), y=1, width=abs(far - x), height=24, class_="region")

@@ -33,7 +33,7 @@ def formatted(value: float | None, form: str = "") -> str:
         value: the number; ``None`` and NaN become a dash.
         form: words apart: ``%`` a share in percent, ``points`` a difference of shares in percentage points, ``+`` with
             its sign, a digit for so many decimals, ``bare`` without unit, ``brief`` three significant digits,
-            ``count``, ``seconds``.
+            ``count``, ``seconds``, ``zh`` for the unit in Chinese.
 
     >>> formatted(-0.25), formatted(0.621, "% +"), formatted(0.621, "points 0"), formatted(2.5e-7), formatted(1234, "n")
     ('−0.250', '+62.1\xa0%', '62\xa0points', '2.5×10⁻⁷', '1,234')
@@ -50,8 +50,10 @@ def formatted(value: float | None, form: str = "") -> str:
     elif "+" in words and value > 0:
         text = f"+{text}"
     text = text.replace("-", "−")
-    unit = "" if "bare" in words else "%" if "%" in words else "points" if "points" in words else ""
-    return f"{text}\N{NO-BREAK SPACE}{unit}" if unit else text
+    if "bare" in words or not share:
+        return text
+    unit = "%" if "%" in words else "个百分点" if "zh" in words else "points"
+    return f"{text}\N{NO-BREAK SPACE}{unit}"
 
 
 def _digits(value: float, words: list[str], *, share: bool) -> str:
@@ -151,7 +153,7 @@ def _walked(content: Any, parts: list[str], path: str) -> Any:
     raise KeyError(path)
 
 
-def filled(text: str, results: Results, where: str) -> Markup:
+def filled(text: str, results: Results, where: str, language: str = "en") -> Markup:
     """A text with its placeholders replaced by numbers that name their source.
 
     ``{metric}`` is the value, ``{metric:%}`` a share in percent, ``{metric:ci}`` the value with its interval,
@@ -164,7 +166,7 @@ def filled(text: str, results: Results, where: str) -> Markup:
     """
     parts = _PLACEHOLDER.split(text)
     filled_in = [
-        _number_for(part, results, where) if index % 2 else _with_formulas(part)
+        _number_for(part, results, where, language) if index % 2 else _with_formulas(part)
         for index, part in enumerate(parts)
     ]
     return Markup("").join(filled_in)
@@ -186,10 +188,12 @@ def _with_formulas(text: str) -> Markup:
     )
 
 
-def _number_for(placeholder: str, results: Results, where: str) -> Markup:
+def _number_for(placeholder: str, results: Results, where: str, language: str) -> Markup:
     name, form = _name_and_form(placeholder, results)
     words = re.findall(_FORM_WORDS, form)
     plain = " ".join(word for word in words if word not in ("ci", "n"))
+    if "points" in words and language == "zh":
+        plain += " zh"
     if name in results.metrics:
         metric = results.metrics[name]
         if "n" in words:

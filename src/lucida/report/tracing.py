@@ -64,7 +64,9 @@ class _Element:
 
     @property
     def unread(self) -> bool:
-        return self.tag in _UNREAD or "tick" in (self.attributes.get("class") or "").split()
+        """Code, the axes' ticks, and the titles of other pages that a link names."""
+        classes = (self.attributes.get("class") or "").split()
+        return self.tag in _UNREAD or "tick" in classes or self.attributes.get("rel") in ("prev", "next")
 
 
 class _Reader(HTMLParser):
