@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import re
 import sys
 import typing
@@ -23,12 +24,14 @@ USAGE = """lucida: a workbench and lab for vision-language models
 usage: lucida run [--recipe NAME] [--pictures PATH] [--out FOLDER] [--split-seed N] [...]
        lucida run --help      every setting of a recipe
        lucida ask RUN PICTURE "is there a dog?"
+       lucida diagnose RUN [--json]
        lucida --version
 
 commands:
   run    train a dual encoder and a multimodal LLM, measure them, write report.html; on the artwork that comes with
          lucida, or on your own pictures: a folder, a .csv, .jsonl or .parquet table, or a COCO .json file
   ask    put a question about a picture to the multimodal LLM of a finished run
+  diagnose  say what is wrong with a training run, from its probes: layer, step, evidence, remedy
 """
 
 Config = TypeVar("Config")
@@ -60,6 +63,8 @@ def _dispatch(given: list[str]) -> None:
         _run(given[1:])
     elif given[0] == "ask":
         _ask(given[1:])
+    elif given[0] == "diagnose":
+        _diagnose(given[1:])
     else:
         raise LucidaError(f"unknown command {given[0]!r}", remedy="lucida --help lists the commands")
 
@@ -82,6 +87,29 @@ def _ask(given: list[str]) -> None:
     from lucida.workflows.ask import ask
 
     print(ask(Path(given[0]), Path(given[1]), given[2]))
+
+
+DIAGNOSE_USAGE = """usage: lucida diagnose RUN [--json]
+
+RUN     a folder of `lucida run`, a folder with probes.jsonl, or that file
+--json  one JSON object alone
+
+example: lucida diagnose runs/default
+"""
+
+
+def _diagnose(given: list[str]) -> None:
+    if any(word in ("-h", "--help") for word in given):
+        print(DIAGNOSE_USAGE, end="")
+        return
+    words = [word for word in given if word != "--json"]
+    if len(words) != 1 or words[0].startswith("-"):
+        named = " ".join(words) or "nothing"
+        raise LucidaError(f"diagnose needs one run, not {named}", remedy="see lucida diagnose --help")
+    from lucida.workflows.diagnose import as_json, as_text, diagnose_run
+
+    found = diagnose_run(Path(words[0]))
+    print(json.dumps(as_json(found), indent=1, ensure_ascii=False) if "--json" in given else as_text(found))
 
 
 def override(config: Config, given: Sequence[str], *, command: str) -> Config:

@@ -1,0 +1,137 @@
+"""What probes say about a run: findings, by rules over recorded rows alone. No model is needed.
+
+:func:`find` reads the rows of ``probes.jsonl`` (see :mod:`lucida.training.probes`); the rules and their thresholds are
+in :mod:`lucida.training.rules`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lucida.core.errors import LucidaError
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is wrong with a run.
+
+    Attributes:
+        name: of the fault, a key of :data:`lucida.training.remedies.REMEDIES`.
+        layer: the layer or parameter it shows in most; ``None`` where it is the whole run.
+        since_step: the first probed step from which it shows.
+        evidence: the numbers, and what a healthy run would have.
+        remedy: what to try first.
+        lab_page: the page of the lab that explains it, or ``None``.
+    """
+
+    name: str
+    layer: str | None
+    since_step: int
+    evidence: str
+    remedy: str
+    lab_page: str | None
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """The findings of one record, with what was looked at.
+
+    Attributes:
+        findings: the earliest first, causes before symptoms; empty for a healthy run.
+        steps: the number of probed steps; ``first`` and ``last`` of them.
+        layers, parameters: how many were measured.
+        rules: how many rules judged.
+        not_judged: ``{rule: why}`` of those that could not.
+        stopped: the error that ended the run, if one did.
+    """
+
+    findings: tuple[Finding, ...]
+    steps: int
+    first: int
+    last: int
+    layers: int
+    parameters: int
+    rules: int
+    not_judged: dict[str, str]
+    stopped: str | None = None
+
+
+class Record:
+    """The rows of a run by kind: ``header``, ``probes`` in order of their steps, and the error, if one ended it."""
+
+    def __init__(self, rows: Iterable[Row]):
+        rows = list(rows)
+        self.header: Row = next((row for row in rows if row.get("kind") == "model"), {})
+        self.probes = sorted((row for row in rows if row.get("kind") == "probe"), key=lambda row: row["step"])
+        last = self.probes[-1]["step"] if self.probes else 0
+        errors = [row for row in rows if row.get("kind") == "error" and row["step"] >= last]
+        self.error: Row | None = errors[-1] if errors else None
+        self.kinds = {name: label.partition(": ")[0] for name, label in self.header.get("layers", {}).items()}
+
+    def layers(self, row: Row, *kinds: str) -> dict[str, Row]:
+        """The measured layers of a row in the order in which they ran, of these kinds (all if none is named)."""
+        return {n: x for n, x in row["layers"].items() if not kinds or self.kinds.get(n) in kinds}
+
+
+def find(rows: Iterable[Row]) -> list[Finding]:
+    """The findings of a run; an empty list says that no rule raised an alarm.
+
+    >>> find([{"kind": "model", "step": 0, "layers": {}, "parameters": {}}])
+    []
+    """
+    return list(diagnose(rows).findings)
+
+
+def diagnose(rows: Iterable[Row]) -> Diagnosis:
+    """Findings, and what was looked at; see :class:`Diagnosis`."""
+    from lucida.training.rules import judge
+
+    record = Record(rows)
+    findings, judged, not_judged = judge(record)
+    probes = record.probes
+    error = record.error
+    return Diagnosis(
+        tuple(findings),
+        len(probes),
+        probes[0]["step"] if probes else 0,
+        probes[-1]["step"] if probes else 0,
+        len({name for row in probes for name in row["layers"]}),
+        len(record.header.get("parameters", {})),
+        judged,
+        not_judged,
+        None if error is None else f"{error['error']}: {error['message']}",
+    )
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a ``probes.jsonl``; a last line that a kill left unfinished is not one.
+
+    Raises:
+        LucidaError: the file is missing, empty, or not of probes.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except FileNotFoundError:
+        raise LucidaError("no such file", where=path) from None
+    except OSError as error:
+        raise LucidaError(f"cannot read the probes: {error.strerror}", where=path) from None
+    rows = []
+    for number, line in enumerate(lines, 1):
+        try:
+            row = json.loads(line)
+        except ValueError:
+            if number == len(lines):
+                break
+            raise LucidaError("not a row of probes", where=f"{path}, line {number}") from None
+        if not isinstance(row, dict) or "kind" not in row or not isinstance(row.get("step"), int):
+            raise LucidaError("not a row of probes", where=f"{path}, line {number}")
+        rows.append(row)
+    if not any(row["kind"] == "probe" for row in rows):
+        raise LucidaError("there is no probed step in it", where=path)
+    return rows

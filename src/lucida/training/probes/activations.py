@@ -1,0 +1,210 @@
+"""What layers put out, and the gradient at it: size, spread, silent and saturated units, rows that are not finite."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
+
+from lucida.training.probes.sampling import LIMIT, Pending, enlarged, rounded, sample
+
+SKIPPED = ("Dropout", "Identity", "Flatten", "Softmax", "Pool", "Padding", "Upsample", "Loss")
+BOUNDED = (nn.Sigmoid, nn.Tanh, nn.Hardtanh, nn.Hardsigmoid, nn.Softsign)
+SATURATED = 0.98
+"""A bounded unit within 2 % of its range's end passes next to no gradient."""
+
+
+def kind_of(module: nn.Module) -> str | None:
+    """What a module is to the rules, or ``None`` where it is not measured.
+
+    >>> kind_of(nn.Linear(1, 1)), kind_of(nn.LayerNorm(1)), kind_of(nn.Dropout()), kind_of(nn.Sequential(nn.ReLU()))
+    ('linear', 'norm', None, None)
+    """
+    name = type(module).__name__
+    if isinstance(module, nn.MultiheadAttention) or name.endswith("Attention"):
+        return "attention"
+    if any(module.children()) or any(word in name for word in SKIPPED):
+        return None
+    for kinds, label in (
+        ((nn.Linear, nn.Bilinear), "linear"),
+        ((_ConvNd,), "conv"),
+        ((_BatchNorm,), "batch norm"),
+        ((nn.Embedding, nn.EmbeddingBag), "embedding"),
+        ((nn.RNNBase, nn.RNNCellBase), "recurrent"),
+        (BOUNDED, "bounded"),
+    ):
+        if isinstance(module, kinds):
+            return label
+    if "Norm" in name:
+        return "norm"
+    return "other" if any(True for _ in module.parameters(recurse=False)) else "activation"
+
+
+def first_tensor(output: Any) -> Tensor | None:
+    """The floating-point tensor a module returned, the first of a tuple."""
+    if isinstance(output, tuple | list) and output:
+        output = output[0]
+    return output if isinstance(output, Tensor) and output.is_floating_point() and output.numel() else None
+
+
+def thinned(value: Tensor, rows: int = 256) -> Tensor:
+    """At most about 32,768 numbers of ``[N, U]``: every k-th row, but ``rows`` of them, then every k-th unit.
+
+    >>> thinned(torch.zeros(5000, 64)).shape, thinned(torch.zeros(5000, 32_000)).shape, thinned(torch.zeros(3, 4)).shape
+    (torch.Size([500, 64]), torch.Size([250, 131]), torch.Size([3, 4]))
+    """
+    count, units = value.shape
+    value = value[:: math.ceil(count / min(count, max(rows, 2 * LIMIT // units)))]
+    return value[:, :: math.ceil(value.numel() / (2 * LIMIT))]
+
+
+class ActivationProbe:
+    """Forward hooks on every measured layer, for the length of one step.
+
+    A row of ``layers`` holds, over a sample of the outputs as rows and units (channels of a convolution):
+
+    - ``rms``: root mean square; ``spread``: the share of it (0 to 1) that varies between rows; 0 means that the output
+      is the same whatever goes in;
+    - ``silent``: the share of units that are exactly 0 in every row; ``rows``: how many rows that is;
+    - ``negative``: of linear layers and convolutions, the share of units that are never above 0 (dead, if a ReLU
+      follows);
+    - ``saturated``: of bounded units, the share of outputs at the end of their range;
+    - ``grad``: norm of the loss' gradient at the output (before any clipping);
+    - ``bad``: outputs that are not finite; ``calls``: how often the layer was called;
+    - batch norm: ``examples`` in its batch, and ``noise``: mean squared distance of the batch's mean from the running
+      mean, in running variances (1/n for n independent values).
+
+    Layers stand in the order in which they first ran.
+    """
+
+    def __init__(self, model: nn.Module):
+        self.kinds: dict[str, str] = {}
+        self.modules: dict[str, nn.Module] = {}
+        for name, module in model.named_modules():
+            if (kind := kind_of(module)) is not None:
+                self.kinds[name], self.modules[name] = kind, module
+        self.calls: dict[str, int] = {}
+        self._pending = Pending()
+        self._rows: dict[str, int] = {}
+        self._channels: tuple[int, ...] | None = None
+        self._handles: list[Any] = []
+
+    def header(self) -> dict[str, Any]:
+        """``{layer: kind and class}``, for the first row."""
+        return {name: f"{kind}: {type(self.modules[name]).__name__}" for name, kind in self.kinds.items()}
+
+    def attach(self, active: Any) -> None:
+        """Put the hooks on; ``active()`` says whether a forward pass is one of training."""
+        for name, module in self.modules.items():
+            self._handles.append(module.register_forward_hook(partial(self._forward, name, active)))
+
+    def detach(self) -> None:
+        """Take the hooks off."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    def _forward(self, name: str, active: Any, module: nn.Module, args: Any, output: Any) -> None:
+        if not active():
+            self.calls.setdefault(name, 0)
+            return
+        calls = self.calls[name] = self.calls.get(name, 0) + 1
+        if calls & (calls - 1):
+            return
+        x = first_tensor(output)
+        if x is None:
+            return
+        kind, value = self.kinds[name], x.detach()
+        part = self._units_last(kind, value).float()
+        put = self._pending.put
+        variance, mean = torch.var_mean(part, dim=0, correction=0)
+        low, high = torch.aminmax(part, dim=0)
+        put((name, "variance"), variance.mean())
+        put((name, "square"), mean.square().mean())
+        put((name, "silent"), ((low == 0) & (high == 0)).float().mean())
+        if kind in ("linear", "conv"):
+            put((name, "negative"), (high <= 0).float().mean())
+        self._rows[name] = max(self._rows.get(name, 0), len(part))
+        if kind == "bounded" or isinstance(module, nn.RNN | nn.RNNCell):
+            put((name, "saturated"), _saturated(part, module))
+        if kind == "batch norm" and isinstance(module, _BatchNorm) and module.training:
+            self._batch_norm(name, module, args)
+        if x.requires_grad:
+            x.register_hook(partial(self._gradient, name))
+
+    def _units_last(self, kind: str, value: Tensor) -> Tensor:
+        """A sample ``[rows, units]`` of outputs; convolutions and what follows them have their channels second."""
+        spatial = kind in ("conv", "batch norm") or value.ndim > 3 or tuple(value.shape) == self._channels
+        self._channels = tuple(value.shape) if spatial and value.ndim > 2 else None
+        if value.ndim < 2:
+            return value.reshape(1, -1)
+        if not (spatial and value.ndim > 2):
+            return thinned(value.reshape(-1, value.shape[-1]))
+        flat = value.flatten(2)
+        every = math.ceil(flat.numel() / (2 * LIMIT))
+        places = min(every, max(1, flat.shape[2] // 4))
+        flat = flat[:: math.ceil(every / places), :, ::places]
+        return flat.transpose(1, 2).reshape(-1, flat.shape[1])
+
+    def _batch_norm(self, name: str, module: _BatchNorm, args: Any) -> None:
+        x = args[0].detach() if args and isinstance(args[0], Tensor) else None
+        if x is None:
+            return
+        self._pending.put((name, "examples"), torch.tensor(float(len(x))))
+        if module.running_mean is not None and module.running_var is not None and module.momentum is not None:
+            centre = x.float().mean(dim=[d for d in range(x.ndim) if d != 1])
+            away = (centre - module.running_mean) / (1 - module.momentum)  # the running mean has moved already
+            self._pending.put((name, "noise"), (away.square() / (module.running_var + module.eps)).mean())
+
+    def _gradient(self, name: str, gradient: Tensor) -> None:
+        part = sample(gradient.detach())
+        self._pending.put((name, "grad"), torch.linalg.vector_norm(part.float()) * enlarged(part, gradient))
+
+    def read(self) -> dict[str, dict[str, Any]]:
+        """The rows of all layers that ran; forgets them."""
+        found: dict[str, dict[str, Any]] = {}
+        for (name, key), numbers in self._pending.read().items():
+            found.setdefault(name, {})[key] = numbers
+        rows = {name: self._row(name, numbers) for name, numbers in found.items()}
+        self._rows, self._channels = {}, None
+        return rows
+
+    def take_calls(self) -> dict[str, int]:
+        """How often each layer was called in training since the last time; 0: in other passes only."""
+        calls, self.calls = self.calls, {}
+        return calls
+
+    def _row(self, name: str, numbers: dict[str, list[float]]) -> dict[str, Any]:
+        variance, square = _mean(numbers.pop("variance")), _mean(numbers.pop("square"))
+        total = variance + square
+        row: dict[str, Any] = {
+            "rms": _number(math.sqrt(total) if total >= 0 else total),
+            "spread": _number(math.sqrt(max(0.0, variance) / total)) if 0 < total < math.inf else None,
+            "rows": self._rows[name],
+            "bad": not math.isfinite(total),
+        }
+        gradients = numbers.pop("grad", [])
+        if gradients:
+            row["grad"] = _number(math.sqrt(sum(g * g for g in gradients)))
+            if len(gradients) > 2:  # the last call's gradient arrives first
+                row["grad_calls"] = [_number(g) for g in reversed(gradients)]
+        return row | {key: _number(_mean(values)) for key, values in numbers.items()}
+
+
+def _saturated(part: Tensor, module: nn.Module) -> Tensor:
+    if isinstance(module, nn.Sigmoid | nn.Hardsigmoid):
+        part = 2 * part - 1
+    return (part.abs() > SATURATED).float().mean()
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _number(value: float) -> float:
+    return rounded(value) if math.isfinite(value) else value

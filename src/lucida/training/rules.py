@@ -1,0 +1,335 @@
+"""The rules of the diagnosis: each reads a run's record and yields what it finds. Thresholds are in one table.
+
+``judge`` asks all of them, drops what another finding explains, and says which could not judge and why.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+from lucida.training.findings import Finding, Record, Row
+from lucida.training.remedies import EXPLAINS, LAB_PAGES, REMEDIES
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Where healthy ends. Chosen on development seeds of ``tools/patients.py`` so that healthy runs keep a wide margin.
+
+    Attributes:
+        sustained: probed steps in a row that must show a fault before it is one.
+        growth: weights that grow so many times over the run: the rate is too high.
+        first_update: update / weight of the first step, the median over matrices.
+        late_update: the same, later on, sustained.
+        vanishing: gradient at a layer's output / the largest gradient at a later layer.
+        exploding: gradient at an early layer's output / that of the last.
+        recurrent: gradient of a recurrent matrix / the largest gradient of any layer after it.
+        recurrent_calls: gradient at the first / at the last call of a layer that is called many times.
+        leap: gradient norm of one step / the median of the steps around it and of the run.
+        first_rms: the outputs of the first layer / those of a later one, before any training (or the inverse).
+        saturated: share of a bounded layer's outputs at the end of their range before any training.
+        dead: share of a layer's units.
+        dead_rows: rows that must have been seen before a unit counts as dead.
+        collapsed: the share of a layer's output that differs between rows, where the input still matters.
+        batch_norm: examples in a batch norm's batch.
+        temperature: the multiplier of the logits beyond which, and below which, no healthy run goes.
+        blind: what other pictures cost, as a share of what has been learned so far.
+    """
+
+    sustained: int = 3
+    growth: float = 6.0
+    first_update: float = 0.35
+    late_update: float = 0.1
+    vanishing: float = 1e-4
+    exploding: float = 50.0
+    recurrent: float = 30.0
+    recurrent_calls: float = 1e3
+    leap: float = 100.0
+    first_rms: float = 300.0
+    saturated: float = 0.5
+    dead: float = 0.5
+    dead_rows: int = 16
+    collapsed: float = 1e-3
+    batch_norm: int = 4
+    temperature: tuple[float, float] = (2.0, 125.0)
+    blind: float = 0.03
+
+
+LIMITS = Thresholds()
+
+Found = tuple[str, str | None, int, str]
+"""Name, layer, first step, evidence."""
+
+Rule = Callable[[Record], Iterator[Found]]
+
+
+def judge(record: Record) -> tuple[list[Finding], int, dict[str, str]]:
+    """``(findings, number of rules that judged, {rule: why it could not})``."""
+    from lucida.training.rules_of_parts import RULES as PARTS
+
+    found: dict[str, Found] = {}
+    not_judged: dict[str, str] = {}
+    rules: dict[str, tuple[Rule, Callable[[Record], str | None]]] = {**PARTS, **RULES}
+    for name, (rule, obstacle) in rules.items():
+        reason = "there is no probed step" if not record.probes else obstacle(record)
+        if reason is not None:
+            not_judged[name] = reason
+            continue
+        for one in rule(record):
+            found.setdefault(one[0], one)
+    explained = {other for name in found for other in EXPLAINS.get(name, ())}
+    order = list(REMEDIES)
+    kept = sorted((x for n, x in found.items() if n not in explained), key=lambda x: (x[2], order.index(x[0])))
+    findings = [Finding(n, layer, step, text, REMEDIES[n], LAB_PAGES.get(n)) for n, layer, step, text in kept]
+    return findings, len(rules) - len(not_judged), not_judged
+
+
+def runs_of(steps: list[int], flags: list[bool], length: int) -> int | None:
+    """The step at which the first run of ``length`` true flags in a row begins (all, if there are fewer flags).
+
+    >>> runs_of([1, 10, 20, 30, 40], [True, False, True, True, True], 3), runs_of([1, 10], [True, False], 3)
+    (20, None)
+    """
+    need = min(length, len(flags))
+    for start in range(len(flags) - need + 1):
+        if need and all(flags[start : start + need]):
+            return steps[start]
+    return None
+
+
+def gradients_by_depth(record: Record, row: Row) -> list[tuple[str, float]]:
+    """``(layer, gradient at its output)`` of the layers that transform, in the order in which they ran."""
+    layers = record.layers(row, "linear", "conv", "recurrent", "attention")
+    return [(name, x["grad"]) for name, x in layers.items() if x.get("grad") is not None]
+
+
+def _enough(record: Record) -> str | None:
+    few = len(record.probes) < LIMITS.sustained
+    return f"it needs {LIMITS.sustained} probed steps, there are {len(record.probes)}" if few else None
+
+
+def _several_layers(record: Record) -> str | None:
+    if (reason := _enough(record)) is not None:
+        return reason
+    most = max(len(gradients_by_depth(record, row)) for row in record.probes)
+    return None if most > 1 else "fewer than two layers with a gradient were seen"
+
+
+# Gradients by depth -----------------------------------------------------------------------------------------------
+
+
+def shrinking(record: Record) -> list[tuple[int, str, float]]:
+    """``(step, layer, ratio)`` of every probe: the layer whose gradient is smallest against those after it."""
+    found = []
+    for row in record.probes:
+        depth = [(n, g) for n, g in gradients_by_depth(record, row) if g > 0]
+        later, worst = 0.0, ("", math.inf)
+        for name, size in reversed(depth):
+            if later > 0 and size / later < worst[1]:
+                worst = (name, size / later)
+            later = max(later, size)
+        if worst[0]:
+            found.append((row["step"], *worst))
+    return found
+
+
+def vanishing_gradients(record: Record) -> Iterator[Found]:
+    """The gradient at an early layer is next to nothing beside that at a later one, probe after probe."""
+    ratios = shrinking(record)
+    since = runs_of([s for s, _, _ in ratios], [r < LIMITS.vanishing for _, _, r in ratios], LIMITS.sustained)
+    if since is None or len(ratios) < LIMITS.sustained:
+        return
+    step, layer, ratio = min((x for x in ratios if x[0] >= since), key=lambda x: x[2])
+    yield (
+        "vanishing-gradients",
+        layer,
+        since,
+        f"at step {step} the gradient at {layer} is {ratio:.1e} of the largest one behind it (healthy: above 1e-3)",
+    )
+
+
+def no_warm_up(record: Record) -> Iterator[Found]:
+    """A post-norm transformer whose lower layers lost their gradient after a start at the full rate."""
+    blocks = post_norm_blocks(record)
+    rates = [max(row["rates"], default=0.0) for row in record.probes]
+    if not blocks or rates[0] < 0.5 * max(rates):
+        return
+    ratios = shrinking(record)
+    flags = [r < LIMITS.vanishing for _, _, r in ratios]
+    since = runs_of([s for s, _, _ in ratios], flags, LIMITS.sustained)
+    if since is None or flags[0]:  # bad before the first update: not the work of the updates
+        return
+    step, layer, ratio = min((x for x in ratios if x[0] >= since), key=lambda x: x[2])
+    yield (
+        "no-warm-up",
+        blocks[0],
+        since,
+        f"{len(blocks)} blocks that end in their norm; the rate was {rates[0]:.1e} of {max(rates):.1e} in the first "
+        f"step; at step {step} the gradient at {layer} has fallen to {ratio:.1e} of those behind it",
+    )
+
+
+def post_norm_blocks(record: Record) -> list[str]:
+    """The transformer blocks (modules around an attention) whose last layer is a norm."""
+    if not record.probes:
+        return []
+    order = list(record.probes[0]["layers"])
+    found = []
+    for name in order:
+        block = name.rpartition(".")[0]
+        if record.kinds.get(name) == "attention" and block:
+            inside = [n for n in order if n.startswith(f"{block}.")]
+            if record.kinds.get(inside[-1]) == "norm":
+                found.append(block)
+    return found
+
+
+def exploding_gradients(record: Record) -> Iterator[Found]:
+    """Gradients grow towards the input, or through time, or leap."""
+    ratios = []
+    for row in record.probes:
+        depth = [(n, g) for n, g in gradients_by_depth(record, row) if g > 0]
+        if len(depth) > 1:
+            name, size = max(depth[:-1], key=lambda x: x[1])
+            ratios.append((row["step"], name, size / depth[-1][1]))
+    since = runs_of([s for s, _, _ in ratios], [r > LIMITS.exploding for _, _, r in ratios], LIMITS.sustained)
+    if since is not None and len(ratios) >= LIMITS.sustained:
+        step, layer, ratio = max((x for x in ratios if x[0] >= since), key=lambda x: x[2])
+        yield (
+            "exploding-gradients",
+            layer,
+            since,
+            f"at step {step} the gradient at {layer} is {ratio:.1e} times that at the last layer (healthy: below 20)",
+        )
+    yield from _exploding_in_time(record)
+    yield from _leaping(record)
+
+
+def _exploding_in_time(record: Record) -> Iterator[Found]:
+    owners = {n for n, kind in record.kinds.items() if kind == "recurrent"}
+    hits: list[tuple[int, str, float, float]] = []
+    for k, row in enumerate(record.probes):
+        sizes = {n: x[0] for n, x in row["parameters"].items() if x[0]}
+        others = [g for n, g in sizes.items() if n.rpartition(".")[0] not in owners]
+        for name, size in sizes.items():
+            if name.rpartition(".")[0] in owners and "weight_hh" in name and others:
+                limit = LIMITS.recurrent if k else 2 * LIMITS.recurrent
+                if size / max(others) > limit:
+                    hits.append((row["step"], name, size / max(others), limit))
+        for name, layer in row["layers"].items():
+            calls = layer.get("grad_calls") or []
+            if len(calls) > 2 and calls[-1] and calls[0] and calls[0] / calls[-1] > LIMITS.recurrent_calls:
+                hits.append((row["step"], name, calls[0] / calls[-1], LIMITS.recurrent_calls))
+    steps = sorted({step for step, *_ in hits})
+    if len(steps) >= 2 or (steps and steps[0] == record.probes[0]["step"]):
+        step, layer, ratio, _ = max(hits, key=lambda x: x[2])
+        yield (
+            "exploding-gradients",
+            layer,
+            steps[0],
+            f"at step {step} the gradient that came back through time to {layer} is {ratio:.1e} times that of the "
+            "layers after it (healthy: below 10)",
+        )
+
+
+def _leaping(record: Record) -> Iterator[Found]:
+    pulses = [(row["step"], row["pulse"]) for row in record.probes if row.get("pulse") and row["pulse"]["median"]]
+    if len(pulses) < 2 * LIMITS.sustained:
+        return
+    usual = max(statistics.median(p["median"] for _, p in pulses), pulses[0][1]["median"])
+    leaps = [
+        (p["at"], p["max"] / p["median"])
+        for _, p in pulses
+        if p["max"] and p["max"] > LIMITS.leap * p["median"] and p["max"] > LIMITS.leap / 3 * usual
+    ]
+    if len(leaps) >= 2:
+        yield (
+            "exploding-gradients",
+            None,
+            leaps[0][0],
+            f"between probes the gradient leapt to {max(r for _, r in leaps):.0f} times its usual norm, "
+            f"{len(leaps)} times",
+        )
+
+
+# Initialisation ---------------------------------------------------------------------------------------------------
+
+
+def initialisation(record: Record) -> Iterator[Found]:
+    """Outputs that shrink, grow or saturate from layer to layer before anything is learned."""
+    first = record.probes[0]
+    sizes = [(n, x["rms"]) for n, x in record.layers(first, "linear", "conv").items() if x.get("rms")]
+    sizes = [(n, s) for n, s in sizes if math.isfinite(s)]
+    if len(sizes) >= 4:
+        steps = [math.log(b / a) for (_, a), (_, b) in pairwise(sizes)]
+        total = sum(steps)
+        for sign, name, word in ((-1, "initialisation-too-small", "shrink"), (1, "initialisation-too-large", "grow")):
+            alike = sum(sign * step > 0.2 for step in steps) / len(steps)
+            if sign * total > math.log(LIMITS.first_rms) and alike >= 0.75:
+                yield (
+                    name,
+                    sizes[-1][0],
+                    first["step"],
+                    f"before any training the outputs {word} from {sizes[0][1]:.2g} at {sizes[0][0]} to "
+                    f"{sizes[-1][1]:.2g} at {sizes[-1][0]}, {math.exp(total / len(steps)):.2g} times a layer",
+                )
+    full = [(n, x["saturated"]) for n, x in first["layers"].items() if x.get("saturated") is not None]
+    if len(full) >= 2 and statistics.median(s for _, s in full) > LIMITS.saturated:
+        layer, share = max(full, key=lambda x: x[1])
+        yield (
+            "initialisation-too-large",
+            layer,
+            first["step"],
+            f"before any training {share:.0%} of the outputs of {layer} lie at the end of their range "
+            f"({len(full)} such layers, median {statistics.median(s for _, s in full):.0%})",
+        )
+
+
+def _starts_at_the_start(record: Record) -> str | None:
+    return None if record.probes[0]["step"] == 1 else "the first step of the run was not probed"
+
+
+# The rate ---------------------------------------------------------------------------------------------------------
+
+
+def learning_rate_too_high(record: Record) -> Iterator[Found]:
+    """Weights that grow many times over, or updates that are no longer small beside the weights."""
+    matrices = {n for n, p in record.header.get("parameters", {}).items() if len(p["shape"]) >= 2}
+    first = record.probes[0]["parameters"]
+    start = {n: first[n][1] for n in matrices if n in first and first[n][1]}
+    ratios = []
+    for row in record.probes:
+        here = {n: x for n, x in row["parameters"].items() if n in start and x[1] and x[2] is not None}
+        if here:
+            growth = statistics.median(x[1] / start[n] for n, x in here.items())
+            update = {n: x[2] / x[1] for n, x in here.items()}
+            layer = max(update, key=lambda n: update[n])
+            ratios.append((row["step"], layer, statistics.median(update.values()), growth))
+    steps = [step for step, *_ in ratios]
+    early = runs_of(steps[:2], [r > LIMITS.first_update for _, _, r, _ in ratios[:2]], 1)
+    late = runs_of(steps[1:], [r > LIMITS.late_update for _, _, r, _ in ratios[1:]], LIMITS.sustained)
+    grown = runs_of(steps, [g > LIMITS.growth for *_, g in ratios], 1)
+    if early is None and (late is None or len(steps) <= LIMITS.sustained) and grown is None:
+        return
+    since = min(step for step in (early, late, grown) if step is not None)
+    step, layer, ratio, growth = max((x for x in ratios if x[0] >= since), key=lambda x: x[2])
+    rates = record.probes[steps.index(step)]["rates"]
+    yield (
+        "learning-rate-too-high",
+        layer,
+        since,
+        f"at step {step} one update is {ratio:.2g} of the weights (median over matrices; healthy: about 0.001, at most "
+        f"0.1) at rate {max(rates):.2g}; weights grew up to {max(g for *_, g in ratios):.1f} times",
+    )
+
+
+RULES: dict[str, tuple[Rule, Callable[[Record], str | None]]] = {
+    "vanishing gradients": (vanishing_gradients, _several_layers),
+    "no warm-up": (no_warm_up, _several_layers),
+    "exploding gradients": (exploding_gradients, _several_layers),
+    "initialisation": (initialisation, _starts_at_the_start),
+    "learning rate too high": (learning_rate_too_high, lambda record: None),
+}
