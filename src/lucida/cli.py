@@ -1,4 +1,4 @@
-"""The command line: ``lucida run`` and ``lucida ask``."""
+"""The command line: one function a verb."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import re
 import sys
 import typing
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,6 +26,7 @@ usage: lucida run [--recipe NAME] [--pictures PATH] [--out FOLDER] [--split-seed
        lucida run --help      every setting of a recipe
        lucida ask RUN PICTURE "is there a dog?"
        lucida diagnose RUN [--json]
+       lucida lab list | run NAME ... | run --all | book
        lucida --version
 
 commands:
@@ -32,6 +34,7 @@ commands:
          lucida, or on your own pictures: a folder, a .csv, .jsonl or .parquet table, or a COCO .json file
   ask    put a question about a picture to the multimodal LLM of a finished run
   diagnose  say what is wrong with a training run, from its probes: layer, step, evidence, remedy
+  lab    controlled experiments on questions about training, each with a verdict; `book` makes pages of the results
 """
 
 Config = TypeVar("Config")
@@ -65,6 +68,8 @@ def _dispatch(given: list[str]) -> None:
         _ask(given[1:])
     elif given[0] == "diagnose":
         _diagnose(given[1:])
+    elif given[0] == "lab":
+        _lab(given[1:])
     else:
         raise LucidaError(f"unknown command {given[0]!r}", remedy="lucida --help lists the commands")
 
@@ -87,6 +92,34 @@ def _ask(given: list[str]) -> None:
     from lucida.workflows.ask import ask
 
     print(ask(Path(given[0]), Path(given[1]), given[2]))
+
+
+LAB_USAGE = """usage: lucida lab list
+       lucida lab run NAME ... [--scale quick|full] [--seeds N] [--out FOLDER]
+       lucida lab run --all [...]
+       lucida lab book [--results FOLDER] [--out FOLDER]
+
+example: lucida lab run vanishing-gradients
+"""
+
+
+def _lab(given: list[str]) -> None:
+    if not given or given[0] in ("-h", "--help"):
+        print(LAB_USAGE, end="")
+        return
+    from lucida.workflows import lab
+
+    verb, rest = given[0], given[1:]
+    if verb == "list":
+        print(lab.lab_list())
+    elif verb == "run":
+        names = list(takewhile(lambda word: not word.startswith("-"), rest))
+        config = override(lab.LabRunConfig(), rest[len(names) :], command="lucida lab run")
+        print(f"book: {lab.lab_run(names, config)}")
+    elif verb == "book":
+        print(f"book: {lab.lab_book(override(lab.LabBookConfig(), rest, command='lucida lab book'))}")
+    else:
+        raise LucidaError(f"unknown command {verb!r}", where="lucida lab", remedy="there are list, run and book")
 
 
 DIAGNOSE_USAGE = """usage: lucida diagnose RUN [--json]

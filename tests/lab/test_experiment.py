@@ -1,0 +1,211 @@
+"""A toy experiment from its declaration to its page: cache, resume, tuning, verdicts, the command line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lucida.cli import main
+from lucida.core.results import Results
+from lucida.lab import experiments
+from lucida.lab.design import Claim, Design
+from lucida.lab.experiment import TUNING_SEEDS, Answer, Bench, Experiment, Section, final_loss
+from lucida.lab.networks import Perceptron
+from lucida.lab.observations import Observations, points
+from lucida.lab.pages import FIRST_SEED, run_experiment
+from lucida.lab.training import Training
+from lucida.report.lab_page import EffectRow, EffectsFigure, read_page
+
+
+@dataclass(frozen=True)
+class Settings:
+    steps: int
+    rates: tuple[float, ...] = (0.003, 0.03)
+
+
+def measure(bench: Bench, settings: Settings) -> Observations:
+    found = Observations()
+    for width in (4, 32):
+        network = Perceptron(64, 10, depth=1, width=width)
+        training = Training("digits", 32, settings.steps, every=settings.steps)
+        rate = bench.tuned(f"width {width}", training, network, settings.rates, final_loss)
+        outcome = bench.over_seeds(f"width {width}", training, network, rate)
+        found.record("accuracy", f"width {width}", outcome.final("test_accuracy"))
+    found.facts["classes"] = 10
+    return found
+
+
+def present(found: Observations) -> Sequence[Section]:
+    rows = tuple(EffectRow(f"width {w}", f"accuracy/width {w}") for w in (4, 32))
+    return (Section("Widths", "{accuracy/width 4:%}", (EffectsFigure("Accuracy", rows, "accuracy", share=True),)),)
+
+
+CLAIM = Claim("wider", "Wider is better.", "越宽越好。", "p", "accuracy", "test accuracy", "width 32", "width 4", 0.05)
+TOY = Experiment(
+    Design("toy", "Toy", "Is wider better?", "更宽更好吗？", (CLAIM,), {"width": "4, 32"}, ("steps",), "digits", "one"),
+    {"quick": Settings(20), "full": Settings(40)},
+    measure,
+    present,
+    (Answer(("supported",), "Yes: {claim/wider/effect:ci}.", "是：{claim/wider/effect:ci}。"),),
+    "lab/experiment.py",
+)
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LUCIDA_CACHE", str(tmp_path / "cache"))
+
+
+def test_a_run_ends_with_a_verdict_and_a_page(tmp_path: Path) -> None:
+    results = run_experiment(TOY, "quick", seeds=3)
+    results.save(tmp_path / "results.json")
+    page = read_page(Results.load(tmp_path / "results.json"), "toy")
+    (ruling,) = page.rulings
+    assert ruling.word == "supported"
+    assert page.answer.startswith("Yes")
+    effect = results.metrics["claim/wider/effect"]
+    numbers = results.details["observations"]["numbers"]
+    differences = np.subtract(numbers["accuracy/width 32"], numbers["accuracy/width 4"])
+    assert effect.value == pytest.approx(differences.mean())
+    assert (effect.n, page.seeds, page.scale) == (3, 3, "quick")
+    assert page.rerun == "lucida lab run toy --scale quick --seeds 3"
+    assert page.design_hash == TOY.design.hash(Settings(20), 3)
+    assert results.seconds["measured"] > 0
+    assert results.metrics["rate/width 4"].value in map(float, results.details["rates"]["width 4"])
+
+
+def test_a_second_run_measures_nothing_and_says_the_same() -> None:
+    first, second = (run_experiment(TOY, "quick", seeds=3) for _ in range(2))
+    assert first.details["parts"] == {"remembered": 0, "measured": 4} or first.details["parts"]["measured"] > 4
+    assert second.details["parts"]["measured"] == 0
+    assert second.metrics == first.metrics
+    assert second.seconds == pytest.approx(first.seconds)
+    other = run_experiment(replace(TOY, settings={"quick": Settings(21)}), "quick", seeds=3)
+    assert other.details["parts"]["remembered"] == 0
+
+
+def test_a_run_that_was_stopped_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = run_experiment(TOY, "quick", seeds=4)
+    parts = whole.details["parts"]["measured"]
+
+    def stopped(bench: Bench, settings: Settings) -> Observations:
+        train = bench.train
+
+        def until(*args: object, **options: object) -> object:
+            if bench.measured == 2:
+                raise KeyboardInterrupt
+            return train(*args, **options)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(bench, "train", until)
+        return measure(bench, settings)
+
+    fresh = replace(TOY, settings={"quick": Settings(22)})
+    with pytest.raises(KeyboardInterrupt):
+        run_experiment(replace(fresh, measure=stopped), "quick", seeds=4)
+    resumed = run_experiment(fresh, "quick", seeds=4)
+    assert resumed.details["parts"]["remembered"] == 2
+    assert resumed.details["parts"]["measured"] >= parts - 3
+
+
+def test_a_broken_part_is_measured_again(tmp_path: Path) -> None:
+    first = run_experiment(TOY, "quick", seeds=3)
+    for path in (tmp_path / "cache" / "lab").glob("*.npz"):
+        path.write_bytes(path.read_bytes()[:100])
+    again = run_experiment(TOY, "quick", seeds=3)
+    assert again.details["parts"]["remembered"] == 0
+    assert again.metrics == first.metrics
+
+
+def test_the_best_rate_is_inside_the_grid_and_from_other_seeds() -> None:
+    bench = Bench(TOY, (0, 1))
+    network = Perceptron(64, 10, depth=1, width=16)
+    rate = bench.tuned("arm", Training("digits", 32, 30, every=30), network, (1e-4, 1e-3), final_loss)
+    table = bench.rates["arm"]
+    assert rate == max(rate for rate in table if table[rate] == min(table.values()))
+    assert rate > 1e-3
+    assert len(table) > 2
+    assert not set(TUNING_SEEDS) & set(range(FIRST_SEED["full"], FIRST_SEED["full"] + 100))
+    assert not set(TUNING_SEEDS) & set(range(100))
+
+
+def test_other_verdicts_than_the_written_answer_speak_for_themselves() -> None:
+    claim = replace(CLAIM, smallest_effect=5.0)
+    refuted = replace(TOY, design=replace(TOY.design, claims=(claim,)))
+    page = read_page(run_experiment(refuted, "quick", seeds=3), "toy")
+    assert page.rulings[0].word == "refuted"
+    assert "refuted" in page.answer
+    assert "不成立" in page.answer_zh
+
+
+def test_observations_refuse_what_is_not_finite_or_said_twice() -> None:
+    found = Observations()
+    found.record("m", "a", [1.0, 2.0])
+    with pytest.raises(ValueError, match="already"):
+        found.record("m", "a", [1.0, 2.0])
+    with pytest.raises(ValueError, match="finite"):
+        found.record("m", "b", [1.0, float("inf")])
+    with pytest.raises(ValueError, match="go with"):
+        found.draw("c", [1, 2], np.zeros((3, 4)))
+
+
+def test_curves_are_means_over_seeds_with_gaps() -> None:
+    found = Observations()
+    found.draw("c", [1, 2], [[1.0, np.nan], [3.0, 4.0]])
+    series = found.series("c", "label")
+    assert series.y == (2.0, None)
+    found.draw("d", [1, 2], [[1.0, 0.0], [100.0, 4.0]])
+    logarithmic = found.log_series("d", "label")
+    assert logarithmic.y[0] == pytest.approx(10.0)
+    assert logarithmic.y[1] is None
+    assert points({1.0: 2.0}, "p").dashed
+
+
+@pytest.fixture
+def toy_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = type(experiments)("toy_module")
+    module.EXPERIMENT = TOY  # type: ignore[attr-defined]
+    monkeypatch.setitem(__import__("sys").modules, f"{experiments.__name__}.toy_module", module)
+    monkeypatch.setattr(experiments, "PAGES", {"toy": "toy_module"})
+    for where in (experiments, __import__("lucida.workflows.lab", fromlist=["NAMES"])):
+        monkeypatch.setattr(where, "NAMES", ("toy",))
+
+
+@pytest.mark.usefixtures("toy_is_listed")
+def test_the_command_line_runs_lists_and_writes_the_book(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = str(tmp_path / "lab")
+    main(["lab", "list"])
+    assert "Is wider better?" in capsys.readouterr().out
+    main(["lab", "run", "toy", "--seeds", "3", "--out", out])
+    said = capsys.readouterr()
+    assert "supported" in said.err
+    assert (tmp_path / "lab" / "book" / "toy.html").is_file()
+    assert json.loads((tmp_path / "lab" / "toy" / "results.json").read_text())["metrics"]["classes"]["value"] == 10
+    main(["lab", "run", "--all", "--seeds", "3", "--out", out])
+    main(["lab", "book", "--results", out, "--out", str(tmp_path / "book")])
+    assert "Toy" in (tmp_path / "book" / "index.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["lab", "run"], "no page is named"),
+        (["lab", "run", "toi"], "did you mean 'toy'"),
+        (["lab", "run", "toy", "--seeds", "2"], "3 or more"),
+        (["lab", "run", "toy", "--scale", "tiny"], "--scale"),
+        (["lab", "burn"], "list, run and book"),
+        (["lab", "book", "--results", "nowhere"], "no results"),
+    ],
+)
+@pytest.mark.usefixtures("toy_is_listed")
+def test_bad_input_is_one_line(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(words)
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1

@@ -1,0 +1,165 @@
+"""Members are trained as declared: splits, order, pairs of arms, what is recorded, whichever way is faster."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lucida.core.errors import LucidaError
+from lucida.lab import training as lab_training
+from lucida.lab.datasets import DATASETS, load, split
+from lucida.lab.networks import Perceptron
+from lucida.lab.penalties import Penalised
+from lucida.lab.probing import gradients, signals, weight_gradient_norms
+from lucida.lab.stack import Stack, Updates
+from lucida.lab.training import Member, Moment, Outcome, Training, train_members
+from lucida.training.tasks import ClassificationTask
+
+NETWORK = Perceptron(64, 10, depth=2, width=16, norm="batch")
+TRAINING = Training("digits", batch_size=16, steps=12, every=6, updates=Updates("momentum"))
+MEMBERS = [Member(seed, rate, NETWORK) for seed in (0, 1) for rate in (0.03, 0.1)]
+
+
+def outcome(way: str, monkeypatch: pytest.MonkeyPatch, training: Training = TRAINING) -> Outcome:
+    seconds = {"stacked": (1.0, 2.0), "one by one": (2.0, 1.0)}[way]
+    monkeypatch.setattr(lab_training, "_measured", lambda *_: seconds)
+    return train_members(training, MEMBERS, observers={"norms": weight_gradient_norms("blocks")})
+
+
+@pytest.mark.parametrize("penalty", [{}, {"l1": 1e-4, "l2": 1e-2}])
+def test_both_ways_measure_the_same(monkeypatch: pytest.MonkeyPatch, penalty: dict[str, float]) -> None:
+    training = replace(TRAINING, **penalty)
+    stacked, single = (outcome(way, monkeypatch, training) for way in ("stacked", "one by one"))
+    assert (stacked.stacked, single.stacked) == (True, False)
+    for name in ("loss", "batch_loss", "grad_norm", "train_accuracy", "validation_accuracy", "test_accuracy"):
+        np.testing.assert_allclose(getattr(stacked, name), getattr(single, name), rtol=2e-4, atol=2e-4, err_msg=name)
+    np.testing.assert_allclose(stacked.observed["norms"], single.observed["norms"], rtol=1e-3)
+    assert stacked.steps.tolist() == [0, 6, 12]
+    assert stacked.observed["norms"].shape == (4, 3, 2)
+
+
+def test_the_faster_way_is_chosen_by_measurement() -> None:
+    measured = train_members(replace(TRAINING, steps=2), MEMBERS)
+    stacked, single = measured.seconds_per_step
+    assert stacked > 0
+    assert single > 0
+    assert measured.stacked == (stacked <= single)
+
+
+def test_looking_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lab_training, "_measured", lambda *_: (1.0, 2.0))
+
+    def look(moment: Moment) -> Tensor:
+        signals(moment.stack, moment.batch)
+        losses, _ = gradients(moment.stack, moment.batch)
+        return losses
+
+    looked, plain = (train_members(TRAINING, MEMBERS, observers=o) for o in ({"look": look}, {}))
+    np.testing.assert_array_equal(looked.loss, plain.loss)
+    np.testing.assert_array_equal(looked.batch_loss, plain.batch_loss)
+
+
+def test_members_of_a_seed_are_pairs() -> None:
+    """The same split, order and first weights for every arm."""
+    half = replace(NETWORK, norm="none")
+    a, b = (train_members(TRAINING, [Member(seed, 0.0, half) for seed in (0, 1)]) for _ in range(2))
+    np.testing.assert_allclose(a.batch_loss, b.batch_loss, rtol=1e-5)  # the two may be trained in different ways
+    assert a.batch_loss[0, 0] != a.batch_loss[1, 0]
+    deep = half.build(3), replace(half, activation="tanh").build(3)
+    for x, y in zip(deep[0].parameters(), deep[1].parameters(), strict=True):
+        torch.testing.assert_close(x, y, rtol=0, atol=0)
+
+
+def test_a_training_goes_on_from_an_earlier_one() -> None:
+    first = train_members(TRAINING, MEMBERS)
+    earlier = replace(TRAINING, batch_size=32)
+    members = [replace(member, rate=0.02) for member in MEMBERS]
+    ended = train_members(earlier, [replace(member, rate=0.1) for member in MEMBERS])
+    going_on = train_members(replace(TRAINING, before=(earlier, 0.1)), members)
+    np.testing.assert_allclose(going_on.loss[:, 0], ended.loss[:, -1], rtol=1e-5)
+    assert not np.allclose(going_on.loss[:, 0], first.loss[:, 0])
+
+
+def test_a_diverged_member_is_marked_and_the_others_go_on() -> None:
+    members = [Member(0, rate, replace(NETWORK, norm="none")) for rate in (0.1, 1e30)]
+    measured = train_members(TRAINING, members)
+    assert measured.alive.tolist() == [True, False]
+    assert measured.stable().tolist() == [True, False]
+    assert np.isfinite(measured.batch_loss[0]).all()
+    assert np.isnan(measured.batch_loss[1, -1])
+
+
+def test_steps_to_a_target() -> None:
+    losses = np.stack([np.linspace(2, 0, 100), np.full(100, 2.0), np.where(np.arange(100) < 50, 2.0, np.nan)])
+    empty = np.zeros((3, 1))
+    measured = Outcome(
+        np.array([0]), empty, empty, empty, empty, losses, losses, np.ones(3, bool), {}, True, (0.0, 0.0)
+    )
+    steps = measured.steps_to(1.0, window=10)
+    assert losses[0, int(steps[0]) - 10 : int(steps[0])].mean() <= 1.0
+    assert losses[0, int(steps[0]) - 11 : int(steps[0]) - 1].mean() > 1.0
+    assert steps[1:].tolist() == [100, 100]
+    assert measured.steps_to(9.0, window=10).tolist() == [10, 10, 10]
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_splits_are_apart_and_of_equal_size(name: str) -> None:
+    data = load(name)
+    assert len(data.labels) == len(data.groups) == len(data.inputs["inputs"])
+    assert data.labels.unique().tolist() == list(range(data.classes))
+    parts = [split(data, seed) for seed in (0, 1, 2000)]
+    sizes = {(len(p.train), len(p.validation), len(p.test)) for p in parts}
+    assert len(sizes) == 1
+    for p in parts:
+        groups = [set(data.groups[part.numpy()].tolist()) for part in (p.train, p.validation, p.test)]
+        assert not groups[0] & groups[1]
+        assert not groups[1] & groups[2]
+        assert not groups[0] & groups[2]
+    assert not torch.equal(parts[0].test, parts[1].test)
+
+
+def test_an_unknown_data_set_is_an_error() -> None:
+    with pytest.raises(LucidaError, match="no data set"):
+        load("imagenet")
+
+
+def test_the_l2_penalty_is_weight_decay_of_matrices() -> None:
+    """PyTorch's coupled decay of SGD, on the matrices alone."""
+    network = Perceptron(8, 3, depth=1, width=4).build(0).double()
+    batch = {"inputs": torch.randn(5, 8, dtype=torch.float64), "labels": torch.arange(5) % 3}
+    plain, penalised = ClassificationTask(network), Penalised(ClassificationTask(network), l1=0.0, l2=0.1)
+
+    def mean_gradients(task: ClassificationTask | Penalised) -> dict[str, Tensor]:
+        output = task.loss(batch)
+        named = dict(network.named_parameters())
+        grads = torch.autograd.grad(output.loss_sum / output.weight, list(named.values()))
+        return dict(zip(named, grads, strict=True))
+
+    without, given = mean_gradients(plain), mean_gradients(penalised)
+    for name, parameter in network.named_parameters():
+        torch.testing.assert_close(given[name], without[name] + (0.1 * parameter if parameter.ndim > 1 else 0.0))
+    l1 = mean_gradients(Penalised(plain, l1=0.1, l2=0.0))
+    torch.testing.assert_close(
+        l1["head.weight"] - without["head.weight"], 0.1 * network.get_parameter("head.weight").sign()
+    )
+
+
+def test_gradients_of_a_stack_are_the_members_own() -> None:
+    networks: list[nn.Module] = [NETWORK.build(seed) for seed in (0, 1)]
+    stack = Stack(networks).train()
+    batch = {"inputs": torch.randn(2, 6, 64), "labels": torch.randint(10, (2, 6))}
+    before = {name: buffer.clone() for name, buffer in stack.stacked_buffers().items()}
+    losses, grads = gradients(stack, batch)
+    for k, network in enumerate(networks):
+        output = ClassificationTask(network.train()).loss({name: x[k] for name, x in batch.items()})
+        mean = output.loss_sum / output.weight
+        torch.testing.assert_close(losses[k], mean.detach())
+        own = torch.autograd.grad(mean, list(network.parameters()))
+        for (name, _), grad in zip(network.named_parameters(), own, strict=True):
+            torch.testing.assert_close(grads[name][k], grad, rtol=1e-4, atol=1e-6)
+    for name, buffer in stack.stacked_buffers().items():
+        torch.testing.assert_close(buffer, before[name], rtol=0, atol=0)
