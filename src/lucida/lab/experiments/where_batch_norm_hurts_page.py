@@ -1,0 +1,233 @@
+"""Where batch norm hurts: what was declared before the run, and the short answers."""
+
+from __future__ import annotations
+
+from lucida.lab.design import Claim, Design
+from lucida.lab.experiment import Experiment
+from lucida.lab.experiments.where_batch_norm_hurts import (
+    ALL_POSITIONS,
+    LAYER,
+    PICTURES,
+    PLAIN,
+    REAL_POSITIONS,
+    RMS,
+    SEQUENCES,
+    Settings,
+    sized,
+)
+from lucida.lab.experiments.where_batch_norm_hurts_sections import measured, present
+
+MATTERS = 0.02  # of accuracy: what a practitioner would act on
+TWO, EIGHT, MANY = (sized(ALL_POSITIONS, size) for size in (2, 8, 32))
+_PICTURES = ("network and data", PICTURES)
+_SEQUENCES = ("network", SEQUENCES)
+
+
+def _claim(
+    name: str,
+    texts: tuple[str, str, str],
+    arms: tuple[str, str],
+    smallest: float,
+    levels: tuple[str, tuple[str, ...]] = ("", ()),
+    *,
+    primary: bool = False,
+) -> Claim:
+    return Claim(name, *texts, "test accuracy", "test accuracy", *arms, smallest, *levels, primary=primary)
+
+
+CLAIMS = (
+    _claim(
+        "small_batch",
+        (
+            "With two examples in a batch, batch norm costs accuracy where layer norm does not.",
+            "批大小为 2 时，批归一化会损失准确率，层归一化不会。",
+            "At equal examples and each at its best rate, batch norm gets fewer test examples right than layer norm.",
+        ),
+        (TWO, sized(LAYER, 2)),
+        -MATTERS,
+        _PICTURES,
+        primary=True,
+    ),
+    _claim(
+        "masked_statistics",
+        (
+            "Batch norm over padded sequences should count the real positions alone.",
+            "对有填充的序列做批归一化，统计量应当只算真实位置。",
+            "With masked statistics more test texts are right than with statistics over all positions.",
+        ),
+        (REAL_POSITIONS, ALL_POSITIONS),
+        MATTERS,
+        _SEQUENCES,
+        primary=True,
+    ),
+    _claim(
+        "gain_and_bias",
+        (
+            "Layer norm needs its learned gain and bias.",
+            "层归一化离不开可学习的缩放和偏移。",
+            "Without them, at its own best rate, a network gets fewer test texts right.",
+        ),
+        (PLAIN, LAYER),
+        -MATTERS,
+        _SEQUENCES,
+        primary=True,
+    ),
+    _claim(
+        "batch_of_eight",
+        (
+            "Eight examples in a batch are still too few for batch norm.",
+            "批大小为 8 时，样本对批归一化来说仍然太少。",
+            "At batch 8 batch norm gets fewer test examples right than layer norm.",
+        ),
+        (EIGHT, sized(LAYER, 8)),
+        -MATTERS,
+        _PICTURES,
+    ),
+    _claim(
+        "the_shift_is_the_harm",
+        (
+            "What hurts at batch 2 are the running statistics in the test: exact ones repair it.",
+            "批大小为 2 时，问题出在测试时用的滑动统计量：换成精确统计量就能修好。",
+            "The same weights get more test examples right with statistics of the whole training set.",
+        ),
+        (f"{TWO}, exact statistics", TWO),
+        MATTERS,
+        _PICTURES,
+    ),
+    _claim(
+        "the_noise_is_the_harm",
+        (
+            "What hurts at batch 2 happens in training: it is still there with exact statistics.",
+            "批大小为 2 时，损害发生在训练中：用精确统计量测试也补不回来。",
+            "Tested with exact statistics, batch norm still gets fewer examples right than layer norm.",
+        ),
+        (f"{TWO}, exact statistics", sized(LAYER, 2)),
+        -MATTERS,
+        _PICTURES,
+    ),
+    _claim(
+        "recompute_at_32",
+        (
+            "Even at batch 32 it pays to recompute the statistics before the test.",
+            "即使批大小为 32，测试前重新计算统计量也值得。",
+            "The same weights get more test examples right with exact statistics than with running ones.",
+        ),
+        (f"{MANY}, exact statistics", MANY),
+        MATTERS,
+        _PICTURES,
+    ),
+    _claim(
+        "padding_of_the_test",
+        (
+            "With statistics of the batch, it costs accuracy to trim the padding of a test batch.",
+            "若测试时用批内统计量，裁掉填充会损失准确率。",
+            "Unmasked batch norm in the transformer, the same texts in the same batches: fewer are right trimmed than padded.",
+        ),
+        (f"{ALL_POSITIONS}, trimmed statistics", f"{ALL_POSITIONS}, padded statistics"),
+        -MATTERS,
+    ),
+    _claim(
+        "no_place_in_sequences",
+        (
+            "Batch norm has no place in sequences: layer norm is better.",
+            "序列模型不该用批归一化：层归一化更好。",
+            "Batch norm over all positions gets fewer test texts right than layer norm.",
+        ),
+        (ALL_POSITIONS, LAYER),
+        -MATTERS,
+        _SEQUENCES,
+    ),
+    _claim(
+        "rms_costs",
+        (
+            "RMSNorm, which subtracts no mean and adds no bias, costs accuracy.",
+            "RMSNorm 不减均值、不加偏移，会损失准确率。",
+            "RMSNorm gets fewer test texts right than layer norm.",
+        ),
+        (RMS, LAYER),
+        -MATTERS,
+        _SEQUENCES,
+    ),
+)
+
+DESIGN = Design(
+    name="where-batch-norm-hurts",
+    title="Where batch norm hurts",
+    question="Where does batch norm hurt, and what does layer norm do instead?",
+    question_zh="批归一化在哪些情况下有害？层归一化又是怎么做的？",
+    claims=CLAIMS,
+    factors={
+        "batch size": "2 to 32 pictures",
+        "normalisation of pictures": "batch norm, layer norm, none, before each ReLU",
+        "statistics in the test": "running, of the test batch, means over all training batches, exact",
+        "normalisation of sequences": "batch norm over all or over the real positions, layer norm with and without "
+        "gain and bias, RMSNorm",
+        "padding of the test": "as in training, trimmed",
+    },
+    held_fixed=(
+        "examples seen in training",
+        "plain SGD for pictures, Adam for sequences",
+        "batches of 32 texts",
+        "momentum of the running statistics 0.1",
+        "each arm at its own best rate",
+    ),
+    data="digits of 8×8 pixels, emoji of 12×12 pixels in colour, emoji words (1 to 12, padded to 12); at full scale "
+    "the digits as sequences of 64 pixels too",
+    networks="perceptron of three hidden layers, conv net of four, recurrent net (tanh), transformer of two blocks "
+    "with the norms before attention and perceptron",
+    would_change=(
+        "large pictures: a conv net's statistics at batch 2 then rest on thousands of places, and the noise sits in "
+        "its last layers alone",
+        "training to the end at batch 2 instead of at equal examples: noise can be averaged out by smaller rates and "
+        "more steps, a lost magnitude cannot",
+        "batch norm that corrects for its batch (batch renormalisation), that leaves the batch alone (group norm), or "
+        "that averages over many batches (PowerNorm): not measured here",
+        "recurrent batch norm with statistics of its own for each word, or pooled over all words",
+        "norms behind the residual addition instead of before attention and perceptron: no linear map can then take "
+        "over the gain on the residual path",
+    ),
+    sources=(
+        ("Ioffe & Szegedy 2015, Batch normalization", "https://arxiv.org/abs/1502.03167"),
+        ("Ba et al. 2016, Layer normalization", "https://arxiv.org/abs/1607.06450"),
+        ("Zhang & Sennrich 2019, Root mean square layer normalization", "https://arxiv.org/abs/1910.07467"),
+        ("Wu & He 2018, Group normalization", "https://arxiv.org/abs/1803.08494"),
+        ("Ioffe 2017, Batch renormalization", "https://arxiv.org/abs/1702.03275"),
+        ("Shen et al. 2020, PowerNorm: rethinking batch normalization in transformers",
+         "https://arxiv.org/abs/2003.07845"),
+    ),
+)  # fmt: skip
+
+EXPERIMENT = Experiment(
+    design=DESIGN,
+    settings={
+        "quick": Settings(
+            batch_sizes=(2, 8, 32),
+            examples=2000,
+            width=32,
+            channels=8,
+            rates=(0.01, 0.03, 0.09, 0.27),
+            sequence_batch=32,
+            sequence_steps=160,
+            sequence_width=16,
+            sequence_rates=(0.009, 0.027, 0.081, 0.243),
+            pixels=False,
+        ),
+        "full": Settings(
+            batch_sizes=(2, 4, 8, 32),
+            examples=3000,
+            width=64,
+            channels=16,
+            rates=(0.01, 0.03, 0.09, 0.27),
+            sequence_batch=32,
+            sequence_steps=250,
+            sequence_width=24,
+            sequence_rates=(0.009, 0.027, 0.081, 0.243),
+            pixels=True,
+        ),
+    },
+    measure=measured,
+    present=present,
+    answers=(),
+    source="lab/experiments/where_batch_norm_hurts.py",
+    helpers=("lab/batch_statistics.py",),
+)
