@@ -65,23 +65,28 @@ class Axis:
     """A scale between two ends of the drawing.
 
     Attributes:
-        start, end: where the first and last tick lie, in units of the drawing.
-        ticks: round values.
+        start, end: where the scale starts and ends, in units of the drawing.
+        low, high: the values there.
+        ticks: round values between them.
         log: whether equal ratios are equal distances.
         share: whether ticks are written in percent.
     """
 
     start: float
     end: float
+    low: float
+    high: float
     ticks: tuple[float, ...]
     log: bool = False
     share: bool = False
 
     def __call__(self, value: float) -> float:
-        """Where a value lies; what is beyond the ticks lies on the edge."""
-        low, high = self.ticks[0], self.ticks[-1]
+        """Where a value lies; what is beyond the ends lies on the edge."""
+        low, high = self.low, self.high
         clipped = min(max(value, low), high)
-        part = math.log(clipped / low) / math.log(high / low) if self.log else (clipped - low) / (high - low)
+        if self.log:
+            low, high, clipped = math.log(low), math.log(high), math.log(clipped)
+        part = (clipped - low) / (high - low)
         return self.start + (self.end - self.start) * part
 
     def labelled(self, room: float) -> list[tuple[float, str]]:
@@ -118,20 +123,21 @@ def axis(
     finite = [v for v in values if math.isfinite(v) and (v > 0 or not log)]
     if not finite:
         finite = [1.0, 10.0] if log else [0.0, 1.0]
-    if log:
-        return Axis(*ends, tuple(log_ticks(min(finite), max(finite))), True, share)
     low, high = min(finite), max(finite)
-    if zero or 0 <= low < 0.4 * high:
-        low = min(0.0, low)
-    if zero:
-        high = max(0.0, high)
-    ticks = nice_ticks(low, high)
-    if share and high <= 1 < ticks[-1]:
-        ticks = [*(t for t in ticks if t < 1), 1.0]
-    if tight and high > low:
-        ticks = [t for t in ticks if t <= high * (1 + 1e-9)]
-        ticks = ticks if ticks[-1] > 0.999 * high else [*ticks, high]
-    return Axis(*ends, tuple(ticks), False, share)
+    if log:
+        ticks = log_ticks(low, high)
+    else:
+        if zero or (not tight and 0 <= low < 0.4 * high):
+            low, high = min(0.0, low), max(0.0, high)
+        ticks = nice_ticks(low, high)
+        if share and high <= 1 < ticks[-1]:
+            ticks = [*(t for t in ticks if t < 1), 1.0] if low < 1 else nice_ticks(0.0, 1.0)
+    inside = [t for t in ticks if low * (1 - 1e-9) <= t <= high * (1 + 1e-9)]
+    if tight and len(inside) > 1:
+        if not log and low == round(low) and inside[0] - low > 0.5 * (inside[1] - inside[0]):
+            inside.insert(0, low)  # the first layer, the first step
+        return Axis(*ends, low, high, tuple(inside), log, share)
+    return Axis(*ends, ticks[0], ticks[-1], tuple(ticks), log, share)
 
 
 def log_ticks(low: float, high: float) -> list[float]:

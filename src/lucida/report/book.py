@@ -205,6 +205,7 @@ def render_index(questions: Sequence[Question]) -> str:
     topics: dict[str, list[Question]] = {}
     for question in questions:
         topics.setdefault(question.page.topic, []).append(question)
+    topics |= {"": topics.pop("")} if "" in topics else {}  # what has no topic comes last
     primary = [claim.ruling.word for question in questions for claim in question.claims if claim.ruling.primary]
     return (
         _templates()
@@ -270,7 +271,7 @@ def render_page(question: Question, questions: Sequence[Question] = ()) -> str:
 
 def _paragraphs(question: Question, text: str, path: str, language: str = "en") -> Markup:
     """Paragraphs with their numbers filled in; a digit that is written by hand in them counts as untraced."""
-    whole = (" ".join(part.split()) for part in re.split(r"\n\s*\n", text) if part.strip())
+    whole = (part for part in re.split(r"\n\s*\n", text) if part.strip())
     return Markup("\n").join(
         Markup('<p data-words="{}" data-prose>{}</p>').format(
             path, filled(part, question.results, question.where, language)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from markupsafe import Markup
 
@@ -22,6 +22,7 @@ STYLES = 6  # colours, dashes and markers of curves; more curves than that take 
 _MOST_MARKERS = 12
 _POINTS = 400  # of a curve: more than can be told apart at this width
 _LINE, _SMALL = 15.0, 11.5
+_NAME = 15.0  # of the curves' names: what their bold letters of 12.5 units take up in a wide font
 _TOP = 22.0
 _BEYOND = 1.2  # times the smallest effect is on the scale, so that the shaded side is seen
 
@@ -37,6 +38,7 @@ class _End:
     lines: list[str]
     value: Markup
     words: str  # where the name stands in the results file
+    dashed: bool = False
 
     @property
     def height(self) -> float:
@@ -51,12 +53,13 @@ def lines_plot(figure: LinesFigure, path: str = "") -> Markup:
         path: of the figure in the results file, for the numbers at the curves' ends.
     """
     room = _label_room(figure.series)
-    texts = [wrapped(series.label, room, lines=3) for series in figure.series]
-    tall = sum(_LINE * (len(lines) + 1) + 4 for lines in texts)
-    bottom = _TOP + min(max(176.0, tall), 420.0)
+    texts = [wrapped(series.label, room, size=_NAME, lines=3) for series in figure.series]
+    full = sum(_LINE * (len(lines) + 1) + 4 for lines in texts)
+    bare = sum(_LINE * min(len(lines), 2) + 4 for lines in texts)  # with many curves the names go without numbers
+    bottom = _TOP + max(176.0, min(full, 400.0), bare)
     up = axis(list(_heights(figure)), (bottom, _TOP), log=figure.log_y, share=figure.share)
     left = 8 + max(text_width(text, _SMALL) for _, text in up.labelled(14))
-    across = axis([x for s in figure.series for x in s.x], (left, WIDTH - room - 14), log=figure.log_x, tight=True)
+    across = axis([x for s in figure.series for x in s.x], (left, WIDTH - room - 26), log=figure.log_x, tight=True)
     canvas = Canvas(bottom + 40, figure.title)
     _axes(canvas, across, up, figure)
     for index, series in enumerate(figure.series):
@@ -73,10 +76,13 @@ def lines_plot(figure: LinesFigure, path: str = "") -> Markup:
 
 
 def _label_room(series: Sequence[Series]) -> float:
-    """Units right of the curves: as much as the names need in two lines, within a third of the drawing."""
-    widest = max((text_width(s.label) for s in series), default=0.0)
-    longest_word = max((text_width(word) for s in series for word in s.label.split()), default=0.0)
-    return min(max(58.0, longest_word + 4, widest if widest < 90 else widest * 0.6), 132.0)
+    """Units right of the curves: as few as let every name stand in two lines, within limits."""
+    least, most = 58.0, 132.0
+    longest_word = max((text_width(word, _NAME) for s in series for word in s.label.split()), default=0.0)
+    room = max(least, longest_word + 2)
+    while room < most and any(len(wrapped(s.label, room, size=_NAME, lines=9)) > 2 for s in series):
+        room += 6
+    return min(room, most)
 
 
 def _heights(figure: LinesFigure) -> Iterator[float]:
@@ -142,7 +148,7 @@ def _band(canvas: Canvas, series: Series, across: Axis, up: Axis, index: int) ->
     run: list[tuple[float, float, float]] = []
     for x, low, high in [*bounds, (math.nan, None, None)]:
         if _drawable(x, across) and _drawable(high, up) and low is not None and math.isfinite(low):
-            floor = up.ticks[0] if up.log and low <= 0 else low
+            floor = up.low if up.log and low <= 0 else low
             run.append((across(x), up(floor), up(float(high))))  # type: ignore[arg-type]  # drawable: a number
             continue
         if len(run) > 1:
@@ -190,15 +196,15 @@ def _end(series: Series, lines: list[str], runs: Sequence[Sequence[Point]], path
     if measured:
         value = shown(series.y[measured[-1]], f"{path}/y/{measured[-1]}", "% brief" if share else "brief", "tspan")
     if not runs:
-        return _End(math.nan, math.nan, lines, value, f"{path}/label")
-    return _End(*runs[-1][-1], lines, value, f"{path}/label")
+        return _End(math.nan, math.nan, lines, value, f"{path}/label", series.dashed)
+    return _End(*runs[-1][-1], lines, value, f"{path}/label", series.dashed)
 
 
 def _names(canvas: Canvas, ends: Sequence[_End], right: float, bottom: float) -> None:
     """Names and last values right of the curves, moved apart, with a thin line to the end that they name."""
     heights = [end.height for end in ends]
     if sum(heights) > bottom + 8:  # too many for their numbers, which the table below the drawing holds
-        ends = [_End(end.x, end.y, end.lines[:2], Markup(""), end.words) for end in ends]
+        ends = [replace(end, lines=end.lines[:2], value=Markup("")) for end in ends]
         heights = [end.height for end in ends]
     wanted = [end.y if math.isfinite(end.y) else bottom for end in ends]
     for index, (end, height, y) in enumerate(zip(ends, heights, placed(wanted, heights, 0.0, bottom + 8), strict=True)):
@@ -207,11 +213,16 @@ def _names(canvas: Canvas, ends: Sequence[_End], right: float, bottom: float) ->
                 "polyline", points=_listed([(end.x + 4, end.y), (right + 9, y)]), class_=f"leader s{index % STYLES}"
             )
         top = y - height / 2 + 2
+        if end.dashed:
+            places = _listed([(right + 11, top + 7), (right + 21, top + 7)])
+            canvas.add("polyline", points=places, class_=f"curve predicted s{index % STYLES}")
+        else:
+            _marker(canvas, right + 16, top + 7, index)
         for k, line in enumerate(end.lines):
-            place = {"x": right + 13, "y": top + 11 + k * _LINE}
+            place = {"x": right + 25, "y": top + 11 + k * _LINE}
             canvas.add("text", line, **place, class_=f"name s{index % STYLES}", data_words=end.words)
         if end.value:
-            canvas.add("text", end.value, x=right + 13, y=top + 10 + len(end.lines) * _LINE, class_="small")
+            canvas.add("text", end.value, x=right + 25, y=top + 10 + len(end.lines) * _LINE, class_="small")
 
 
 def effects_plot(figure: EffectsFigure, metrics: Mapping[str, Metric], path: str = "") -> Markup:
@@ -311,7 +322,7 @@ def _track(canvas: Canvas, across: Axis, middle: float, smallest: float | None) 
     canvas.line(across.start, middle, across.end, middle, "grid")
     for tick in across.ticks:
         canvas.line(across(tick), middle - 4, across(tick), middle + 4, "grid")
-    if across.ticks[0] <= 0 <= across.ticks[-1]:
+    if across.low <= 0 <= across.high:
         canvas.line(across(0), middle - 10, across(0), middle + 10, "zero")
 
 

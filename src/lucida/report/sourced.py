@@ -106,7 +106,7 @@ def shown_interval(name: str, metric: Metric, form: str = "", tag: str = "span")
         shown(bound, f"metrics/{name}/ci95/{end}", f"{form} bare".strip(), tag)
         for end, bound in zip(("low", "high"), metric.ci95, strict=True)
     )
-    return Markup("[{}, {}]").format(low, high)
+    return Markup('<{0} class="bounds">[{1}, {2}]</{0}>').format(tag, low, high)
 
 
 def looked_up(results: Results, path: str) -> Any:
