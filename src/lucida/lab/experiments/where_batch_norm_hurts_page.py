@@ -121,7 +121,7 @@ CLAIMS = (
         (
             "With statistics of the batch, it costs accuracy to trim the padding of a test batch.",
             "若测试时用批内统计量，裁掉填充会损失准确率。",
-            "Unmasked batch norm in the transformer, the same texts in the same batches: fewer are right trimmed than padded.",
+            "In the transformer without a mask, fewer texts are right trimmed than padded, in the same batches.",
         ),
         (f"{ALL_POSITIONS}, trimmed statistics", f"{ALL_POSITIONS}, padded statistics"),
         -MATTERS,
