@@ -1,0 +1,320 @@
+"""What batch norm does: speed, smoothness and the shift of the layers' inputs along training, and planted saddles.
+
+All arms of a context see the same batches and start from the same draws of the matrices. Speed is counted in steps to a
+training loss as the training itself sees it: batch statistics, and noise where there is noise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import product
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from lucida.lab.datasets import load
+from lucida.lab.experiment import Bench, Score
+from lucida.lab.input_shift import observe_inputs, observe_shift
+from lucida.lab.networks import ConvNet, NetworkConfig, Perceptron
+from lucida.lab.norms import NoisyBatchNorm, NormName
+from lucida.lab.observations import Observations
+from lucida.lab.probing import kept_buffers
+from lucida.lab.saddles import DoubledUnits, NearOrigin, curvature, training_batch
+from lucida.lab.smoothness import LENGTHS, fixed_noise, observe_walk
+from lucida.lab.stack import StackTask
+from lucida.lab.training import Moment, Observer, Outcome, Training
+from lucida.training.tasks import ClassificationTask
+
+PLAIN, BATCH, NOISY, SAME_RATE = "no norm", "batch norm", "noisy batch norm", "batch norm at the plain network's rate"
+SMALL_GAINS = "batch norm, its gains scaled too"
+NORMS: dict[str, NormName] = {PLAIN: "none", BATCH: "batch", NOISY: "batch_noisy"}
+CONTEXTS = ("perceptron, digits", "perceptron, emoji", "convolutions, digits")
+DOUBLED, ORIGIN = "doubled units", "near the origin"
+SADDLES = (f"{DOUBLED}, digits", f"{ORIGIN}, digits", f"{ORIGIN}, emoji")
+ONE_PERCENT = LENGTHS.index(0.01)
+LEFT = 0.9  # of the plateau's loss: below it the saddle is left
+PERTURBATION, ORIGIN_SCALE = 0.03, 0.1
+MEASURED = ("gradient change", "beta", "loss range", "drift", "gradient shift")
+OBSERVERS: dict[str, Observer] = {"walk": observe_walk(), "inputs": observe_inputs, "shift": observe_shift}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The numbers of a scale.
+
+    Attributes:
+        depth, width: of the perceptron.
+        convolutions, channels: of the convolutional network.
+        batch_size, steps, every: of training, and how often one looks.
+        targets: training loss to reach, by context.
+        rates: where tuning starts.
+        amounts: of the noise, as shares of the control's, in the perceptrons.
+        widths: of the perceptron, for the noise by width.
+        saddle_width, saddle_steps, saddle_batch_size: of the networks at saddles.
+        saddle_rates: where their tuning starts.
+    """
+
+    depth: int
+    width: int
+    convolutions: int
+    channels: int
+    batch_size: int
+    steps: int
+    every: int
+    targets: tuple[float, ...]
+    rates: tuple[float, ...]
+    amounts: tuple[float, ...]
+    widths: tuple[int, ...]
+    saddle_width: int
+    saddle_steps: int
+    saddle_batch_size: int
+    saddle_rates: tuple[float, ...]
+
+    def network(self, context: str, norm: NormName) -> NetworkConfig:
+        """The network of a context."""
+        kind, data = context.split(", ")
+        source = load(data)
+        picture = source.inputs["inputs"][0]
+        if kind == "perceptron":
+            return Perceptron(picture.numel(), source.classes, self.depth, self.width, norm=norm)
+        return ConvNet(picture.shape[0], source.classes, self.convolutions, self.channels, norm=norm)
+
+    def training(self, context: str) -> Training:
+        """The training of a context."""
+        return Training(context.split(", ")[1], self.batch_size, self.steps, self.every)
+
+    def target(self, context: str) -> float:
+        """The training loss that counts as reached."""
+        return self.targets[CONTEXTS.index(context)]
+
+
+@dataclass(frozen=True)
+class Noised:
+    """Noisy batch norm with a share of the control's noise between steps."""
+
+    network: NetworkConfig
+    amount: float
+
+    def build(self, seed: int) -> nn.Module:
+        """The network of a seed, its noise turned down."""
+        network = self.network.build(seed)
+        for module in network.modules():
+            if isinstance(module, NoisyBatchNorm):
+                module.shift, module.scale = self.amount * module.shift, 1 + self.amount * (module.scale - 1)
+        return network
+
+
+def noisy(amount: float) -> str:
+    """The arm of noisy batch norm with a share of the noise.
+
+    >>> noisy(0.5)
+    'noisy batch norm, 0.5 of the noise'
+    """
+    return f"{NOISY}, {amount:g} of the noise"
+
+
+def measure(bench: Bench, settings: Settings) -> Observations:
+    """Training with and without batch norm and with the noise, then the noise by amount and width, then saddles."""
+    found = Observations()
+    for context in CONTEXTS:
+        rates = {arm: _trained(bench, settings, found, context, arm) for arm in NORMS}
+        outcome = _over_seeds(bench, settings, context, SAME_RATE, "batch", rates[PLAIN])
+        _record(found, settings, context, SAME_RATE, outcome)
+    _noise(bench, settings, found)
+    for level in SADDLES:
+        _saddle(bench, settings, found, level)
+    return found
+
+
+def _trained(bench: Bench, settings: Settings, found: Observations, context: str, arm: str) -> float:
+    """Tune an arm, train it, record what was seen; its rate."""
+    name, network = f"{arm}, {context}", settings.network(context, NORMS[arm])
+    rate = _tuned(bench, name, settings.training(context), network, settings.rates, _reaching(settings.target(context)))
+    _record(found, settings, context, arm, _over_seeds(bench, settings, context, arm, NORMS[arm], rate))
+    found.facts[f"tuned rate/{arm}/{context}"] = rate
+    return rate
+
+
+def _reaching(target: float) -> Score:
+    """Steps to a training loss; infinite for what diverged or ended no lower than it began.
+
+    Unlike the bench's own score it never looks in evaluation mode, in which a network that was trained with noise is
+    another one.
+    """
+
+    def score(outcome: Outcome) -> NDArray:
+        last = np.nan_to_num(outcome.batch_loss[:, -10:], nan=np.inf).mean(axis=1)
+        sound = outcome.alive & (last < outcome.batch_loss[:, 0])
+        return np.where(sound, outcome.steps_to(target), np.inf)
+
+    return score
+
+
+def _tuned(
+    bench: Bench, name: str, training: Training, network: NetworkConfig, rates: tuple[float, ...], score: Score
+) -> float:
+    """As the bench tunes; noise is drawn from a fixed seed."""
+    with fixed_noise(1):
+        return bench.tuned(name, replace(training, every=training.steps), network, rates, score)
+
+
+def _over_seeds(
+    bench: Bench, settings: Settings, context: str, arm: str, norm: NormName, rate: float
+) -> Outcome:  # fmt: skip
+    with fixed_noise(2):
+        training, network = settings.training(context), settings.network(context, norm)
+        return bench.over_seeds(f"{arm}, {context}", training, network, rate, OBSERVERS)
+
+
+def _record(found: Observations, settings: Settings, context: str, arm: str, outcome: Outcome) -> None:
+    """Steps to the target, and means over the way there of what the observers saw."""
+    steps = outcome.steps_to(settings.target(context))
+    found.record("steps", arm, np.log2(steps), context)
+    found.record("reached", arm, steps < settings.steps, context)
+    found.record("test accuracy", arm, outcome.final("test_accuracy"), context)
+    walk, shift = outcome.observed["walk"], outcome.observed["shift"]
+    n = len(LENGTHS)
+    seen = {
+        "gradient change": walk[..., 4 + ONE_PERCENT],
+        "beta": walk[..., 2],
+        "loss range": walk[..., 1],
+        "drift": np.exp(_logs(shift[..., :-1]).mean(axis=2)),
+        "gradient shift": shift[..., -1],
+    }
+    on_the_way = outcome.steps[None, :] <= steps[:, None]
+    for name, values in seen.items():
+        logs = np.log2(np.exp(_logs(values)))
+        found.record(name, arm, _mean(logs, on_the_way), context)
+        found.record(f"{name} before training", arm, logs[:, 0], context)
+        found.draw(f"{name}/{context}/{arm}", outcome.steps, values)
+    change = np.exp(_mean(_logs(walk[..., 4 : 4 + n]), on_the_way))
+    found.draw(f"change by length/{context}/{arm}", 100 * np.array(LENGTHS), change)
+    by_layer = np.exp(_mean(_logs(shift[..., :-1]), on_the_way))
+    found.draw(f"drift by layer/{context}/{arm}", np.arange(1, by_layer.shape[1] + 1), by_layer)
+    _draw_course(found, context, arm, outcome)
+
+
+def _draw_course(found: Observations, context: str, arm: str, outcome: Outcome) -> None:
+    """Loss by step, and what the first and the last hidden layer's activations see."""
+    window = 10
+    smooth = np.stack([np.convolve(x, np.ones(window) / window, "valid") for x in outcome.batch_loss])
+    steps = np.arange(window, outcome.batch_loss.shape[1] + 1)
+    found.draw(f"loss/{context}/{arm}", steps[:: window // 2], smooth[:, :: window // 2])
+    inputs = outcome.observed["inputs"]
+    for name, layer in (("first", 0), ("last", -1)):
+        found.draw(f"mean/{context}/{arm}, {name} layer", outcome.steps, inputs[:, :, layer, 0])
+        found.draw(f"spread/{context}/{arm}, {name} layer", outcome.steps, inputs[:, :, layer, 1])
+
+
+def _logs(values: NDArray) -> NDArray:
+    """Natural logarithms; what is exactly nothing counts as 1e-12."""
+    return np.log(np.maximum(values, 1e-12))
+
+
+def _mean(values: NDArray, chosen: NDArray) -> NDArray:
+    """Mean over the chosen evaluations, ``[M, E, …]`` and ``bool [M, E]``, of those that are finite."""
+    mask = chosen.reshape(*chosen.shape, *([1] * (values.ndim - 2)))
+    return np.nanmean(np.where(mask & np.isfinite(values), values, np.nan), axis=1)
+
+
+def _noise(bench: Bench, settings: Settings, found: Observations) -> None:
+    """Less noise in the perceptrons; then the whole noise in a narrower and a wider one."""
+    for context, amount in product(CONTEXTS[:2], settings.amounts):
+        training, target = settings.training(context), settings.target(context)
+        arm, network = noisy(amount), Noised(settings.network(context, "batch_noisy"), amount)
+        rate = _tuned(bench, f"{arm}, {context}", training, network, settings.rates, _reaching(target))
+        with fixed_noise(2):
+            outcome = bench.over_seeds(f"{arm}, {context}", training, network, rate, OBSERVERS)
+        _record(found, settings, context, arm, outcome)
+    training, target = settings.training(CONTEXTS[0]), settings.target(CONTEXTS[0])
+    for width, arm in product(settings.widths, NORMS):
+        wide = replace(settings, width=width).network(CONTEXTS[0], NORMS[arm])
+        name = f"{arm}, {width} wide, {CONTEXTS[0]}"
+        rate = _tuned(bench, name, training, wide, settings.rates, _reaching(target))
+        with fixed_noise(2):
+            outcome = bench.over_seeds(name, replace(training, every=settings.steps), wide, rate)
+        found.record("steps by width", arm, np.log2(outcome.steps_to(target)), f"{width}")
+
+
+def observe_plateau(moment: Moment) -> Tensor:
+    """Observer: the loss of training examples as training sees it, ``[M]``."""
+    with torch.no_grad(), kept_buffers(moment.stack):
+        return StackTask(moment.stack, ClassificationTask).member_losses(moment.train)
+
+
+def steps_to_leave(outcome: Outcome, share: float = LEFT, window: int = 5) -> NDArray:
+    """Steps until the mean loss of the last ``window`` batches is at most a share of the plateau's, ``[M]``.
+
+    A member that has not left, or was thrown back above, by the end has the number of steps it was given.
+    """
+    relative = outcome.batch_loss / outcome.observed["plateau"][:, :1]
+    steps = replace(outcome, batch_loss=relative).steps_to(share, window=window)
+    for_good = np.nan_to_num(relative[:, -window:], nan=np.inf).mean(axis=1) <= share
+    return np.where(for_good, steps, float(relative.shape[1]))
+
+
+def _leaving(outcome: Outcome) -> NDArray:
+    """Score for tuning, in which no observer looked: the first batch's loss stands for the plateau's."""
+    return steps_to_leave(replace(outcome, observed={"plateau": outcome.batch_loss[:, :1]}))
+
+
+def planted(settings: Settings, level: str, arm: str) -> NetworkConfig:
+    """The network of an arm at a saddle."""
+    kind, data = level.split(", ")
+    source = load(data)
+    norm: NormName = "none" if arm == PLAIN else "batch"
+    network = Perceptron(
+        source.inputs["inputs"][0].numel(), source.classes, 2 if kind == DOUBLED else 3, settings.saddle_width,
+        "tanh", norm, "xavier",
+    )  # fmt: skip
+    if kind == DOUBLED:
+        return DoubledUnits(data, network, 2, PERTURBATION)
+    return NearOrigin(data, network, ORIGIN_SCALE, gains_too=arm == SMALL_GAINS)
+
+
+def _saddle(bench: Bench, settings: Settings, found: Observations, level: str) -> None:
+    """Verify the saddle, then leave it, each arm at its own best rate and batch norm at the plain network's too."""
+    arms = (PLAIN, BATCH) if level.startswith(DOUBLED) else (PLAIN, BATCH, SMALL_GAINS)
+    data = level.split(", ")[1]
+    training = Training(data, settings.saddle_batch_size, settings.saddle_steps, every=settings.saddle_steps)
+    rates: dict[str, float] = {}
+    for arm in (*arms, SAME_RATE):
+        network = planted(settings, level, arm)
+        if arm == SAME_RATE:
+            rates[arm] = rates[PLAIN]
+        else:
+            rates[arm] = _tuned(bench, f"{arm}, {level}", training, network, settings.saddle_rates, _leaving)
+            _record_curvature(bench, found, network, data, level, arm)
+            found.facts[f"tuned rate/{arm}/{level}"] = rates[arm]
+        outcome = bench.over_seeds(f"{arm}, {level}", training, network, rates[arm], {"plateau": observe_plateau})
+        steps = steps_to_leave(outcome)
+        found.record("steps to leave", arm, np.log2(steps), level)
+        found.record("left", arm, steps < settings.saddle_steps, level)
+        relative = outcome.batch_loss / outcome.observed["plateau"][:, :1]
+        found.draw(f"leaving/{level}/{arm}", np.arange(0, training.steps, 5), relative[:, ::5])
+
+
+def _record_curvature(
+    bench: Bench, found: Observations, network: NetworkConfig, data: str, level: str, arm: str
+) -> None:  # fmt: skip
+    """Of the planted point on all training examples, and the gradient of an ordinary start for comparison."""
+
+    def compute() -> dict[str, NDArray]:
+        there, ordinary = [], []
+        for seed in bench.seeds:
+            batch = training_batch(data, seed)
+            exact = replace(network, perturbation=0.0) if isinstance(network, DoubledUnits) else network
+            point = curvature(exact.build(seed), batch)
+            there.append((point.gradient, point.least, point.greatest))
+            assert isinstance(network, DoubledUnits | NearOrigin)
+            ordinary.append(curvature(network.network.build(seed), batch, steps=1).gradient)
+        return {"there": np.array(there), "ordinary": np.array(ordinary)}
+
+    key = (repr(network), list(bench.seeds), load(data).content_key)
+    arrays = bench.remember(f"curvature of {arm}, {level}", key, compute)
+    there, ordinary = arrays["there"], arrays["ordinary"]
+    found.record("gradient at the saddle", arm, there[:, 0] / ordinary, level)
+    found.record("least curvature", arm, there[:, 1], level)
+    found.record("greatest curvature", arm, there[:, 2], level)
