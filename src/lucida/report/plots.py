@@ -22,7 +22,7 @@ STYLES = 6  # colours, dashes and markers of curves; more curves than that take 
 _MOST_MARKERS = 12
 _POINTS = 400  # of a curve: more than can be told apart at this width
 _LINE, _SMALL = 15.0, 11.5
-_NAME = 15.0  # of the curves' names: what their bold letters of 12.5 units take up in a wide font
+_NAME = 14.0  # of the curves' names: what their bold letters of 12.5 units take up in a wide font
 _TOP = 22.0
 _BEYOND = 1.2  # times the smallest effect is on the scale, so that the shaded side is seen
 
@@ -53,7 +53,7 @@ def lines_plot(figure: LinesFigure, path: str = "") -> Markup:
         path: of the figure in the results file, for the numbers at the curves' ends.
     """
     room = _label_room(figure.series)
-    texts = [wrapped(series.label, room, size=_NAME, lines=3) for series in figure.series]
+    texts = [wrapped(series.label, room, size=_NAME, lines=5) for series in figure.series]
     full = sum(_LINE * (len(lines) + 1) + 4 for lines in texts)
     bare = sum(_LINE * min(len(lines), 2) + 4 for lines in texts)  # with many curves the names go without numbers
     bottom = _TOP + max(176.0, min(full, 400.0), bare)
@@ -99,7 +99,7 @@ def _axes(canvas: Canvas, across: Axis, up: Axis, figure: LinesFigure) -> None:
     for tick, text in up.labelled(14):
         canvas.line(left, up(tick), right, up(tick), "zero" if tick == 0 else "grid")
         canvas.text(left - 6, up(tick) + 4, text, "tick", "end")
-    shown_ticks = across.labelled(max(text_width(t, _SMALL) for _, t in across.labelled(0)) + 8)
+    shown_ticks = across.labelled(1.3 * max(text_width(t, _SMALL) for _, t in across.labelled(0)) + 8)
     for tick, text in shown_ticks:
         canvas.line(across(tick), bottom, across(tick), bottom + 4, "axis")
         half = text_width(text, _SMALL) / 2  # the last one keeps clear of the curves' names
@@ -203,11 +203,13 @@ def _end(series: Series, lines: list[str], runs: Sequence[Sequence[Point]], path
 def _names(canvas: Canvas, ends: Sequence[_End], right: float, bottom: float) -> None:
     """Names and last values right of the curves, moved apart, with a thin line to the end that they name."""
     heights = [end.height for end in ends]
-    if sum(heights) > bottom + 8:  # too many for their numbers, which the table below the drawing holds
+    if sum(heights) > bottom - _TOP + 16:  # too many for their numbers, which the table below the drawing holds
         ends = [replace(end, lines=end.lines[:2], value=Markup("")) for end in ends]
         heights = [end.height for end in ends]
     wanted = [end.y if math.isfinite(end.y) else bottom for end in ends]
-    for index, (end, height, y) in enumerate(zip(ends, heights, placed(wanted, heights, 0.0, bottom + 8), strict=True)):
+    for index, (end, height, y) in enumerate(
+        zip(ends, heights, placed(wanted, heights, _TOP - 8, bottom + 8), strict=True)
+    ):
         if math.isfinite(end.y) and (abs(y - end.y) > 3 or right - end.x > 3):
             canvas.add(
                 "polyline", points=_listed([(end.x + 4, end.y), (right + 9, y)]), class_=f"leader s{index % STYLES}"
