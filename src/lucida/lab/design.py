@@ -32,6 +32,7 @@ class Claim:
         smallest_effect: the smallest difference that matters, signed as predicted; not zero.
         moderator: what the ``levels`` are levels of ("data", "batch size").
         levels: where the claim is measured; with two or more an interaction is expected, and the claim may *depend*.
+        share: whether the measure is a share, so that its differences are percentage points.
         primary: one of the claims the experiment is judged by; intervals of the others are not corrected for them.
 
     Raises:
@@ -50,6 +51,7 @@ class Claim:
     moderator: str = ""
     levels: tuple[str, ...] = ()
     primary: bool = True
+    share: bool = False
 
     def __post_init__(self) -> None:
         if self.smallest_effect == 0:
