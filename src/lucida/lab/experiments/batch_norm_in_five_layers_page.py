@@ -117,7 +117,7 @@ DESIGN = Design(
         "normalisation": "none, batch norm, layer norm, each before the ReLU",
         "gain": "standard deviation of the weights over He's: a half to four",
         "depth": "5 layers; then 10 to 50",
-        "residual path": "without; with, at 50 layers",
+        "residual path": "without; with, in the deep networks",
     },
     held_fixed=("ReLU", "width", "batch size", "examples seen", "plain SGD", "each arm at its own best rate"),
     data="digits of 8×8 pixels and emoji of 12×12 pixels in colour",
