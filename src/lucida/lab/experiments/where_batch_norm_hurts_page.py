@@ -32,7 +32,7 @@ def _claim(
     *,
     primary: bool = False,
 ) -> Claim:
-    return Claim(name, *texts, "test accuracy", "test accuracy", *arms, smallest, *levels, primary=primary)
+    return Claim(name, *texts, "test accuracy", "test accuracy", *arms, smallest, *levels, primary=primary, share=True)
 
 
 CLAIMS = (
@@ -40,7 +40,7 @@ CLAIMS = (
         "small_batch",
         (
             "With two examples in a batch, batch norm costs accuracy where layer norm does not.",
-            "批大小为 2 时，批归一化会损失准确率，层归一化不会。",
+            "每批只有两个样本时，批归一化会损失准确率，层归一化不会。",
             "At equal examples and each at its best rate, batch norm gets fewer test examples right than layer norm.",
         ),
         (TWO, sized(LAYER, 2)),
@@ -76,7 +76,7 @@ CLAIMS = (
         "batch_of_eight",
         (
             "Eight examples in a batch are still too few for batch norm.",
-            "批大小为 8 时，样本对批归一化来说仍然太少。",
+            "每批八个样本，对批归一化来说仍然太少。",
             "At batch 8 batch norm gets fewer test examples right than layer norm.",
         ),
         (EIGHT, sized(LAYER, 8)),
@@ -86,8 +86,8 @@ CLAIMS = (
     _claim(
         "the_shift_is_the_harm",
         (
-            "What hurts at batch 2 are the running statistics in the test: exact ones repair it.",
-            "批大小为 2 时，问题出在测试时用的滑动统计量：换成精确统计量就能修好。",
+            "What hurts in batches of two are the running statistics in the test: exact ones repair it.",
+            "每批只有两个样本时，问题出在测试时用的滑动统计量：换成精确统计量就能修好。",
             "The same weights get more test examples right with statistics of the whole training set.",
         ),
         (f"{TWO}, exact statistics", TWO),
@@ -97,8 +97,8 @@ CLAIMS = (
     _claim(
         "the_noise_is_the_harm",
         (
-            "What hurts at batch 2 happens in training: it is still there with exact statistics.",
-            "批大小为 2 时，损害发生在训练中：用精确统计量测试也补不回来。",
+            "What hurts in batches of two happens in training: it is still there with exact statistics.",
+            "每批只有两个样本时，损害发生在训练中：用精确统计量测试也补不回来。",
             "Tested with exact statistics, batch norm still gets fewer examples right than layer norm.",
         ),
         (f"{TWO}, exact statistics", sized(LAYER, 2)),
@@ -108,8 +108,8 @@ CLAIMS = (
     _claim(
         "recompute_at_32",
         (
-            "Even at batch 32 it pays to recompute the statistics before the test.",
-            "即使批大小为 32，测试前重新计算统计量也值得。",
+            "Even in batches of thirty-two it pays to recompute the statistics before the test.",
+            "即使每批有三十二个样本，测试前重新计算统计量也值得。",
             "The same weights get more test examples right with exact statistics than with running ones.",
         ),
         (f"{MANY}, exact statistics", MANY),

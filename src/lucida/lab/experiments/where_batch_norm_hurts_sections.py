@@ -118,7 +118,21 @@ def _two(found: Observations, sizes: Sequence[int]) -> Section:
         y_label="share of the variance",
         share=True,
     )
-    return Section("What two examples leave of a number", TWO_TEXT, (*figures, by_layer))
+    return Section("What two examples leave of a number", TWO_TEXT, (*figures, by_layer, _losses(sizes)))
+
+
+def _losses(sizes: Sequence[int]) -> TableFigure:
+    """The loss a network has while it trains, with the batch's own statistics."""
+    rows = [(level, norm) for level in PICTURES for norm in NORMS]
+    return TableFigure(
+        "Loss of the last tenth of the training batches",
+        tuple(f"batch {size}" for size in sizes),
+        tuple(
+            (f"{level}, {norm}", tuple(f"loss, training mode/{sized(norm, size)}/{level}" for size in sizes))
+            for level, norm in rows
+        ),
+        caption="In nats. Guessing among ten digits has `ln 10 = 2.30`, among eight kinds of emoji `ln 8 = 2.08`.",
+    )
 
 
 def _shift(found: Observations, sizes: Sequence[int]) -> Section:
