@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lucida.lab.design import Claim, Design
-from lucida.lab.experiment import Experiment
+from lucida.lab.experiment import Answer, Experiment
 from lucida.lab.experiments.where_batch_norm_hurts import (
     ALL_POSITIONS,
     LAYER,
@@ -16,6 +16,7 @@ from lucida.lab.experiments.where_batch_norm_hurts import (
     sized,
 )
 from lucida.lab.experiments.where_batch_norm_hurts_sections import measured, present
+from lucida.lab.verdict import Word
 
 MATTERS = 0.02  # of accuracy: what a practitioner would act on
 TWO, EIGHT, MANY = (sized(ALL_POSITIONS, size) for size in (2, 8, 32))
@@ -197,6 +198,51 @@ DESIGN = Design(
     ),
 )  # fmt: skip
 
+_SMALL = (
+    "With two examples in a batch, batch norm instead of layer norm changes the perceptron's accuracy by "
+    "{claim/small_batch/effect/perceptron, digits:points ci} on digits and by "
+    "{claim/small_batch/effect/perceptron, emoji:points ci} on emoji; that of the conv net, whose statistics rest on "
+    "every place of a picture, by {claim/small_batch/effect/conv net, digits:points ci}. The perceptron's accuracy is "
+    "lost in training, not in the test: of two numbers batch norm leaves only which is the larger, so that "
+    "{companions, first layer/batch norm, batch 2/perceptron, digits:%} of what the perceptron's first layer gives is "
+    "decided by the other example, and exact statistics in the test bring back no more than "
+    "{claim/the_shift_is_the_harm/effect:points ci}. With eight examples the difference is "
+    "{claim/batch_of_eight/effect:points ci}."
+)
+_SMALL_ZH = (
+    "每批只有两个样本时，与层归一化相比，批归一化让感知机在手写数字上变化"
+    "{claim/small_batch/effect/perceptron, digits:points ci}，在表情图上变化"
+    "{claim/small_batch/effect/perceptron, emoji:points ci}；卷积网络的统计量来自图中每个位置，只变化"
+    "{claim/small_batch/effect/conv net, digits:points ci}。损失发生在训练中，而不在测试时：两个数归一化之后只剩下"
+    "谁大谁小，感知机第一层的输出有 {companions, first layer/batch norm, batch 2/perceptron, digits:%} 取决于同批的"
+    "另一个样本；测试时换成精确统计量，也只能找回 {claim/the_shift_is_the_harm/effect:points ci}。"
+    "每批八个样本时，差别为 {claim/batch_of_eight/effect:points ci}。"
+)
+_LAYER = (
+    "Layer norm looks at one example, one position at a time: neither the batch nor padding can reach it. Its gain and "
+    "bias are not what does it: without them accuracy changes by {claim/gain_and_bias/effect:points ci}."
+)
+_LAYER_ZH = (
+    "层归一化每次只看一个样本的一个位置，既不受同批样本影响，也不受填充影响。起作用的并不是可学习的缩放和偏移："
+    "去掉它们，准确率只变化 {claim/gain_and_bias/effect:points ci}。"
+)
+_MASKED = (
+    "Counting only real positions changes accuracy by {claim/masked_statistics/effect/transformer:points ci} in the "
+    "transformer, where weights trained with the mixture are tested with it too. In the recurrent net it is "
+    "{claim/masked_statistics/effect/recurrent net:points ci}: statistics are taken at each word, and at late words "
+    "the mask leaves few texts: padding goes, and the tiny batch comes back."
+)
+_MASKED_ZH = (
+    "对有填充的序列只统计真实位置：在 Transformer 中准确率变化 {claim/masked_statistics/effect/transformer:points ci}，"
+    "因为训练和测试用的是同样的混合统计量；在循环网络中变化 {claim/masked_statistics/effect/recurrent net:points ci}："
+    "那里每个词单独统计，越往后剩下的文本越少，填充的问题没了，小批量的问题又来了。"
+)
+
+
+def _answer(*words: Word) -> Answer:
+    return Answer(words, "\n\n".join((_SMALL, _MASKED, _LAYER)), "\n\n".join((_SMALL_ZH, _MASKED_ZH, _LAYER_ZH)))
+
+
 EXPERIMENT = Experiment(
     design=DESIGN,
     settings={
@@ -227,7 +273,7 @@ EXPERIMENT = Experiment(
     },
     measure=measured,
     present=present,
-    answers=(),
+    answers=(_answer("depends", "depends", "refuted"),),
     source="lab/experiments/where_batch_norm_hurts.py",
     helpers=("lab/batch_statistics.py",),
 )

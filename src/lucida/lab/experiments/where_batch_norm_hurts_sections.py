@@ -34,6 +34,7 @@ from lucida.report.lab_page import EffectRow, EffectsFigure, LinesFigure, TableF
 
 PERCEPTRON, CONV_NET = PICTURES[0], PICTURES[2]
 _ACCURACY = "test accuracy"
+_CONSTANT = "No share of the logits: a network whose answers do not depend on the picture at all any more."
 _PARTS = ("in all", "to the statistics of the test", "in training")
 
 
@@ -81,18 +82,7 @@ def _small_batches(found: Observations) -> Section:
         )
         for level in PICTURES
     )
-    effects = EffectsFigure(
-        "Batch norm against layer norm",
-        tuple(
-            EffectRow(f"{name}, {level}", f"claim/{claim}/effect/{level}")
-            for claim, name in (("small_batch", "batch 2"), ("batch_of_eight", "batch 8"))
-            for level in PICTURES
-        ),
-        x_label="test accuracy, batch norm minus layer norm",
-        smallest_effect=-0.02,
-        share=True,
-    )
-    return Section("The batch gets small", SMALL_BATCHES_TEXT, (*figures, effects))
+    return Section("The batch gets small", SMALL_BATCHES_TEXT, figures)
 
 
 def _two(found: Observations, sizes: Sequence[int]) -> Section:
@@ -106,6 +96,7 @@ def _two(found: Observations, sizes: Sequence[int]) -> Section:
             ),
             x_label="examples in a batch",
             y_label="share of the variance",
+            caption=_CONSTANT,
             log_x=True,
             share=True,
         )
@@ -116,6 +107,7 @@ def _two(found: Observations, sizes: Sequence[int]) -> Section:
         tuple(found.series(f"companions/{level}/2", level) for level in PICTURES),
         x_label="layer, from the input; the last are the logits",
         y_label="share of the variance",
+        caption=_CONSTANT,
         share=True,
     )
     return Section("What two examples leave of a number", TWO_TEXT, (*figures, by_layer, _losses(sizes)))
@@ -261,20 +253,18 @@ def _layer_norm(found: Observations) -> Section:
         for level in levels
     )
     learned = TableFigure(
-        "What gain and bias learn, and the same weights with gain 1 and bias 0",
+        "What gain and bias learn, and what they are worth",
         (
-            "mean gain",
             "spread of the gains",
             "size of the biases",
             "accuracy",
-            "with gain 1, bias 0",
+            "set back",
             "share of the mean",
         ),
         tuple(
             (
                 f"{level}, {norm}",
                 (
-                    f"mean gain/{norm}/{level}",
                     f"spread of the gains/{norm}/{level}",
                     f"size of the biases/{norm}/{level}",
                     f"{_ACCURACY}/{norm}/{level}",
@@ -285,7 +275,8 @@ def _layer_norm(found: Observations) -> Section:
             for level in levels
             for norm in (LAYER, RMS)
         ),
-        caption="Share of the mean: of the mean square of what the norm sees, the part that only layer norm removes.",
-        shares=(False, False, False, True, True, True),
+        caption="Set back: accuracy of the same weights with all gains one and all biases zero. Share of the mean: the "
+        "part of the mean square of what the norm sees that layer norm takes away and RMSNorm does not.",
+        shares=(False, False, True, True, True),
     )
     return Section("Layer norm, its gain and its bias", LAYER_NORM_TEXT, (*scores, learned))
