@@ -9,7 +9,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lucida.lab.experiments.what_batch_norm_does import NORMS, OBSERVERS, Noised, observe_plateau, steps_to_leave
+from lucida.lab.experiments import load
+from lucida.lab.experiments.what_batch_norm_does import (
+    CONTEXTS,
+    NORMS,
+    OBSERVERS,
+    SADDLES,
+    SAME_RATE,
+    SMALL_GAINS,
+    Noised,
+    noisy,
+    observe_plateau,
+    steps_to_leave,
+)
 from lucida.lab.input_shift import drift, input_moments, observe_shift
 from lucida.lab.networks import ConvNet, NetworkConfig, Perceptron
 from lucida.lab.norms import NoisyBatchNorm
@@ -189,3 +201,14 @@ def test_noise_is_the_same_again_and_training_goes_down() -> None:
     assert outcome.observed["walk"].shape == (2, 3, 4 + 2 * 3)
     assert outcome.observed["shift"].shape == (2, 3, 4)
     assert (outcome.loss[:, -1] < outcome.loss[:, 0]).all()
+
+
+def test_the_page_claims_only_what_is_measured() -> None:
+    experiment = load("what-batch-norm-does")
+    arms = {*NORMS, SAME_RATE, SMALL_GAINS, noisy(0.5)}
+    for claim in experiment.design.claims:
+        assert {claim.treatment, claim.control} <= arms
+        assert set(claim.levels) <= {*CONTEXTS, *SADDLES}
+    for settings in experiment.settings.values():
+        assert 0.5 in settings.amounts, "the claim on half the noise needs it"
+        assert len(settings.targets) == len(CONTEXTS)
