@@ -30,11 +30,11 @@ usage: lucida run [--recipe NAME] [--pictures PATH] [--out FOLDER] [--split-seed
        lucida --version
 
 commands:
-  run    train a dual encoder and a multimodal LLM, measure them, write report.html; on the artwork that comes with
-         lucida, or on your own pictures: a folder, a .csv, .jsonl or .parquet table, or a COCO .json file
-  ask    put a question about a picture to the multimodal LLM of a finished run
+  run       train a dual encoder and a multimodal LLM, measure them, write report.html; on the artwork that comes with
+            lucida, or on your own pictures: a folder, a .csv, .jsonl or .parquet table, or a COCO .json file
+  ask       put a question about a picture to the multimodal LLM of a finished run
   diagnose  say what is wrong with a training run, from its probes: layer, step, evidence, remedy
-  lab    controlled experiments on questions about training, each with a verdict; `book` makes pages of the results
+  lab       controlled experiments on questions about training, each with a verdict; `book` makes pages of the results
 """
 
 Config = TypeVar("Config")
