@@ -180,3 +180,53 @@ def test_an_error_in_the_data_ends_the_run_with_its_own_message(toys: ModuleType
 
     with pytest.raises(LucidaError, match=r"no answer \(row 3\)"):
         train(task, Bad(), toys.settings(5), RunFolder(tmp_path), progress=False)
+
+
+@pytest.mark.parametrize("name", ["contrastive", "language"])
+def test_probes_change_no_weight_and_go_on_after_a_stop(toys: ModuleType, tmp_path: Path, name: str) -> None:
+    """Watched or not, stopped or not: the same bits; and each probed step stands in the file once."""
+
+    def go(folder: str, steps: int, *, probes: int | None, resume: bool = False) -> Any:
+        task, data = toys.toy(name, dropout=0.2)
+        every = None if probes is None else Duration(probes, "steps")
+        # the rate must not know how many steps there will be, or a shorter run would be another one
+        same = {"num_warmup_steps": 0, "final_fraction": 1.0, "learning_rate": 0.01, "micro_batch_size": 5}
+        config = toys.settings(steps, probe_every=every, checkpoint_every=Duration(7, "steps"), **same)
+        train(task, data, config, RunFolder(tmp_path / folder), progress=False, resume=resume)
+        return task.model
+
+    plain, watched = go("plain", 24, probes=None), go("watched", 24, probes=4)
+    assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), watched.parameters(), strict=True))
+    assert not (tmp_path / "plain" / "probes.jsonl").exists()
+    found = [json.loads(line) for line in (tmp_path / "watched" / "probes.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in found] == [0, 1, 4, 8, 12, 16, 20, 24]
+    assert all(row["layers"] for row in found[1:])
+    assert all("loss" in row for row in found[2:])
+
+
+def test_probes_of_a_resumed_run_stand_once(toys: ModuleType, tmp_path: Path) -> None:
+    class Stop(Exception):
+        pass
+
+    def stop() -> dict[str, float]:
+        raise Stop
+
+    every = {"probe_every": Duration(4, "steps"), "checkpoint_every": Duration(7, "steps")}
+    with pytest.raises(Stop):
+        run(toys, tmp_path, steps=24, validate=stop, validate_every=Duration(18, "steps"), **every)
+    run(toys, tmp_path, steps=24, resume=True, **every)
+    run(toys, tmp_path / "whole", steps=24, **every)
+    found, whole = (
+        [json.loads(line) for line in (folder / "probes.jsonl").read_text().splitlines()]
+        for folder in (tmp_path, tmp_path / "whole")
+    )
+    assert [row["step"] for row in found] == [row["step"] for row in whole] == [0, 1, 4, 8, 12, 16, 20, 24]
+    assert [row["grad_norm"] for row in found[1:]] == [row["grad_norm"] for row in whole[1:]]
+
+
+def test_a_loss_that_is_not_finite_leaves_its_probe(toys: ModuleType, tmp_path: Path) -> None:
+    with pytest.raises(NonFiniteError):
+        run(toys, tmp_path, "contrastive", steps=40, learning_rate=1e30, max_grad_norm=None)
+    found = [json.loads(line) for line in (tmp_path / "probes.jsonl").read_text().splitlines()]
+    assert found[-1]["kind"] == "error"
+    assert found[-1]["error"] == "NonFiniteError"

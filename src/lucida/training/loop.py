@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
@@ -20,6 +20,7 @@ from lucida.core.seeds import derive_seed
 from lucida.training.batches import BatchStream, TrainingData, prefetched
 from lucida.training.distributed import Accelerator, Precision, TaskModule, same_everywhere, seed_step, send_to_device
 from lucida.training.parameter_groups import ParameterRow, parameter_groups, trainable_by_block
+from lucida.training.probes.watch import Watch, watch
 from lucida.training.progress import MetricsLog, Progress
 from lucida.training.schedules import cosine_with_warmup
 from lucida.training.state import TrainState, restore_run, save_run
@@ -49,6 +50,7 @@ class TrainConfig:
         parameters: rows of (pattern, learning-rate multiplier, decay); the first that matches a parameter counts.
         seed: of the order, the examples' draws and dropout.
         validate_every, checkpoint_every, log_every: how often, besides at the end; ``None`` for only then.
+        probe_every: how often the run is looked into for ``lucida diagnose``; ``None`` for never.
     """
 
     duration: Duration = field(default=Duration(1, "epochs"))
@@ -67,6 +69,7 @@ class TrainConfig:
     validate_every: Duration | None = None
     checkpoint_every: Duration | None = field(default=Duration(500, "steps"))
     log_every: Duration | None = field(default=Duration(10, "steps"))
+    probe_every: Duration | None = field(default=Duration(10, "steps"))
 
     def __post_init__(self) -> None:
         allowed = {
@@ -84,7 +87,7 @@ class TrainConfig:
 
 
 # What may differ between a run and its continuation: it changes no weight (the micro-batch: none beyond rounding).
-_FREE_TO_CHANGE = {"micro_batch_size", "validate_every", "checkpoint_every", "log_every"}
+_FREE_TO_CHANGE = {"micro_batch_size", "validate_every", "checkpoint_every", "log_every", "probe_every"}
 
 
 def train(
@@ -140,11 +143,14 @@ def train(
     with (
         MetricsLog(folder, state.step, enabled=main) as log,
         Progress(total, start=state.step, batch_size=config.batch_size, shown=progress and main) as bar,
+        _watched(model, optimizer, config, data, folder, state, enabled=main and state.step < total) as watched,
         closing(training_steps(task, stream, config, optimizer, accelerator, state, total)) as steps,
     ):
         bar.say(describe_trainable(model) if state.step < total else f"already trained for {total} steps")
         for output, learning_rate in steps:
             bar.update(state.step, output.loss)
+            if watched is not None:
+                watched.note(loss=output.loss)
             if due(config.log_every):
                 log.write("train", state, output.row() | {"learning_rate": learning_rate})
             if validate is not None and due(config.validate_every):
@@ -225,6 +231,23 @@ def set_training_modes(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, _BatchNorm) and module.affine and not any(p.requires_grad for p in module.parameters()):
             module.eval()
+
+
+def _watched(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    config: TrainConfig,
+    data: TrainingData,
+    folder: RunFolder,
+    state: TrainState,
+    *,
+    enabled: bool,
+) -> AbstractContextManager[Watch | None]:
+    """The probes of the run, in the process that writes; they change no weight."""
+    if config.probe_every is None or not enabled:
+        return nullcontext()
+    every = in_steps(config.probe_every, config, data)
+    return watch(model, optimizer, every=every, folder=folder.path, start=state.step)
 
 
 def describe_trainable(model: nn.Module) -> str:

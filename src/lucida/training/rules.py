@@ -33,7 +33,6 @@ class Thresholds:
         saturated: share of a bounded layer's outputs at the end of their range before any training.
         dead: share of a layer's units.
         dead_rows: rows that must have been seen before a unit counts as dead.
-        collapsed: the share of a layer's output that differs between rows, where the input still matters.
         batch_norm: examples in a batch norm's batch.
         temperature: the multiplier of the logits beyond which, and below which, no healthy run goes.
         blind: what other pictures cost, as a share of what has been learned so far.
@@ -52,7 +51,6 @@ class Thresholds:
     saturated: float = 0.5
     dead: float = 0.5
     dead_rows: int = 16
-    collapsed: float = 1e-3
     batch_norm: int = 4
     temperature: tuple[float, float] = (2.0, 125.0)
     blind: float = 0.03

@@ -21,7 +21,7 @@ TRAINED = ("frozen_start", "dual_encoder", "naming", "looking", "language")
 
 MADE_FROM = "corpus.json"
 
-_FREE = {"out", "micro_batch_size", "validate_every", "checkpoint_every", "log_every", "test_pictures"}
+_FREE = {"out", "micro_batch_size", "validate_every", "checkpoint_every", "log_every", "probe_every", "test_pictures"}
 
 
 def open_run(config: RunConfig, corpus: Corpus) -> RunFolder:

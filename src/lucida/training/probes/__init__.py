@@ -20,8 +20,8 @@ What a probed step records, one file a quantity:
 
 What it costs. Let ``P`` be the number of trainable parameters in ``T`` tensors and ``M`` the number of measured layers.
 A probed step reads all gradients once (``4 P`` bytes); weights, updates and the gradient of the step before are read at
-a sample of at most 16,384 numbers a tensor (whole rows, evenly spaced), which needs ``3 x 64 kB x T`` of memory at most
-and is exact for smaller tensors. Activations and the gradients at them are read at a sample of at most 16,384 numbers a
+a sample of at most 8,192 numbers a tensor (whole rows, evenly spaced), which needs ``3 x 32 kB x T`` of memory at most
+and is exact for smaller tensors. Activations and the gradients at them are read at a sample of at most 8,192 numbers a
 layer and call; in all some 20 small operations a layer and 10 a tensor. A layer called again within a step (a recurrent
 cell) is measured at its calls 1, 2, 4, 8, …. Attention is computed once more for two examples and 32 queries. Every
 other step counts, and takes the norm of one small gradient, to know the very step at which gradients leap or stop

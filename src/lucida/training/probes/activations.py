@@ -53,14 +53,14 @@ def first_tensor(output: Any) -> Tensor | None:
 
 
 def thinned(value: Tensor, rows: int = 256) -> Tensor:
-    """At most about 32,768 numbers of ``[N, U]``: every k-th row, but ``rows`` of them, then every k-th unit.
+    """At most about 8,192 numbers of ``[N, U]``: every k-th row, but ``rows`` of them, then every k-th unit.
 
     >>> thinned(torch.zeros(5000, 64)).shape, thinned(torch.zeros(5000, 32_000)).shape, thinned(torch.zeros(3, 4)).shape
-    (torch.Size([500, 64]), torch.Size([250, 131]), torch.Size([3, 4]))
+    (torch.Size([250, 32]), torch.Size([250, 33]), torch.Size([3, 4]))
     """
     count, units = value.shape
-    value = value[:: math.ceil(count / min(count, max(rows, 2 * LIMIT // units)))]
-    return value[:, :: math.ceil(value.numel() / (2 * LIMIT))]
+    value = value[:: math.ceil(count / min(count, max(rows, LIMIT // units)))]
+    return value[:, :: math.ceil(value.numel() / LIMIT)]
 
 
 class ActivationProbe:
@@ -91,6 +91,7 @@ class ActivationProbe:
         self.calls: dict[str, int] = {}
         self._pending = Pending()
         self._rows: dict[str, int] = {}
+        self._examples: dict[str, int] = {}
         self._channels: tuple[int, ...] | None = None
         self._handles: list[Any] = []
 
@@ -120,16 +121,18 @@ class ActivationProbe:
         if x is None:
             return
         kind, value = self.kinds[name], x.detach()
-        part = self._units_last(kind, value).float()
-        put = self._pending.put
-        variance, mean = torch.var_mean(part, dim=0, correction=0)
-        low, high = torch.aminmax(part, dim=0)
-        put((name, "variance"), variance.mean())
-        put((name, "square"), mean.square().mean())
-        put((name, "silent"), ((low == 0) & (high == 0)).float().mean())
+        part = self._units_last(kind, value).float().contiguous()
+        rows, units = part.shape
+        put, norm = self._pending.put, torch.linalg.vector_norm
+        put((name, "rms"), norm(part), part.numel() ** -0.5)
+        moved = part - part[0]  # without it, a small variance would drown in the rounding of a large mean
+        put((name, "moved"), norm(moved), part.numel() ** -0.5)
+        put((name, "mean"), norm(moved.sum(dim=0)), units**-0.5 / rows)
         if kind in ("linear", "conv"):
-            put((name, "negative"), (high <= 0).float().mean())
-        self._rows[name] = max(self._rows.get(name, 0), len(part))
+            put((name, "negative"), (part.amax(dim=0) <= 0).sum(dtype=torch.float32), 1 / units)
+        elif kind in ("activation", "other"):
+            put((name, "silent"), (part.abs().amax(dim=0) == 0).sum(dtype=torch.float32), 1 / units)
+        self._rows[name] = max(self._rows.get(name, 0), rows)
         if kind == "bounded" or isinstance(module, nn.RNN | nn.RNNCell):
             put((name, "saturated"), _saturated(part, module))
         if kind == "batch norm" and isinstance(module, _BatchNorm) and module.training:
@@ -146,7 +149,7 @@ class ActivationProbe:
         if not (spatial and value.ndim > 2):
             return thinned(value.reshape(-1, value.shape[-1]))
         flat = value.flatten(2)
-        every = math.ceil(flat.numel() / (2 * LIMIT))
+        every = math.ceil(flat.numel() / LIMIT)
         places = min(every, max(1, flat.shape[2] // 4))
         flat = flat[:: math.ceil(every / places), :, ::places]
         return flat.transpose(1, 2).reshape(-1, flat.shape[1])
@@ -155,7 +158,7 @@ class ActivationProbe:
         x = args[0].detach() if args and isinstance(args[0], Tensor) else None
         if x is None:
             return
-        self._pending.put((name, "examples"), torch.tensor(float(len(x))))
+        self._examples[name] = len(x)
         if module.running_mean is not None and module.running_var is not None and module.momentum is not None:
             centre = x.float().mean(dim=[d for d in range(x.ndim) if d != 1])
             away = (centre - module.running_mean) / (1 - module.momentum)  # the running mean has moved already
@@ -163,7 +166,7 @@ class ActivationProbe:
 
     def _gradient(self, name: str, gradient: Tensor) -> None:
         part = sample(gradient.detach())
-        self._pending.put((name, "grad"), torch.linalg.vector_norm(part.float()) * enlarged(part, gradient))
+        self._pending.put((name, "grad"), torch.linalg.vector_norm(part.float()), enlarged(part, gradient))
 
     def read(self) -> dict[str, dict[str, Any]]:
         """The rows of all layers that ran; forgets them."""
@@ -171,7 +174,7 @@ class ActivationProbe:
         for (name, key), numbers in self._pending.read().items():
             found.setdefault(name, {})[key] = numbers
         rows = {name: self._row(name, numbers) for name, numbers in found.items()}
-        self._rows, self._channels = {}, None
+        self._rows, self._examples, self._channels = {}, {}, None
         return rows
 
     def take_calls(self) -> dict[str, int]:
@@ -180,14 +183,17 @@ class ActivationProbe:
         return calls
 
     def _row(self, name: str, numbers: dict[str, list[float]]) -> dict[str, Any]:
-        variance, square = _mean(numbers.pop("variance")), _mean(numbers.pop("square"))
-        total = variance + square
+        rms = [x * x for x in numbers.pop("rms")]
+        variance = [max(0.0, a * a - b * b) for a, b in zip(numbers.pop("moved"), numbers.pop("mean"), strict=True)]
+        total = _mean(rms)
         row: dict[str, Any] = {
-            "rms": _number(math.sqrt(total) if total >= 0 else total),
-            "spread": _number(math.sqrt(max(0.0, variance) / total)) if 0 < total < math.inf else None,
+            "rms": _number(math.sqrt(total)),
+            "spread": _number(math.sqrt(_mean(variance) / total)) if 0 < total < math.inf else None,
             "rows": self._rows[name],
             "bad": not math.isfinite(total),
         }
+        if name in self._examples:
+            row["examples"] = self._examples[name]
         gradients = numbers.pop("grad", [])
         if gradients:
             row["grad"] = _number(math.sqrt(sum(g * g for g in gradients)))

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-LIMIT = 16_384
+LIMIT = 8_192
 """Numbers read of a tensor: a norm is then known to about 1 % where its entries are alike."""
 
 
@@ -43,22 +43,23 @@ class Pending:
     """
 
     def __init__(self) -> None:
-        self._names: list[Any] = []
+        self._names: list[tuple[Any, float]] = []
         self._values: list[Tensor] = []
 
-    def put(self, name: Any, value: Tensor) -> None:
-        """Add a scalar (any number type, any shape of one element)."""
-        self._names.append(name)
+    def put(self, name: Any, value: Tensor, factor: float = 1.0) -> None:
+        """Add a scalar, ``float32 []``, without a graph; the number read will be ``factor`` times it."""
+        self._names.append((name, factor))
         self._values.append(value)
 
     def read(self) -> dict[Any, list[float]]:
         """The numbers of each name in order; empties the list."""
         found: dict[Any, list[float]] = {}
         if self._values:
-            device = self._values[0].device
-            flat = [value.detach().to(device, torch.float32).reshape(()) for value in self._values]
-            for name, number in zip(self._names, torch.stack(flat).tolist(), strict=True):
-                found.setdefault(name, []).append(number)
+            values, device = self._values, self._values[0].device
+            if any(value.device != device for value in values):
+                values = [value.to(device) for value in values]
+            for (name, factor), number in zip(self._names, torch.stack(values).tolist(), strict=True):
+                found.setdefault(name, []).append(number * factor)
         self._names, self._values = [], []
         return found
 

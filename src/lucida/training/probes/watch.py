@@ -80,8 +80,8 @@ class Watch:
         pictures: Pictures | None = None,
         expected: Sequence[str] = (),
     ):
-        while not isinstance(optimizer, torch.optim.Optimizer) and hasattr(optimizer, "optimizer"):
-            optimizer = optimizer.optimizer
+        while isinstance(getattr(optimizer, "optimizer", None), torch.optim.Optimizer):
+            optimizer = optimizer.optimizer  # accelerate's wrapper is an Optimizer too, without hooks of its own
         if every < 1:
             raise LucidaError(f"probes every {every} steps", where="every", remedy="use 1 or more")
         if not isinstance(optimizer, torch.optim.Optimizer) or not any(g["params"] for g in optimizer.param_groups):
@@ -223,6 +223,7 @@ class Watch:
 
     def _measured(self) -> dict[str, Any]:
         half = self.weights.before()
+        self._pulse.measure()
         if not all(math.isfinite(x) for x in half["gradients"].values()):
             half["bad"] = self._what_is_bad(half["gradients"])
         return half
@@ -256,9 +257,8 @@ class Watch:
         )
 
     def _write(self, row: dict[str, Any]) -> None:
-        row = json_values(row)
         if self.path is None:
-            self.rows.append(row)
+            self.rows.append(json_values(row))
         else:
             append_jsonl(self.path, row)
 
@@ -279,6 +279,7 @@ class Pulse:
         self._raw: Tensor | None = None
         self._beats: list[tuple[int, Tensor]] = []
         self._was_bad = False
+        self._now = math.nan
 
     def beat(self, step: int) -> bool:
         """Take the norm of this step; whether it is the first that is not finite (looked at on a CPU only)."""
@@ -286,11 +287,10 @@ class Pulse:
             self._choose()
         if self._vector is None or self._vector.grad is None:
             return False
-        self._now = now = self._norm(self._vector)
-        raw = now if self._raw is None else self._raw
+        raw = self._norm(self._vector) if self._raw is None else self._raw
         self._raw = None
         if self._matrix is not None and self._matrix.grad is not None:
-            raw = raw + 0 * self._matrix.grad[0].sum()  # as it was, or not finite
+            raw = torch.add(raw, self._matrix.grad[0].sum(), alpha=0)  # as it was, or not finite
         self._beats.append((step, raw))
         if raw.device.type != "cpu":
             return False
@@ -298,13 +298,18 @@ class Pulse:
         first, self._was_bad = bad and not self._was_bad, bad
         return first
 
+    def measure(self) -> None:
+        """Take the norm that the optimizer is about to see."""
+        there = self._vector is not None and self._vector.grad is not None
+        self._now = self._norm(self._vector).item() if there and self._vector is not None else math.nan
+
     def read(self, grad_norm: float) -> dict[str, Any]:
         """``unclipped`` norm of the whole gradient, and the ``pulse`` since the last row: median, largest, its step."""
         if not self._beats:
             return {}
         steps = [step for step, _ in self._beats]
         values = torch.stack([value for _, value in self._beats]).tolist()
-        now, self._beats = self._now.item(), []
+        now, self._beats = self._now, []
         finite = [x for x in values if math.isfinite(x)]
         worst = max(range(len(values)), key=lambda i: values[i] if math.isfinite(values[i]) else math.inf)
         row: dict[str, Any] = {
