@@ -445,6 +445,43 @@ def h_memorised(r: random.Random) -> Case:
     return Case(model, optimizer(model, r), lambda: F.cross_entropy(model(x), y), steps=300)
 
 
+class Gated(nn.Module):
+    """Residual blocks behind gates that start next to 0 (LayerScale): their insides hardly get a gradient at first."""
+
+    def __init__(self, size: int, depth: int, gate: float):
+        super().__init__()
+        self.stem, self.head = nn.Linear(32, size), nn.Linear(size, 10)
+        self.blocks = nn.ModuleList(mlp([size, 2 * size, size], nn.GELU) for _ in range(depth))
+        self.gates = nn.ParameterList(nn.Parameter(torch.full((size,), gate)) for _ in range(depth))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        for gate, block in zip(self.gates, self.blocks, strict=True):
+            x = x + gate * block(F.layer_norm(x, x.shape[-1:]))
+        return self.head(x)
+
+
+def h_layer_scale(r: random.Random) -> Case:
+    model = Gated(r.choice([32, 64]), r.choice([2, 6]), r.choice([1e-6, 1e-5, 0.1]))
+    return Case(model, optimizer(model, r, kinds="adam adamw"), classify(model, vectors(32, 10, 64, r)))
+
+
+def h_batch_of_two(r: random.Random) -> Case:
+    """Noisy gradients, but no batch norm."""
+    model = mlp([32, 64, 64, 10], norm=r.choice([None, nn.LayerNorm]))
+    return Case(model, optimizer(model, r, scale=0.3), classify(model, vectors(32, 10, 2, r)), steps=300)
+
+
+def h_small_start(r: random.Random) -> Case:
+    """Weights that start as small as GPT-2's and grow a lot, with warm-up."""
+    model = Language(32, 64, r.choice([2, 4]), 16, pre=True)
+    for module in model.modules():
+        if isinstance(module, nn.Linear | nn.Embedding):
+            nn.init.normal_(module.weight, std=0.02)
+    loss = speak(model, sentences(32, 16, 16, r))
+    return Case(model, torch.optim.AdamW(model.parameters(), lr=2e-3), loss, steps=300, warmup=30, clip=1.0)
+
+
 # Faults -----------------------------------------------------------------------------------------------------------
 
 

@@ -9,7 +9,7 @@ import math
 import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 from lucida.training.findings import Finding, Record, Row
 from lucida.training.remedies import EXPLAINS, LAB_PAGES, REMEDIES
@@ -21,11 +21,11 @@ class Thresholds:
 
     Attributes:
         sustained: probed steps in a row that must show a fault before it is one.
-        growth: weights that grow so many times over the run: the rate is too high.
+        growth: times that weights grow within ``growth_steps`` steps (over a whole run they may grow more).
         first_update: update / weight of the first step, the median over matrices.
         late_update: the same, later on, sustained.
-        vanishing: gradient at a layer's output / the largest gradient at a later layer.
-        exploding: gradient at an early layer's output / that of the last.
+        vanishing: largest gradient at the outputs of the front layers / the largest behind them.
+        exploding: gradient at a layer's output in the front half / the largest in the back half.
         recurrent: gradient of a recurrent matrix / the largest gradient of any layer after it.
         recurrent_calls: gradient at the first / at the last call of a layer that is called many times.
         leap: gradient norm of one step / the median of the steps around it and of the run.
@@ -40,6 +40,7 @@ class Thresholds:
 
     sustained: int = 3
     growth: float = 6.0
+    growth_steps: int = 30
     first_update: float = 0.35
     late_update: float = 0.1
     vanishing: float = 1e-4
@@ -120,17 +121,20 @@ def _several_layers(record: Record) -> str | None:
 
 
 def shrinking(record: Record) -> list[tuple[int, str, float]]:
-    """``(step, layer, ratio)`` of every probe: the layer whose gradient is smallest against those after it."""
+    """``(step, layer, ratio)`` of every probe: where the layers up to one have least gradient beside those after it.
+
+    The largest gradient of the front is compared with the largest behind: a branch with a small gate (LayerScale, a
+    residual that starts at 0) has small gradients inside, while the layers before it learn all the same.
+    """
     found = []
     for row in record.probes:
         depth = [(n, g) for n, g in gradients_by_depth(record, row) if g > 0]
-        later, worst = 0.0, ("", math.inf)
-        for name, size in reversed(depth):
-            if later > 0 and size / later < worst[1]:
-                worst = (name, size / later)
-            later = max(later, size)
-        if worst[0]:
-            found.append((row["step"], *worst))
+        if len(depth) < 2:
+            continue
+        front = list(accumulate((g for _, g in depth), max))
+        back = list(accumulate((g for _, g in reversed(depth)), max))[::-1]
+        k = min(range(len(depth) - 1), key=lambda k: front[k] / back[k + 1])
+        found.append((row["step"], depth[k][0], front[k] / back[k + 1]))
     return found
 
 
@@ -145,7 +149,7 @@ def vanishing_gradients(record: Record) -> Iterator[Found]:
         "vanishing-gradients",
         layer,
         since,
-        f"at step {step} the gradient at {layer} is {ratio:.1e} of the largest one behind it (healthy: above 1e-3)",
+        f"at step {step} the gradient up to {layer} is {ratio:.1e} of the largest one behind it (healthy: above 1e-3)",
     )
 
 
@@ -166,7 +170,7 @@ def no_warm_up(record: Record) -> Iterator[Found]:
         blocks[0],
         since,
         f"{len(blocks)} blocks that end in their norm; the rate was {rates[0]:.1e} of {max(rates):.1e} in the first "
-        f"step; at step {step} the gradient at {layer} has fallen to {ratio:.1e} of those behind it",
+        f"step; at step {step} the gradient up to {layer} has fallen to {ratio:.1e} of those behind it",
     )
 
 
@@ -191,8 +195,8 @@ def exploding_gradients(record: Record) -> Iterator[Found]:
     for row in record.probes:
         depth = [(n, g) for n, g in gradients_by_depth(record, row) if g > 0]
         if len(depth) > 1:
-            name, size = max(depth[:-1], key=lambda x: x[1])
-            ratios.append((row["step"], name, size / depth[-1][1]))
+            name, size = max(depth[: len(depth) // 2], key=lambda x: x[1])
+            ratios.append((row["step"], name, size / max(g for _, g in depth[len(depth) // 2 :])))
     since = runs_of([s for s, _, _ in ratios], [r > LIMITS.exploding for _, _, r in ratios], LIMITS.sustained)
     if since is not None and len(ratios) >= LIMITS.sustained:
         step, layer, ratio = max((x for x in ratios if x[0] >= since), key=lambda x: x[2])
@@ -200,7 +204,8 @@ def exploding_gradients(record: Record) -> Iterator[Found]:
             "exploding-gradients",
             layer,
             since,
-            f"at step {step} the gradient at {layer} is {ratio:.1e} times that at the last layer (healthy: below 20)",
+            f"at step {step} the gradient at {layer} is {ratio:.1e} times the largest in the back half "
+            "(healthy: below 10)",
         )
     yield from _exploding_in_time(record)
     yield from _leaping(record)
@@ -309,7 +314,8 @@ def learning_rate_too_high(record: Record) -> Iterator[Found]:
     steps = [step for step, *_ in ratios]
     early = runs_of(steps[:2], [r > LIMITS.first_update for _, _, r, _ in ratios[:2]], 1)
     late = runs_of(steps[1:], [r > LIMITS.late_update for _, _, r, _ in ratios[1:]], LIMITS.sustained)
-    grown = runs_of(steps, [g > LIMITS.growth for *_, g in ratios], 1)
+    near = [[g for s, *_, g in ratios if 0 <= step - s <= LIMITS.growth_steps] for step in steps]
+    grown = runs_of(steps, [g / min(before) > LIMITS.growth for (*_, g), before in zip(ratios, near, strict=True)], 1)
     if early is None and (late is None or len(steps) <= LIMITS.sustained) and grown is None:
         return
     since = min(step for step in (early, late, grown) if step is not None)
