@@ -42,10 +42,74 @@ def test_a_planted_fault_is_found(name: str) -> None:
         assert finding.remedy
 
 
-@pytest.mark.parametrize("name", patients.HEALTHY)
+QUICK = ("mlp", "functional", "dual", "low_rank", "recurrent", "layer_scale", "unused_part", "frozen_on_purpose")
+
+
+@pytest.mark.parametrize("name", QUICK)  # all kinds on many seeds: tools/diagnosis_bench.py
 def test_a_healthy_run_raises_no_alarm(name: str) -> None:
     case = patients.case(patients.HEALTHY[name], SEED)
     assert find(patients.run(case)) == []
+
+
+@pytest.fixture
+def healthy() -> list[dict[str, Any]]:
+    return patients.run(patients.case(patients.HEALTHY["mlp"], SEED))
+
+
+def probes(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [row for row in rows if row["kind"] == "probe"]
+
+
+def names(rows: list[dict[str, Any]]) -> list[str]:
+    return [finding.name for finding in find(rows)]
+
+
+def test_leaps_between_probes_are_found_only_where_they_come_again(healthy: list[dict[str, Any]]) -> None:
+    for hit, expected in ((5, []), (9, ["exploding-gradients"])):
+        pulse = probes(healthy)[hit]["pulse"]
+        pulse["max"] = 1e3 * max(row["pulse"]["median"] for row in probes(healthy))
+        assert names(healthy) == expected
+
+
+def test_explosion_through_many_calls_of_a_cell(healthy: list[dict[str, Any]]) -> None:
+    for row in probes(healthy):
+        next(iter(row["layers"].values()))["grad_calls"] = [5e3, 70.0, 1.0]
+    assert names(healthy) == ["exploding-gradients"]
+
+
+def test_attention_that_collapses(healthy: list[dict[str, Any]]) -> None:
+    for k, row in enumerate(probes(healthy)):
+        row["attention"] = {"block.attention": 0.8 if k < 4 else 0.001, "other": 0.001}
+    found = find(healthy)
+    assert [(x.name, x.layer, x.since_step) for x in found] == [("attention-collapse", "block.attention", 40)]
+
+
+def test_a_group_with_rate_0_is_no_training(healthy: list[dict[str, Any]]) -> None:
+    for row in probes(healthy):
+        row["rates"] = [0.0]
+    assert names(healthy) == ["part-not-trained"]
+
+
+@pytest.mark.parametrize(("own", "expected"), [(0.5, ["ignores-pictures"]), (2.0, [])])
+def test_pictures_count_only_once_something_is_learned(
+    healthy: list[dict[str, Any]], own: float, expected: list[str]
+) -> None:
+    healthy[0]["pictures"] = True
+    for k, row in enumerate(probes(healthy)):
+        row["pictures"] = {"own": 2.0 if k == 0 else own, "other": 2.1 if k == 0 else own + 0.001}
+    assert names(healthy) == expected
+    for row in probes(healthy)[1:]:
+        row["pictures"]["other"] = own + 1
+    assert names(healthy) == []
+
+
+def test_temperatures_by_their_names(healthy: list[dict[str, Any]]) -> None:
+    for name, bad in (("log_logit_scale", 6.0), ("temperature", 0.001), ("head.logit_scale", 0.1), ("tau", -0.1)):
+        start = 2.659 if "scale" in name else 0.07
+        for k, row in enumerate(probes(healthy)):
+            row["scalars"] = {name: start if k < 9 else bad, "gate": 1e9}
+        found = find(healthy)
+        assert [(x.name, x.layer, x.since_step) for x in found] == [("temperature-runaway", name, 90)]
 
 
 def test_every_finding_has_its_remedy() -> None:
@@ -68,11 +132,11 @@ def test_what_could_not_be_judged_is_said() -> None:
 def test_a_step_that_the_loss_scaler_skipped_is_no_finding() -> None:
     """Float16 training with a loss scaler overflows now and then, on purpose."""
     rows = patients.run(patients.case(patients.HEALTHY["mlp"], SEED))
-    probes = [row for row in rows if row["kind"] == "probe"]
-    probes[4]["bad"] = {"gradients": 4, "of": 4, "weights": []}
-    probes[4]["pulse"] |= {"bad": 1}
+    watched = probes(rows)
+    watched[4]["bad"] = {"gradients": 4, "of": 4, "weights": []}
+    watched[4]["pulse"] |= {"bad": 1}
     assert find(rows) == []
-    probes[-1]["bad"] = probes[4]["bad"]
+    watched[-1]["bad"] = watched[4]["bad"]
     assert [finding.name for finding in find(rows)] == ["non-finite"]
 
 
