@@ -29,7 +29,7 @@ from lucida.training.batches import Batch
 
 _EPSILON = 1e-5  # of PyTorch's normalisations
 _LINE = torch.linspace(-9, 9, 4000, dtype=torch.float64)  # without 0, where a ReLU has its edge
-_PLANE = torch.linspace(-7, 7, 280, dtype=torch.float64)
+_PLANE = torch.linspace(-7, 7, 200, dtype=torch.float64)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from lucida.lab.experiment import Experiment
 PAGES = {  # in the order of the book: the name of a page and the module with its EXPERIMENT
     "batch-norm-in-five-layers": "batch_norm_in_five_layers_page",
     "batch-size": "batch_size_page",
-    "vanishing-gradients": "vanishing_gradients",
+    "vanishing-gradients": "vanishing_gradients_page",
+    "exploding-gradients": "exploding_gradients_page",
     "what-batch-norm-does": "what_batch_norm_does_page",
     "where-batch-norm-hurts": "where_batch_norm_hurts_page",
 }

@@ -1,27 +1,39 @@
-"""Vanishing gradients: which of depth, activation, initialisation, residual path and normalisation makes them."""
+"""Vanishing gradients: which of depth, activation, initialisation, residual path and normalisation makes them.
+
+Before training, the gradient of every layer is measured and predicted (:mod:`lucida.lab.signal_propagation`), and with
+it how much of what a layer sees differs between examples: in a stack both fade by the same factor. Then every kind of
+network is trained at its own best rate. The second kind of network is a recurrent one, whose layers are steps of time.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from lucida.lab.datasets import load
-from lucida.lab.design import Claim, Design
-from lucida.lab.experiment import Answer, Bench, Experiment, Section, final_loss
+from lucida.lab.experiment import Bench, final_loss, validation_error
 from lucida.lab.networks import ActivationName, InitialisationName, Perceptron
 from lucida.lab.norms import NormName
 from lucida.lab.observations import Observations
-from lucida.lab.probing import weight_gradient_norms
+from lucida.lab.sequence_networks import Recurrent
+from lucida.lab.signal_propagation import (
+    averages,
+    layer_gain,
+    observe_layers,
+    observe_time,
+    predicted,
+    predicted_through_time,
+)
 from lucida.lab.training import Member, Training
-from lucida.report.lab_page import EffectRow, EffectsFigure, GridFigure, LinesFigure
 
 DATA = ("digits", "emoji")
+SEQUENCES = "digit sequences"
 DEPTH = 20  # of the claims
+FADING, KEEPING = 0.5, 1.0  # gains of the recurrent matrix that are compared
+_LEAST = 1e-300  # of a gradient in double precision, for its logarithm
 
 
 @dataclass(frozen=True)
@@ -49,9 +61,8 @@ class Cell:
     def network(self, data: str, depth: int, width: int) -> Perceptron:
         """The perceptron for a data set."""
         source = load(data)
-        inputs = source.inputs["inputs"][0].numel()
         return Perceptron(
-            inputs,
+            source.inputs["inputs"][0].numel(),
             source.classes,
             depth,
             width,
@@ -65,8 +76,11 @@ class Cell:
 SIGMOID, RELU = Cell("sigmoid", "xavier"), Cell("relu", "he")
 SIGMOID_RESIDUAL = Cell("sigmoid", "xavier", residual=True)
 SIGMOID_BATCH, SIGMOID_LAYER = Cell("sigmoid", "xavier", norm="batch"), Cell("sigmoid", "xavier", norm="layer")
-RELU_SMALL = Cell("relu", "small")
-CLAIMED = (SIGMOID, RELU, SIGMOID_RESIDUAL, SIGMOID_BATCH, SIGMOID_LAYER, RELU_SMALL)
+RELU_SMALL, RELU_SMALL_LAYER = Cell("relu", "small"), Cell("relu", "small", norm="layer")
+TANH_LAYER = Cell("tanh", "xavier", norm="layer")
+TRAINED = (SIGMOID, RELU, SIGMOID_RESIDUAL, SIGMOID_BATCH, SIGMOID_LAYER, RELU_SMALL, RELU_SMALL_LAYER)
+LOOKED_AT = (*TRAINED, TANH_LAYER)
+NORMALISED = {"batch norm": SIGMOID_BATCH, "layer norm": SIGMOID_LAYER}
 
 
 @dataclass(frozen=True)
@@ -74,206 +88,124 @@ class Settings:
     """The numbers of a scale.
 
     Attributes:
-        width: of all layers.
-        depths: of the maps.
-        activations, initialisations: of the maps.
-        steps, batch_size: of every training.
+        width, batch_size: of the networks before training: the wider, the closer to the prediction.
+        cells, depths: of the maps.
+        time_gains: of the recurrent matrix before training.
+        trained_width, steps, trained_batch_size: of every training.
         rates: where tuning starts.
+        time_steps, time_rates: of the recurrent network's training.
     """
 
     width: int
-    depths: tuple[int, ...]
-    activations: tuple[ActivationName, ...]
-    initialisations: tuple[InitialisationName, ...]
-    steps: int
     batch_size: int
+    cells: tuple[Cell, ...]
+    depths: tuple[int, ...]
+    time_gains: tuple[float, ...]
+    trained_width: int
+    steps: int
+    trained_batch_size: int
     rates: tuple[float, ...]
+    time_steps: int
+    time_rates: tuple[float, ...]
 
 
 def measure(bench: Bench, settings: Settings) -> Observations:
     """Gradients of every cell before training, then how well it trains at its own best rate."""
     found = Observations()
-    for data, cell in product(DATA, CLAIMED):
-        norms = _gradients(bench, data, cell, DEPTH, settings)
-        found.record("gradient ratio", cell.arm, _ratio(norms), data)
-        found.draw(f"gradients/{data}/{cell.arm}", np.arange(1, DEPTH + 1), norms)
+    for data, cell in product(DATA, LOOKED_AT):
+        _before_training(bench, settings, found, data, cell)
+    for data, cell in product(DATA, TRAINED):
         found.record("accuracy", cell.arm, _accuracy(bench, data, cell, DEPTH, settings), data)
-    for activation, initialisation, depth in product(settings.activations, settings.initialisations, settings.depths):
-        cell = Cell(activation, initialisation)
-        found.record("gradient ratio", cell.arm, _ratio(_gradients(bench, "digits", cell, depth, settings)), f"{depth}")
-        found.record("accuracy", cell.arm, _accuracy(bench, "digits", cell, depth, settings), f"{depth}")
+    for data, (norm, cell) in product(DATA, NORMALISED.items()):
+        for arm, own in (("normalised", cell), ("not normalised", SIGMOID)):
+            found.record("accuracy with a norm", arm, found.numbers["accuracy", own.arm, data], f"{norm}, {data}")
+    for cell, depth in product(settings.cells, settings.depths):
+        layers = _layers(bench, "digits", cell, depth, settings)
+        found.record("gradient by depth", cell.arm, _decades(layers[:, 0]), f"{depth}")
+        found.record("accuracy by depth", cell.arm, _accuracy(bench, "digits", cell, depth, settings), f"{depth}")
+        theory = predicted(cell.network("digits", depth, settings.width), load("digits")).gradients
+        found.facts[f"predicted by depth/{cell.arm}/{depth}"] = float(_decades(theory))
+    _ingredients(found, settings)
+    _through_time(bench, settings, found)
     return found
 
 
-def _gradients(bench: Bench, data: str, cell: Cell, depth: int, settings: Settings) -> NDArray:
-    """Norms of the weights' gradients of the hidden layers before the first step, ``[seeds, depth]``."""
+def _layers(bench: Bench, data: str, cell: Cell, depth: int, settings: Settings) -> NDArray:
+    """What :func:`~lucida.lab.signal_propagation.layer_signals` finds before the first step, ``[seeds, 3, depth]``."""
     training = Training(data, settings.batch_size, steps=1, every=1)
     members = [Member(seed, 0.0, cell.network(data, depth, settings.width)) for seed in bench.seeds]
-    observers = {"gradients": weight_gradient_norms("blocks")}
-    outcome = bench.train(f"gradients of {cell.arm}, {depth} layers, {data}", training, members, observers)
-    return outcome.observed["gradients"][:, 0]
+    name = f"before training: {cell.arm}, {depth} layers, {data}"
+    return bench.train(name, training, members, {"layers": observe_layers}).observed["layers"][:, 0]
 
 
-def _ratio(norms: NDArray) -> NDArray:
-    """log10 of the first layer's gradient over the last hidden layer's; none at all counts as float32's least."""
-    least = float(torch.finfo(torch.float32).tiny)
-    return np.log10(np.maximum(norms[:, 0], least) / np.maximum(norms[:, -1], least))
+def _decades(gradients: NDArray) -> NDArray:
+    """log10 of the first gradient over the last, ``[…]`` from ``[…, L]``; negative where it vanishes."""
+    return np.log10(np.maximum(gradients[..., 0], _LEAST) / np.maximum(gradients[..., -1], _LEAST))
+
+
+def _before_training(bench: Bench, settings: Settings, found: Observations, data: str, cell: Cell) -> None:
+    """Gradient and signal by layer, measured and predicted, and the first layer's own gradient."""
+    layers = _layers(bench, data, cell, DEPTH, settings)
+    by_layer, network = range(1, DEPTH + 1), cell.network(data, DEPTH, settings.width)
+    theory = predicted(network, load(data))
+    found.record("decades", cell.arm, _decades(layers[:, 0]), data)
+    found.record("first gradient", cell.arm, np.log10(np.maximum(layers[:, 1, 0], _LEAST)), data)
+    found.record("gain of a layer", cell.arm, 10 ** (_decades(layers[:, 0]) / (DEPTH - 1)), data)
+    found.record("signal", cell.arm, np.log10(layers[:, 2, -1]), data)
+    found.draw(f"gradients/{data}/{cell.arm}", by_layer, layers[:, 0] / layers[:, 0, -1:])
+    found.draw(f"weights/{data}/{cell.arm}", by_layer, layers[:, 1])
+    found.draw(f"signal/{data}/{cell.arm}", by_layer, layers[:, 2])
+    found.draw(f"predicted gradients/{data}/{cell.arm}", by_layer, theory.gradients[None])
+    found.draw(f"predicted signal/{data}/{cell.arm}", by_layer, theory.varied[None])
+    found.facts[f"predicted decades/{cell.arm}/{data}"] = float(_decades(theory.gradients))
+    found.facts[f"predicted gain/{cell.arm}"] = layer_gain(network)  # where the data no longer matter
+
+
+def _ingredients(found: Observations, settings: Settings) -> None:
+    """The averages of which the gains are made, at unit variance."""
+    kinds: tuple[ActivationName, ...] = ("sigmoid", "tanh", "relu")
+    for kind in kinds:
+        own = averages(kind, 1.0)
+        found.facts[f"mean/{kind}"], found.facts[f"square/{kind}"] = own.mean, own.square
+        found.facts[f"slope/{kind}"], found.facts[f"variance/{kind}"] = own.slope, own.square - own.mean**2
 
 
 def _accuracy(bench: Bench, data: str, cell: Cell, depth: int, settings: Settings) -> NDArray:
     """Accuracy on training examples at the end, at the cell's own best rate, ``[seeds]``."""
-    training = Training(data, settings.batch_size, settings.steps, every=settings.steps)
-    network = cell.network(data, depth, settings.width)
+    training = Training(data, settings.trained_batch_size, settings.steps, every=settings.steps)
+    network = cell.network(data, depth, settings.trained_width)
     arm = f"{cell.arm}, {depth} layers, {data}"
     rate = bench.tuned(arm, training, network, settings.rates, final_loss)
     return bench.over_seeds(arm, training, network, rate).final("train_accuracy")
 
 
-def present(found: Observations) -> Sequence[Section]:
-    """Gradients by layer, the trainability map, the cures side by side."""
-    depths = sorted({int(level) for _, _, level in found.numbers if level.isdigit()})
-    rows = sorted({arm for measure, arm, level in found.numbers if level.isdigit()})
-    ratios, accuracies = (
-        tuple(
-            tuple(float(found.numbers[name, arm, f"{depth}"].mean()) for depth in depths) for arm in rows
-        )
-        for name in ("gradient ratio", "accuracy")
-    )  # fmt: skip
-    columns = tuple(f"{depth}" for depth in depths)
-    by_layer = [
-        LinesFigure(
-            f"Gradient by layer before training, {data}",
-            tuple(found.log_series(f"gradients/{data}/{cell.arm}", cell.arm) for cell in CLAIMED),
-            x_label="layer, from the input",
-            y_label="norm of the gradient of its weights",
-            log_y=True,
-        )
-        for data in DATA
-    ]
-    cures = [
-        EffectsFigure(
-            f"Accuracy on training examples, {DEPTH} layers, {data}",
-            tuple(EffectRow(cell.arm, f"accuracy/{cell.arm}/{data}") for cell in CLAIMED),
-            x_label="accuracy at the best rate",
-            share=True,
-        )
-        for data in DATA
-    ]
-    maps = (
-        GridFigure(
-            "Gradient: first layer against last",
-            tuple(rows), columns, ratios, "network", "layers", "log10 of the ratio",
-            caption="0: all layers get the same; -6: the first gets a millionth.",
-        ),
-        GridFigure(
-            "Trainability", tuple(rows), columns, accuracies, "network", "layers", "accuracy", share=True,
-            caption="Accuracy on training examples at each cell's own best rate.",
-        ),
-    )  # fmt: skip
-    return (
-        Section("Where the gradient goes", "Each layer multiplies the gradient by its weights and by the slope of its "
-                "activation. A sigmoid's slope is at most a quarter.", tuple(by_layer)),
-        Section("What can be trained", "", maps),
-        Section("The cures", "", tuple(cures)),
-    )  # fmt: skip
+def time_arm(gain: float, *, norm: bool = False) -> str:
+    """The name of a recurrent network on the page.
+
+    >>> time_arm(0.5), time_arm(0.5, norm=True)
+    ('recurrent, gain 0.5', 'recurrent, gain 0.5, layer norm')
+    """
+    return f"recurrent, gain {gain:g}" + (", layer norm" if norm else "")
 
 
-def _claim(
-    name: str, texts: tuple[str, str, str], measure: str, treatment: Cell, control: Cell, smallest: float,
-    *, primary: bool = True,
-) -> Claim:  # fmt: skip
-    units = {"gradient ratio": "decades of the first layer's gradient against the last", "accuracy": "accuracy"}
-    return Claim(
-        name, *texts, measure, units[measure], treatment.arm, control.arm, smallest, "data", DATA, primary=primary
-    )
-
-
-DESIGN = Design(
-    name="vanishing-gradients",
-    title="Vanishing gradients",
-    question="Why do gradients vanish in deep networks, and what cures it?",
-    question_zh="深层网络的梯度为什么会消失？怎样解决？",
-    claims=(
-        _claim(
-            "sigmoids_vanish",
-            ("In a deep stack of sigmoids the gradient vanishes before it reaches the first layer.",
-             "在很深的 sigmoid 网络里，梯度传到第一层之前就消失了。",
-             "Before training the first layer's gradient is smaller, against the last hidden layer's, than with ReLU."),
-            "gradient ratio", SIGMOID, RELU, -2.0,
-        ),
-        _claim(
-            "relu_and_he_cure",
-            ("ReLU with He's initialisation makes such depth trainable.",
-             "ReLU 配合 He 初始化能让这样深的网络训练起来。",
-             "At its best rate it reaches a higher training accuracy than sigmoids do at theirs."),
-            "accuracy", RELU, SIGMOID, 0.2,
-        ),
-        _claim(
-            "residual_cures",
-            ("A residual path makes even sigmoids trainable at that depth.",
-             "加上残差连接，连 sigmoid 也能在这个深度训练。",
-             "With the input of each layer added to its output, sigmoids reach a higher training accuracy."),
-            "accuracy", SIGMOID_RESIDUAL, SIGMOID, 0.2,
-        ),
-        _claim(
-            "batch_norm_cures",
-            ("So does batch norm.", "批归一化也可以。", "Batch norm before each sigmoid: a higher training accuracy."),
-            "accuracy", SIGMOID_BATCH, SIGMOID, 0.2, primary=False,
-        ),
-        _claim(
-            "layer_norm_cures",
-            ("So does layer norm.", "层归一化也可以。", "Layer norm before each sigmoid: a higher training accuracy."),
-            "accuracy", SIGMOID_LAYER, SIGMOID, 0.2, primary=False,
-        ),
-        _claim(
-            "relu_alone_cures",
-            ("ReLU alone is enough, whatever the weights start from.",
-             "只要用 ReLU 就够了，初始权重无所谓。",
-             "With weights of standard deviation 0.01, ReLU still reaches a higher training accuracy than sigmoids."),
-            "accuracy", RELU_SMALL, SIGMOID, 0.2, primary=False,
-        ),
-    ),
-    factors={
-        "depth": "5 to 40 hidden layers; 20 for the claims",
-        "activation": "sigmoid, tanh, ReLU, leaky ReLU, PReLU, GELU",
-        "initialisation": "standard deviation 0.01, Xavier, He",
-        "residual path": "without, with",
-        "normalisation": "none, batch norm, layer norm",
-    },
-    held_fixed=("width", "examples seen", "batch size", "plain SGD", "the head", "each arm at its own best rate"),
-    data="digits of 8×8 pixels and emoji of 12×12 pixels in colour",
-    networks="perceptrons",
-    would_change=(
-        "much longer training: plateaus of sigmoid stacks do end, after a number of steps that grows with depth",
-        "an adaptive optimizer, which divides the size of a vanished gradient out",
-    ),
-    sources=(
-        ("Glorot & Bengio 2010, Understanding the difficulty of training deep feedforward neural networks",
-         "https://proceedings.mlr.press/v9/glorot10a.html"),
-        ("He et al. 2015, Delving deep into rectifiers", "https://arxiv.org/abs/1502.01852"),
-        ("He et al. 2016, Deep residual learning", "https://arxiv.org/abs/1512.03385"),
-    ),
-)  # fmt: skip
-
-EXPERIMENT = Experiment(
-    design=DESIGN,
-    settings={
-        "quick": Settings(
-            32, (5, 10, 20, 40), ("sigmoid", "tanh", "relu"), ("xavier", "he"), 300, 32, (0.01, 0.1, 1.0)
-        ),
-        "full": Settings(
-            64, (5, 10, 20, 40), ("sigmoid", "tanh", "relu", "leaky_relu", "prelu", "gelu"), ("small", "xavier", "he"),
-            1000, 32, (0.001, 0.01, 0.1, 1.0),
-        ),
-    },
-    measure=measure,
-    present=present,
-    answers=(
-        Answer(
-            ("supported", "supported", "supported"),
-            "Each layer of a sigmoid stack passes on less than it gets.",
-            "sigmoid 网络的每一层都让梯度变小。",
-        ),
-    ),
-    source="lab/experiments/vanishing_gradients.py",
-)  # fmt: skip
+def _through_time(bench: Bench, settings: Settings, found: Observations) -> None:
+    """The gradient by step of time, and what a network that forgets can learn of a long sequence."""
+    source = load(SEQUENCES)
+    looked_at = [(gain, False) for gain in settings.time_gains] + [(FADING, True)]
+    for gain, norm in looked_at:
+        arm, kind = time_arm(gain, norm=norm), "layer" if norm else "none"
+        network = Recurrent(1, source.classes, settings.trained_width, gain=gain, norm=kind)  # type: ignore[arg-type]
+        look = Training(SEQUENCES, settings.batch_size, steps=1, every=1)
+        members = [Member(seed, 0.0, network) for seed in bench.seeds]
+        outcome = bench.train(f"before training: {arm}", look, members, {"time": observe_time})
+        gradients, theory = outcome.observed["time"][:, 0], predicted_through_time(network, source)
+        steps = range(1, gradients.shape[1] + 1)
+        found.draw(f"time/{arm}", steps, gradients / gradients[:, -1:])
+        found.draw(f"predicted time/{arm}", steps, theory[None])
+        found.record("decades through time", arm, _decades(gradients))
+        found.facts[f"predicted decades through time/{arm}"] = float(_decades(theory))
+        if gain in (FADING, KEEPING):
+            training = Training(SEQUENCES, settings.trained_batch_size, settings.time_steps, every=settings.time_steps)
+            rate = bench.tuned(arm, training, network, settings.time_rates, validation_error)
+            found.record("accuracy through time", arm, bench.over_seeds(arm, training, network, rate).final(
+                "test_accuracy"))  # fmt: skip

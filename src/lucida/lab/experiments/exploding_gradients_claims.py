@@ -1,0 +1,178 @@
+"""What the page on exploding gradients declares before it measures."""
+
+from __future__ import annotations
+
+from lucida.lab.design import Claim, Design
+from lucida.lab.experiments.exploding_gradients import (
+    ADAM,
+    BATCH,
+    CLIPPED,
+    L2,
+    LARGE,
+    LAYER,
+    NOTHING,
+    PERCEPTRONS,
+    RECURRENT,
+    TIMES,
+    Remedy,
+)
+
+_STRONG, _MILD = TIMES
+_LEVELS = (*PERCEPTRONS, _STRONG)
+_GAINS = ("gain 1", f"gain {LARGE:g}")
+
+
+def _accuracy(
+    name: str, texts: tuple[str, str, str], treatment: Remedy, control: Remedy, levels: tuple[str, ...],
+    *, primary: bool = False,
+) -> Claim:  # fmt: skip
+    return Claim(
+        name, *texts, "worth", "test accuracy, at least that of guessing", treatment.name, control.name, 0.05,
+        "network", levels, primary=primary, share=True,
+    )  # fmt: skip
+
+
+def _first_gradient(name: str, texts: tuple[str, str, str], treatment: Remedy) -> Claim:
+    return Claim(
+        name, *texts, "first gradient", "decades of the gradient's norm at the first step", treatment.name,
+        NOTHING.name, -1.0, "network", PERCEPTRONS, primary=False,
+    )  # fmt: skip
+
+
+CLAIMS = (
+    Claim(
+        "relu_explodes",
+        "Gradients explode because the activation does not saturate.",
+        "梯度爆炸是因为激活函数不饱和。",
+        "With equal weights, ReLU's first gradient is more decades above the last one's than tanh's.",
+        "decades by activation",
+        "decades of the first layer's gradient over the last one's",
+        "relu",
+        "tanh",
+        1.0,
+        "gain of the weights",
+        _GAINS,
+    ),
+    Claim(
+        "large_gain_explodes",
+        "Gradients explode because of the gain of the weights: then even tanh, which saturates, explodes.",
+        "梯度爆炸是因为权重的增益太大：增益一大，连会饱和的 tanh 也会爆炸。",
+        "With a large gain tanh's first gradient is more decades above the last one's than with a gain of one.",
+        "decades by gain",
+        "decades of the first gradient over the last, layers or steps of time",
+        f"gain {LARGE:g}",
+        "gain 1",
+        1.0,
+        "network",
+        (*PERCEPTRONS, RECURRENT),
+    ),
+    _accuracy(
+        "clipping_cures",
+        ("Clipping the gradient's norm cures a network whose gradients explode.",
+         "梯度裁剪能治好梯度爆炸的网络。",
+         "Each at its own best rate, test accuracy is higher with the gradient's norm clipped than without."),
+        CLIPPED, NOTHING, (*_LEVELS, _MILD), primary=True,
+    ),
+    _accuracy(
+        "prevention_is_better",
+        ("What keeps gradients from exploding is better than clipping them.",
+         "防止梯度爆炸比爆炸后再裁剪更好。",
+         "Each at its own best rate, test accuracy is higher with layer norm than with the gradient's norm clipped."),
+        LAYER, CLIPPED, _LEVELS,
+    ),
+    _accuracy(
+        "adam_cures",
+        ("Adam cures it: it divides the size of the gradient out.",
+         "Adam 能治好它：它会把梯度的大小除掉。",
+         "Each at its own best rate, test accuracy is higher with Adam than with plain SGD."),
+        ADAM, NOTHING, _LEVELS,
+    ),
+    Claim(
+        "clipping_survives",
+        "With clipping training survives larger rates.",
+        "有了梯度裁剪，训练能承受更大的学习率。",
+        "Over the same wide range of rates, a larger share of runs stays finite and ends below its first loss.",
+        "stable",
+        "share of stable runs",
+        CLIPPED.name,
+        NOTHING.name,
+        0.1,
+        "network",
+        PERCEPTRONS,
+        primary=False,
+        share=True,
+    ),
+    Claim(
+        "clipping_widens",
+        "Clipping widens the range of rates at which the network learns.",
+        "梯度裁剪扩大了可用学习率的范围。",
+        "Over the same wide range of rates, a larger share of runs learns.",
+        "learned",
+        "share of runs that learn",
+        CLIPPED.name,
+        NOTHING.name,
+        0.1,
+        "network",
+        PERCEPTRONS,
+        primary=False,
+        share=True,
+    ),
+    _first_gradient(
+        "l2_prevents",
+        ("An L2 penalty prevents the explosion.", "L2 正则能防止梯度爆炸。",
+         "The first gradient is smaller by a decade or more."),
+        L2,
+    ),
+    _first_gradient(
+        "batch_norm_prevents",
+        ("Batch norm prevents it.", "批归一化能防止梯度爆炸。",
+         "The first gradient is smaller by a decade or more."),
+        BATCH,
+    ),
+    _first_gradient(
+        "layer_norm_prevents",
+        ("Layer norm prevents it.", "层归一化能防止梯度爆炸。",
+         "The first gradient is smaller by a decade or more."),
+        LAYER,
+    ),
+)  # fmt: skip
+
+DESIGN = Design(
+    name="exploding-gradients",
+    title="Exploding gradients",
+    question="Why do gradients explode, and what prevents it, or only survives it?",
+    question_zh="梯度为什么会爆炸？哪些方法能防止爆炸，哪些只是让训练撑过去？",
+    claims=CLAIMS,
+    factors={
+        "activation": "ReLU, tanh, GELU, sigmoid",
+        "gain": "standard deviation of the weights over He's; of the recurrent matrix over an orthogonal one",
+        "remedy": "weights of gain one; batch norm, layer norm; the gradient's norm clipped to one, its values to a "
+        "tenth; L1 and L2 penalties; Adam, RMSprop",
+    },
+    held_fixed=(
+        "width and depth",
+        "examples seen",
+        "batch size",
+        "plain SGD but for Adam and RMSprop",
+        "the range of rates",
+        "each arm at its own best rate",
+    ),
+    data="digits of 8×8 pixels, emoji of 12×12 pixels in colour, digits read pixel by pixel",
+    networks="perceptrons of ten hidden layers, a recurrent network over 64 steps",
+    would_change=(
+        "explosions which come in the middle of training, at cliffs of the loss, and pass: there clipping bridges a "
+        "few bad steps, while here every step begins with weights that are too large",
+        "much longer training: a penalty needs time to shrink the weights, and Adam to leave where it began",
+        "a residual path, which gives the gradient a way round the weights",
+        "recurrent networks with gates, whose gain is learned",
+    ),
+    sources=(
+        ("Pascanu et al. 2013, On the difficulty of training recurrent neural networks",
+         "https://arxiv.org/abs/1211.5063"),
+        ("Poole et al. 2016, Exponential expressivity in deep neural networks through transient chaos",
+         "https://arxiv.org/abs/1606.05340"),
+        ("Schoenholz et al. 2017, Deep information propagation", "https://arxiv.org/abs/1611.01232"),
+        ("He et al. 2015, Delving deep into rectifiers", "https://arxiv.org/abs/1502.01852"),
+        ("Zhang et al. 2020, Why gradient clipping accelerates training", "https://arxiv.org/abs/1905.11881"),
+    ),
+)  # fmt: skip

@@ -1,0 +1,159 @@
+"""What the page on vanishing gradients declares before it measures."""
+
+from __future__ import annotations
+
+from lucida.lab.design import Claim, Design
+from lucida.lab.experiments.vanishing_gradients import (
+    DATA,
+    FADING,
+    KEEPING,
+    NORMALISED,
+    RELU,
+    RELU_SMALL,
+    RELU_SMALL_LAYER,
+    SIGMOID,
+    SIGMOID_LAYER,
+    SIGMOID_RESIDUAL,
+    TANH_LAYER,
+    Cell,
+    time_arm,
+)
+
+_LEVELS = tuple(f"{norm}, {data}" for data in DATA for norm in NORMALISED)
+
+
+def _claim(
+    name: str, texts: tuple[str, str, str], measure: str, treatment: Cell, control: Cell, smallest: float,
+    *, primary: bool = False,
+) -> Claim:  # fmt: skip
+    units = {
+        "first gradient": "decades of the norm of the first layer's gradient",
+        "decades": "decades of the first layer's gradient over the last one's",
+        "accuracy": "accuracy on training examples",
+    }
+    return Claim(
+        name, *texts, measure, units[measure], treatment.arm, control.arm, smallest, "data", DATA, primary=primary,
+        share=measure == "accuracy",
+    )  # fmt: skip
+
+
+CLAIMS = (
+    _claim(
+        "sigmoids_vanish",
+        ("In a deep stack of sigmoids the gradient vanishes before it reaches the first layer.",
+         "在很深的 sigmoid 网络里，梯度传到第一层之前就消失了。",
+         "Before training, the norm of the first layer's gradient is smaller than with ReLU and He's weights."),
+        "first gradient", SIGMOID, RELU, -2.0, primary=True,
+    ),
+    _claim(
+        "relu_and_he_cure",
+        ("ReLU with He's initialisation makes such depth trainable.",
+         "ReLU 配合 He 初始化能让这样深的网络训练起来。",
+         "At its best rate it reaches a higher training accuracy than sigmoids do at theirs."),
+        "accuracy", RELU, SIGMOID, 0.15, primary=True,
+    ),
+    Claim(
+        "normalisation_cures",
+        "Normalisation before each sigmoid makes such depth trainable.",
+        "在每个 sigmoid 之前加归一化，就能训练这样深的网络。",
+        "At its best rate, the normalised stack of sigmoids reaches a higher training accuracy than the plain one.",
+        "accuracy with a norm",
+        "accuracy on training examples",
+        "normalised",
+        "not normalised",
+        0.15,
+        "normalisation and data",
+        _LEVELS,
+        share=True,
+    ),
+    _claim(
+        "residual_cures",
+        ("A residual path makes even sigmoids trainable at that depth.",
+         "加上残差连接，连 sigmoid 也能在这个深度训练。",
+         "With the input of each layer added to its output, sigmoids reach a higher training accuracy."),
+        "accuracy", SIGMOID_RESIDUAL, SIGMOID, 0.15,
+    ),
+    _claim(
+        "relu_alone_cures",
+        ("ReLU alone is enough, whatever the weights start from.",
+         "只要用 ReLU 就够了，初始权重无所谓。",
+         "With weights of standard deviation 0.01, ReLU still reaches a higher training accuracy than sigmoids."),
+        "accuracy", RELU_SMALL, SIGMOID, 0.15,
+    ),
+    _claim(
+        "layer_norm_cures_scale",
+        ("Layer norm cures what weights that are too small do.",
+         "如果梯度消失是因为权重太小，层归一化能治好它。",
+         "ReLU with weights of standard deviation 0.01 reaches a higher training accuracy with layer norm."),
+        "accuracy", RELU_SMALL_LAYER, RELU_SMALL, 0.15,
+    ),
+    _claim(
+        "the_mean_is_to_blame",
+        ("It is the mean of the sigmoid that layer norm cannot cure: tanh, the same curve about zero, does not vanish.",
+         "层归一化治不好的是 sigmoid 的均值：tanh 是同一条曲线，只是以零为中心，就不会消失。",
+         "Before training, with layer norm, tanh's first gradient is more decades above the last one's."),
+        "decades", TANH_LAYER, SIGMOID_LAYER, 2.0,
+    ),
+    Claim(
+        "time_fades",
+        "In a recurrent network the gradient vanishes through time when its matrix shrinks the state.",
+        "循环网络的矩阵若使状态收缩，梯度就会随时间消失。",
+        "Before training, the gradient at the first step is more decades below that at the last.",
+        "decades through time",
+        "decades of the first step's gradient over the last one's",
+        time_arm(FADING),
+        time_arm(KEEPING),
+        -2.0,
+        primary=False,
+    ),
+    Claim(
+        "forgetting_costs",
+        "Such a network learns less of a long sequence.",
+        "这样的网络从长序列中学到的更少。",
+        "Each at its own best rate, test accuracy is lower.",
+        "accuracy through time",
+        "test accuracy",
+        time_arm(FADING),
+        time_arm(KEEPING),
+        -0.1,
+        primary=False,
+        share=True,
+    ),
+)  # fmt: skip
+
+DESIGN = Design(
+    name="vanishing-gradients",
+    title="Vanishing gradients",
+    question="Why do gradients vanish in deep networks, and what cures it?",
+    question_zh="深层网络的梯度为什么会消失？怎样解决？",
+    claims=CLAIMS,
+    factors={
+        "depth": "5 to 20 hidden layers, at full scale to 40; 20 for the claims",
+        "activation": "sigmoid, tanh, ReLU; at full scale also leaky ReLU, PReLU, GELU",
+        "initialisation": "standard deviation 0.01, Xavier, He",
+        "residual path": "without, with",
+        "normalisation": "none, batch norm, layer norm",
+        "recurrent matrix": "orthogonal, times 0.5 to 1.5",
+    },
+    held_fixed=("width", "examples seen", "batch size", "plain SGD", "the head", "each arm at its own best rate"),
+    data="digits of 8×8 pixels, emoji of 12×12 pixels in colour, digits read pixel by pixel",
+    networks="perceptrons, a recurrent network over 64 steps",
+    would_change=(
+        "much longer training: plateaus of sigmoid stacks do end, after a number of steps that grows with depth",
+        "an adaptive optimizer, which divides the size of a vanished gradient out; it cannot bring back what the "
+        "layers above no longer see of the picture",
+        "recurrent networks with gates, whose state has a path of its own",
+    ),
+    sources=(
+        ("Glorot & Bengio 2010, Understanding the difficulty of training deep feedforward neural networks",
+         "https://proceedings.mlr.press/v9/glorot10a.html"),
+        ("He et al. 2015, Delving deep into rectifiers", "https://arxiv.org/abs/1502.01852"),
+        ("He et al. 2016, Deep residual learning", "https://arxiv.org/abs/1512.03385"),
+        ("Poole et al. 2016, Exponential expressivity in deep neural networks through transient chaos",
+         "https://arxiv.org/abs/1606.05340"),
+        ("Schoenholz et al. 2017, Deep information propagation", "https://arxiv.org/abs/1611.01232"),
+        ("Yang et al. 2019, A mean field theory of batch normalization", "https://arxiv.org/abs/1902.08129"),
+        ("Pascanu et al. 2013, On the difficulty of training recurrent neural networks",
+         "https://arxiv.org/abs/1211.5063"),
+    ),
+)  # fmt: skip

@@ -1,0 +1,107 @@
+"""Clipping, penalties and optimizers do to an exploding gradient what the page says; its claims are measured."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from lucida.lab import pages
+from lucida.lab.datasets import load
+from lucida.lab.experiments.exploding_gradients import (
+    CLIPPED,
+    L1,
+    L2,
+    NOTHING,
+    VALUES,
+    Remedy,
+    decades,
+    moving_mean,
+    observe_weights,
+)
+from lucida.lab.experiments.exploding_gradients_page import EXPERIMENT
+from lucida.lab.networks import Perceptron
+from lucida.lab.signal_propagation import predicted
+from lucida.lab.training import Member, Moment, Training, train_members
+from lucida.report.lab_page import read_page
+from lucida.report.sourced import filled
+from tests.lab.drawn_bench import DrawnBench
+
+NETWORK = Perceptron(64, 10, 6, 16, gain=2.0)
+
+
+def first_step(remedy: Remedy, rate: float = 0.0) -> tuple[float, float]:
+    """Norm of the first gradient, and how far the first step went."""
+    states: list[Tensor] = []
+
+    def look(moment: Moment) -> Tensor:
+        states.append(torch.cat([p.detach().flatten() for p in moment.stack.stacked_parameters().values()]))
+        return torch.zeros(1)
+
+    training = Training("digits", 16, steps=1, every=1, **remedy.training)
+    outcome = train_members(training, [Member(0, rate, NETWORK)], observers={"look": look})
+    return float(outcome.grad_norm[0, 0]), float((states[1] - states[0]).norm())
+
+
+def test_clipping_changes_the_step_and_not_the_gradient() -> None:
+    plain, step = first_step(NOTHING, 1e-3)
+    assert plain > 10
+    assert step == pytest.approx(1e-3 * plain, rel=1e-2)
+    clipped, short = first_step(CLIPPED, 0.1)
+    assert clipped == pytest.approx(plain)
+    assert short == pytest.approx(0.1, rel=1e-2)
+    values, cut = first_step(VALUES, 0.1)
+    parameters = sum(p.numel() for p in NETWORK.build(0).parameters())
+    assert values == pytest.approx(plain)
+    assert cut <= 0.1 * 0.1 * parameters**0.5
+
+
+@pytest.mark.parametrize("remedy", [L1, L2])
+def test_penalties_are_too_weak_to_prevent_anything(remedy: Remedy) -> None:
+    assert first_step(remedy)[0] == pytest.approx(first_step(NOTHING)[0], rel=0.02)
+
+
+def test_of_equal_weights_the_gain_decides_and_the_activation_how_fast() -> None:
+    found = {
+        (kind, gain): float(decades(predicted(Perceptron(64, 10, 10, 64, kind, gain=gain), load("digits")).gradients))
+        for kind in ("relu", "tanh")
+        for gain in (1.0, 4.0)
+    }
+    assert found["relu", 1.0] == pytest.approx(0, abs=0.01)
+    assert found["relu", 4.0] == pytest.approx(9 * np.log10(4), abs=0.01)
+    assert abs(found["tanh", 1.0]) < 0.5
+    assert 1.0 < found["tanh", 4.0] < found["relu", 4.0]
+
+
+def test_weights_are_seen_in_units_of_he() -> None:
+    networks = [replace(NETWORK, width=64, gain=gain) for gain in (1.0, 2.0)]
+    training = Training("digits", 16, steps=1, every=1)
+    members = [Member(0, 0.0, network) for network in networks]
+    found = train_members(training, members, observers={"weights": observe_weights}).observed["weights"]
+    np.testing.assert_allclose(found[:, 0], [1.0, 2.0], rtol=0.03)
+
+
+def test_means_of_ten_steps() -> None:
+    values = np.arange(12.0)[None]
+    np.testing.assert_allclose(moving_mean(values), [[4.5, 5.5, 6.5]])
+    values[0, 0] = np.nan
+    assert np.isnan(moving_mean(values)[0]).tolist() == [True, False, False]
+
+
+def test_the_page_shows_what_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every claim finds its arms, every row of a table its metric, every text its numbers; nothing is trained."""
+    monkeypatch.setattr(pages, "Bench", DrawnBench)
+    results = pages.run_experiment(EXPERIMENT, "full")
+    page = read_page(results, "here")
+    names = [row.metric for drawing in page.drawings if drawing.kind == "effects" for row in drawing.rows]
+    names += [name for d in page.drawings if d.kind == "table" for _, cells in d.rows for name in cells if name]
+    assert len(names) > 150
+    assert [name for name in names if name not in results.metrics] == []
+    texts = [text for _, text in page.sections.values()]
+    texts += [text for answer in EXPERIMENT.answers for text in (answer.text, answer.text_zh)]
+    assert not [text for text in texts if "{" in filled(text, results, "here")]
+    assert {ruling.name for ruling in page.rulings} == {claim.name for claim in EXPERIMENT.design.claims}
+    assert len([d for d in page.drawings if d.kind == "lines" and len(d.series) > 6]) == 0
