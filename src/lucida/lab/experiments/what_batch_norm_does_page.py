@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import product
 
-from lucida.lab.experiment import Answer, Bench, Experiment, Section
+from lucida.lab.experiment import Bench, Experiment, Section
 from lucida.lab.experiments import what_batch_norm_does as measured
 from lucida.lab.experiments.what_batch_norm_does import (
     BATCH,
@@ -17,7 +17,8 @@ from lucida.lab.experiments.what_batch_norm_does import (
     SMALL_GAINS,
     Settings,
 )
-from lucida.lab.experiments.what_batch_norm_does_design import DESIGN, HALF, ORIGINS
+from lucida.lab.experiments.what_batch_norm_does_design import ANSWERS, DESIGN, HALF, ORIGINS
+from lucida.lab.experiments.what_batch_norm_does_noise import NOISE_ALONE, noise_alone
 from lucida.lab.observations import Observations
 from lucida.report.lab_page import EffectRow, EffectsFigure, LinesFigure, Series, TableFigure
 
@@ -30,6 +31,7 @@ PARTS = ("beta", "gradient change", "loss range", "drift", "gradient shift")
 def measure(bench: Bench, settings: Settings) -> Observations:
     """As measured; besides, the logarithms turned back into numbers a reader can picture."""
     found = measured.measure(bench, settings)
+    noise_alone(bench, settings, found)
     for (name, arm, level), values in list(found.numbers.items()):
         if name in COUNTED or name.removesuffix(" before training") in PARTS:
             found.record(f"plain {name}", arm, 2.0**values, level)
@@ -37,7 +39,17 @@ def measure(bench: Bench, settings: Settings) -> Observations:
             found.record(f"times fewer {name}", arm, 2.0 ** (found.numbers[name, PLAIN, level] - values), level)
         if name in PARTS and arm != PLAIN:
             found.record(f"{name} over plain", arm, 2.0 ** (values - found.numbers[name, PLAIN, level]), level)
+    found.curves = {name: curve for name, curve in found.curves.items() if _is_drawn(name)}
     return found
+
+
+def _is_drawn(name: str) -> bool:
+    """Whether a figure shows a curve: the results file keeps no others."""
+    kind, level, arm = name.split("/")
+    shown_in = {"change by length": (CONTEXTS[0], CONTEXTS[2]), "beta": CONTEXTS[:1], "loss": CONTEXTS,
+                "drift by layer": CONTEXTS, "mean": (CONTEXTS[0], CONTEXTS[2]), "spread": (CONTEXTS[0], CONTEXTS[2]),
+                "leaving": SADDLES}  # fmt: skip
+    return level in shown_in.get(kind, ()) and not arm.startswith((f"{NOISY}, 0", NOISE_ALONE))
 
 
 def present(found: Observations) -> Sequence[Section]:
@@ -120,9 +132,9 @@ def _smoothness(found: Observations) -> Section:
         f"{{beta over plain/{BATCH}/{CONTEXTS[2]}:2}} times that without. But training at a larger rate by itself "
         "leads to flatter places (the edge of stability), so the comparison is repeated at the plain network's rate: "
         f"{{beta over plain/{SAME_RATE}/{CONTEXTS[0]}:2}}, {{beta over plain/{SAME_RATE}/{CONTEXTS[1]}:2}} and "
-        f"{{beta over plain/{SAME_RATE}/{CONTEXTS[2]}:2}}. On longer walks the gradient of the plain network grows to "
-        "a multiple of itself, while with batch norm it turns without growing: scaling a layer up does not scale its "
-        "output."
+        f"{{beta over plain/{SAME_RATE}/{CONTEXTS[2]}:2}}. On longer walks the gradient of the plain "
+        "perceptron on digits grows to a multiple of itself, while with batch norm it turns without growing: a layer "
+        "that is scaled up does not scale its output."
     )
     return Section("Smoother: along the gradient", text, (*lengths, course, table))
 
@@ -160,14 +172,15 @@ def _inputs(found: Observations) -> Section:
         "larger learning rate even. Whether it shields a layer from the others is another question: how far does the "
         "last hidden layer's gradient change when only the layers before it take their step? By "
         f"{{plain gradient shift/{PLAIN}/{CONTEXTS[0]}:2}} of its norm without, and by "
-        f"{{plain gradient shift/{BATCH}/{CONTEXTS[0]}:2}} with batch norm."
+        f"{{plain gradient shift/{BATCH}/{CONTEXTS[0]}:2}} with batch norm: "
+        "steady inputs are no steady gradients."
     )
     return Section("What the layers see", text, tuple(figures))
 
 
 def _noise(found: Observations) -> Section:
     amounts = sorted({arm for _, arm, _ in found.numbers if arm.startswith(f"{NOISY}, ")})
-    arms = (PLAIN, BATCH, *amounts, NOISY)
+    arms = (PLAIN, BATCH, *amounts, NOISY, NOISE_ALONE)
     columns = ("drift", "effective β", "steps", "share of seeds that got there", "loss range")
     table = TableFigure(
         "The noise by its amount",
@@ -200,8 +213,13 @@ def _noise(found: Observations) -> Section:
         f"{{times fewer steps/{HALF}/{CONTEXTS[1]}:2}} (emoji), while its inputs drift by "
         f"{{plain drift/{HALF}/{CONTEXTS[0]}:2}} and {{plain drift/{HALF}/{CONTEXTS[1]}:2}} of their spread in every "
         f"step, those of the plain network by {{plain drift/{PLAIN}/{CONTEXTS[0]}:2}} and "
-        f"{{plain drift/{PLAIN}/{CONTEXTS[1]}:2}}. Noise is no free control: it also blurs what a small network can "
-        "tell apart, and the loss is counted with the noise in it."
+        f"{{plain drift/{PLAIN}/{CONTEXTS[1]}:2}}. Noise is no free control, since it "
+        "costs by itself: put into the plain perceptrons it lets "
+        f"{{reached/{NOISE_ALONE}/{CONTEXTS[0]}:%}} (digits) and {{reached/{NOISE_ALONE}/{CONTEXTS[1]}:%}} (emoji) of "
+        f"the seeds reach the target at all, even at the best rate; behind batch norm it lets "
+        f"{{reached/{NOISY}/{CONTEXTS[0]}:%}} and {{reached/{NOISY}/{CONTEXTS[1]}:%}}. Nor is it roughness that slows "
+        "the noisy networks down: their effective β (under one draw of the noise) is in the table. What batch norm "
+        "does for training, it does for inputs that keep drifting as well."
     )
     return Section("Is stability the reason?", text, figures)
 
@@ -252,7 +270,10 @@ def _saddles(found: Observations) -> Section:
         "unit is split into equal copies. The wide network computes the same; only copies that part ways lower its "
         "loss, along directions in which the loss curves down. The least curvature there is "
         f"{{least curvature/{PLAIN}/{doubled}:2}} without and {{least curvature/{BATCH}/{doubled}:2}} with batch norm: "
-        "per step of equal size, copies part the faster the more negative it is. Near the origin: all matrices are "
+        "per step of equal size, copies part the faster the more negative it is. But the greatest curvature, which "
+        f"bounds the rate, is {{greatest curvature/{PLAIN}/{doubled}:1}} without and "
+        f"{{greatest curvature/{BATCH}/{doubled}:1}} with it, and the best rates are {{tuned rate/{PLAIN}/{doubled}}} "
+        f"and {{tuned rate/{BATCH}/{doubled}}}. Near the origin: all matrices are "
         "scaled to a tenth. Without batch norm the gradient is "
         f"{{gradient at the saddle/{PLAIN}/{origin}:3}} of an ordinary start's; with it "
         f"{{gradient at the saddle/{BATCH}/{origin}:2}}: batch norm divides the scale of the weights out, so for it "
@@ -263,8 +284,6 @@ def _saddles(found: Observations) -> Section:
     )
     return Section("Leaving saddles", text, (verified, *curves, leaving))
 
-
-ANSWERS: tuple[Answer, ...] = ()
 
 EXPERIMENT = Experiment(
     design=DESIGN,
