@@ -44,6 +44,16 @@ def test_a_finding_has_layer_step_evidence_remedy_and_page(tmp_path: Path, capsy
     assert "lab page where-batch-norm-hurts" in said
 
 
+def test_a_short_run_is_not_called_healthy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trained(tmp_path, steps=9)
+    cli.main(["diagnose", str(tmp_path)])
+    said = capsys.readouterr().out
+    assert said.startswith("nothing found, but too short to judge; looked at 1 probed step (1 to 1)")
+    assert "it needs 3 probed steps, there are 1" in said
+    cli.main(["diagnose", str(tmp_path), "--json"])
+    assert json.loads(capsys.readouterr().out)["healthy"] is None
+
+
 def test_json_is_one_object_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cli.main(["diagnose", "--json", str(trained(tmp_path, batch=2))])
     content = json.loads(capsys.readouterr().out)

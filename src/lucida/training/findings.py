@@ -16,6 +16,9 @@ from lucida.core.errors import LucidaError
 
 Row = Mapping[str, Any]
 
+ENOUGH = 3
+"""Probed steps in a row that must show a fault before it is one; with fewer, most rules cannot judge."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -60,6 +63,13 @@ class Diagnosis:
     rules: int
     not_judged: dict[str, str]
     stopped: str | None = None
+
+    @property
+    def healthy(self) -> bool | None:
+        """Whether no rule raised an alarm; ``None`` where too few steps were probed to say so."""
+        if self.findings or self.stopped:
+            return False
+        return True if self.steps >= ENOUGH else None
 
 
 class Record:

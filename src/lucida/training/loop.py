@@ -99,6 +99,7 @@ def train(
     validate: Validate | None = None,
     resume: bool = False,
     progress: bool = True,
+    pictures: str | None = None,
 ) -> TrainState:
     """Train ``task.model`` in place, in evaluation mode afterwards; metrics and checkpoints are in the run folder.
 
@@ -112,6 +113,7 @@ def train(
         validate: measures the model; called in every process, with the model in evaluation mode and without gradients.
         resume: go on from the folder's latest checkpoint, if there is one.
         progress: show a bar or lines.
+        pictures: the entry of a batch that holds the pictures, for the probe that asks whether they matter.
 
     Returns:
         Where the run ended; at once, with the weights loaded, if the folder holds the finished run.
@@ -140,10 +142,15 @@ def train(
     def due(every: Duration | None) -> bool:
         return state.step == total or (every is not None and state.step % in_steps(every, config, data) == 0)
 
+    watching: AbstractContextManager[Watch | None] = nullcontext()
+    if config.probe_every is not None and main and state.step < total:
+        every = in_steps(config.probe_every, config, data)
+        watching = watch(model, optimizer, every=every, folder=folder.path, start=state.step, pictures=pictures)
+
     with (
         MetricsLog(folder, state.step, enabled=main) as log,
         Progress(total, start=state.step, batch_size=config.batch_size, shown=progress and main) as bar,
-        _watched(model, optimizer, config, data, folder, state, enabled=main and state.step < total) as watched,
+        watching as watched,
         closing(training_steps(task, stream, config, optimizer, accelerator, state, total)) as steps,
     ):
         bar.say(describe_trainable(model) if state.step < total else f"already trained for {total} steps")
@@ -231,23 +238,6 @@ def set_training_modes(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, _BatchNorm) and module.affine and not any(p.requires_grad for p in module.parameters()):
             module.eval()
-
-
-def _watched(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    config: TrainConfig,
-    data: TrainingData,
-    folder: RunFolder,
-    state: TrainState,
-    *,
-    enabled: bool,
-) -> AbstractContextManager[Watch | None]:
-    """The probes of the run, in the process that writes; they change no weight."""
-    if config.probe_every is None or not enabled:
-        return nullcontext()
-    every = in_steps(config.probe_every, config, data)
-    return watch(model, optimizer, every=every, folder=folder.path, start=state.step)
 
 
 def describe_trainable(model: nn.Module) -> str:

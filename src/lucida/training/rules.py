@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
-from lucida.training.findings import Finding, Record, Row
+from lucida.training.findings import ENOUGH, Finding, Record, Row
 from lucida.training.remedies import EXPLAINS, LAB_PAGES, REMEDIES
 
 
@@ -38,7 +38,7 @@ class Thresholds:
         blind: what other pictures cost, as a share of what has been learned so far.
     """
 
-    sustained: int = 3
+    sustained: int = ENOUGH
     growth: float = 6.0
     growth_steps: int = 30
     first_update: float = 0.35

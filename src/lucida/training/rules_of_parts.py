@@ -274,7 +274,7 @@ def _any_batch_norm(record: Record) -> str | None:
 
 def _any_attention(record: Record) -> str | None:
     seen = any(row["attention"] for row in record.probes)
-    return (None if seen else "no attention was seen that can be measured") or None
+    return None if seen else "no attention was seen that can be measured"
 
 
 RULES: dict[str, tuple[Rule, Callable[[Record], str | None]]] = {

@@ -48,10 +48,11 @@ def _name(file: Path, root: Path) -> str:
 
 
 def as_json(found: dict[str, Diagnosis]) -> dict[str, Any]:
-    """One object: ``healthy``, and each part with its findings and what was looked at."""
+    """One object: ``healthy`` (``None``: too short to say), and each part with its findings and what was looked at."""
+    said = [one.healthy for one in found.values()]
     return {
-        "healthy": not any(one.findings or one.stopped for one in found.values()),
-        "parts": {name: asdict(one) for name, one in found.items()},
+        "healthy": False if False in said else None if None in said else True,
+        "parts": {name: {"healthy": one.healthy, **asdict(one)} for name, one in found.items()},
     }
 
 
@@ -62,13 +63,14 @@ def as_text(found: dict[str, Diagnosis]) -> str:
 
 def _part(name: str, one: Diagnosis) -> str:
     title = "" if name == "." else f"{name}: "
-    looked = (
-        f"{one.steps} probed steps ({one.first} to {one.last}), {one.layers} layers, {one.parameters} parameters, "
-        f"{one.rules} rules"
-    )
-    count = len(one.findings)
-    verdict = "healthy" if not count else f"{count} finding{'s' if count > 1 else ''}"
-    lines = [f"{title}{verdict}; looked at {looked}"]
+    if one.findings:
+        verdict = _count(len(one.findings), "finding")
+    else:
+        verdict = "healthy" if one.healthy else "stopped" if one.stopped else "nothing found, but too short to judge"
+    lines = [
+        f"{title}{verdict}; looked at {_count(one.steps, 'probed step')} ({one.first} to {one.last}), "
+        f"{_count(one.layers, 'layer')}, {_count(one.parameters, 'parameter')}, by {_count(one.rules, 'rule')}"
+    ]
     if one.stopped:
         lines.append(f"  the run ended with an error: {one.stopped}")
     for finding in one.findings:
@@ -78,6 +80,16 @@ def _part(name: str, one: Diagnosis) -> str:
         lines.append(f"    remedy:   {finding.remedy}")
         if finding.lab_page:
             lines.append(f"    why:      lab page {finding.lab_page}")
-    if one.not_judged:
-        lines.append("  not judged: " + "; ".join(f"{rule} ({why})" for rule, why in one.not_judged.items()))
+    reasons: dict[str, list[str]] = {}
+    for rule, why in one.not_judged.items():
+        reasons.setdefault(why, []).append(rule)
+    lines += [f"  not judged: {', '.join(rules)}: {why}" for why, rules in reasons.items()]
     return "\n".join(lines)
+
+
+def _count(number: int, what: str) -> str:
+    """
+    >>> _count(1, "rule"), _count(2, "rule")
+    ('1 rule', '2 rules')
+    """
+    return f"{number:,} {what}{'' if number == 1 else 's'}"

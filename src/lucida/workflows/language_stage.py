@@ -176,7 +176,8 @@ class LanguageRun:
         )
         validate = self.validation(validation) if validation and validation.rows else None
         part = _part(folder, name, config)
-        train(LanguageTask(self.model), data, config, part, validate=validate, resume=resume)
+        pictures = "vision_features"
+        train(LanguageTask(self.model), data, config, part, validate=validate, resume=resume, pictures=pictures)
 
     def _name_places(self, folder: RunFolder, *, resume: bool) -> None:
         names = [self.answerer.chat.encode([name])[0].tolist() for name in self.lesson.names]
