@@ -73,17 +73,17 @@ def _speed(found: Observations) -> Section:
         )
         for context in CONTEXTS
     )
-    rows = tuple(
-        (f"{arm}, {context}", (f"plain steps/{arm}/{context}", f"reached/{arm}/{context}", rate))
-        for context, arm in product(CONTEXTS, FOUR)
-        for rate in (f"tuned rate/{PLAIN if arm == SAME_RATE else arm}/{context}",)
-    )
-    table = TableFigure(
-        "Steps to the target loss",
-        ("steps", "share of seeds that got there", "learning rate"),
-        rows,
-        caption="Who did not get there has the number of steps all were given: the true number is larger.",
-        shares=(False, True, False),
+    tables = tuple(
+        TableFigure(
+            f"Steps to the target loss, {context}",
+            ("steps", "seeds that got there", "learning rate"),
+            tuple(
+                (arm, (f"plain steps/{arm}/{context}", f"reached/{arm}/{context}", _rate(arm, context))) for arm in FOUR
+            ),
+            caption="Who did not get there has the number of steps all were given: the true number is larger.",
+            shares=(False, True, False),
+        )
+        for context in CONTEXTS
     )
     text = (
         "At its own best rate the network with batch norm needs "
@@ -92,9 +92,15 @@ def _speed(found: Observations) -> Section:
         "convolutions on digits). At the rate that is best without batch norm the factors are "
         f"{{times fewer steps/{SAME_RATE}/{CONTEXTS[0]}:1}}, {{times fewer steps/{SAME_RATE}/{CONTEXTS[1]}:1}} and "
         f"{{times fewer steps/{SAME_RATE}/{CONTEXTS[2]}:1}}: what the speed owes to a rate that the plain network does "
-        "not bear is the difference between the two. That plain network diverges or stalls at larger rates."
+        "not bear is the difference between the two. That plain network diverges or stalls at larger rates. "
+        "Rates are tuned for reaching the target, not for what comes after: further on the curves may cross, and "
+        "who is ahead at this target need not be ahead at a much lower one."
     )
-    return Section("Faster: at whose rate?", text, (*curves, table))
+    return Section("Faster: at whose rate?", text, (*curves, *tables))
+
+
+def _rate(arm: str, context: str) -> str:
+    return f"tuned rate/{PLAIN if arm == SAME_RATE else arm}/{context}"
 
 
 def _smoothness(found: Observations) -> Section:
@@ -118,12 +124,16 @@ def _smoothness(found: Observations) -> Section:
         y_label="change of the gradient for a unit of the way",
         log_y=True,
     )
-    rows = tuple(
-        (f"{arm}, {c}", tuple(f"plain {name}/{arm}/{c}" for name in ("beta before training", "beta", *PARTS[1:3])))
-        for c, arm in product(CONTEXTS, FOUR)
-    )
     columns = ("β before training", "β on the way", "relative change of the gradient", "range of the loss")
-    table = TableFigure("Smoothness on the way to the target loss", columns, rows)
+    names = ("beta before training", "beta", "gradient change", "loss range")
+    tables = tuple(
+        TableFigure(
+            f"Smoothness on the way to the target loss, {c}",
+            columns,
+            tuple((arm, tuple(f"plain {name}/{arm}/{c}" for name in names)) for arm in FOUR),
+        )
+        for c in CONTEXTS
+    )
     text = (
         "From the weights as they are, one walks down the gradient by a given share of the length of all weights, and "
         "asks how the loss and its gradient change. Effective β is the fastest change of the gradient for a unit of "
@@ -134,9 +144,11 @@ def _smoothness(found: Observations) -> Section:
         f"{{beta over plain/{SAME_RATE}/{CONTEXTS[0]}:2}}, {{beta over plain/{SAME_RATE}/{CONTEXTS[1]}:2}} and "
         f"{{beta over plain/{SAME_RATE}/{CONTEXTS[2]}:2}}. On longer walks the gradient of the plain "
         "perceptron on digits grows to a multiple of itself, while with batch norm it turns without growing: a layer "
-        "that is scaled up does not scale its output."
+        "that is scaled up does not scale its output. Before the first step batch norm is not always the smoother: β "
+        f"is {{plain beta before training/{BATCH}/{CONTEXTS[2]}:1}} with it and "
+        f"{{plain beta before training/{PLAIN}/{CONTEXTS[2]}:1}} without in the convolutions."
     )
-    return Section("Smoother: along the gradient", text, (*lengths, course, table))
+    return Section("Smoother: along the gradient", text, (*lengths, course, *tables))
 
 
 def _inputs(found: Observations) -> Section:
@@ -181,21 +193,18 @@ def _inputs(found: Observations) -> Section:
 def _noise(found: Observations) -> Section:
     amounts = sorted({arm for _, arm, _ in found.numbers if arm.startswith(f"{NOISY}, ")})
     arms = (PLAIN, BATCH, *amounts, NOISY, NOISE_ALONE)
-    columns = ("drift", "effective β", "steps", "share of seeds that got there", "loss range")
-    table = TableFigure(
-        "The noise by its amount",
-        columns,
-        tuple(
-            (
-                f"{arm}, {c}",
-                (*(f"plain {name}/{arm}/{c}" for name in ("drift", "beta", "steps")), f"reached/{arm}/{c}",
-                 f"plain loss range/{arm}/{c}"),
-            )
-            for c, arm in product(CONTEXTS[:2], arms)
-        ),
-        shares=(False, False, False, True, False),
-    )  # fmt: skip
-    figures: tuple[TableFigure | EffectsFigure, ...] = (table,)
+    figures: tuple[TableFigure | EffectsFigure, ...] = tuple(
+        TableFigure(
+            f"The noise by its amount, {c}",
+            ("drift", "effective β", "steps", "seeds that got there"),
+            tuple(
+                (arm, (*(f"plain {name}/{arm}/{c}" for name in ("drift", "beta", "steps")), f"reached/{arm}/{c}"))
+                for arm in arms
+            ),
+            shares=(False, False, False, True),
+        )
+        for c in CONTEXTS[:2]
+    )
     widths = sorted({int(level) for name, _, level in found.numbers if name == "steps by width"})
     if widths:
         rows = tuple(
@@ -215,11 +224,11 @@ def _noise(found: Observations) -> Section:
         f"step, those of the plain network by {{plain drift/{PLAIN}/{CONTEXTS[0]}:2}} and "
         f"{{plain drift/{PLAIN}/{CONTEXTS[1]}:2}}. Noise is no free control, since it "
         "costs by itself: put into the plain perceptrons it lets "
-        f"{{reached/{NOISE_ALONE}/{CONTEXTS[0]}:%}} (digits) and {{reached/{NOISE_ALONE}/{CONTEXTS[1]}:%}} (emoji) of "
-        f"the seeds reach the target at all, even at the best rate; behind batch norm it lets "
-        f"{{reached/{NOISY}/{CONTEXTS[0]}:%}} and {{reached/{NOISY}/{CONTEXTS[1]}:%}}. Nor is it roughness that slows "
-        "the noisy networks down: their effective β (under one draw of the noise) is in the table. What batch norm "
-        "does for training, it does for inputs that keep drifting as well."
+        f"{{reached/{NOISE_ALONE}/{CONTEXTS[0]}:% 0}} (digits) and {{reached/{NOISE_ALONE}/{CONTEXTS[1]}:% 0}} (emoji) "
+        f"of the seeds reach the target at all, even at the best rate; behind batch norm it lets "
+        f"{{reached/{NOISY}/{CONTEXTS[0]}:% 0}} and {{reached/{NOISY}/{CONTEXTS[1]}:% 0}}. Nor is it roughness that "
+        "slows the noisy networks down: their effective β (under one draw of the noise) is in the table. What batch "
+        "norm does for training, it does for inputs that keep drifting as well."
     )
     return Section("Is stability the reason?", text, figures)
 
