@@ -89,10 +89,11 @@ class Settings:
 
     Attributes:
         width, batch_size: of the networks before training: the wider, the closer to the prediction.
-        cells, depths: of the maps.
+        cells, depths: of the maps; gradients alone are also looked at in ``deeper`` networks.
         time_gains: of the recurrent matrix before training.
-        trained_width, steps, trained_batch_size: of every training.
-        rates: where tuning starts.
+        trained_width, trained_batch_size: of every training.
+        steps, rates: of the claims' networks: how long, and where tuning starts.
+        map_steps, map_rates: of the maps.
         time_steps, time_rates: of the recurrent network's training.
     """
 
@@ -100,11 +101,14 @@ class Settings:
     batch_size: int
     cells: tuple[Cell, ...]
     depths: tuple[int, ...]
+    deeper: tuple[int, ...]
     time_gains: tuple[float, ...]
     trained_width: int
-    steps: int
     trained_batch_size: int
+    steps: int
     rates: tuple[float, ...]
+    map_steps: int
+    map_rates: tuple[float, ...]
     time_steps: int
     time_rates: tuple[float, ...]
 
@@ -115,17 +119,20 @@ def measure(bench: Bench, settings: Settings) -> Observations:
     for data, cell in product(DATA, LOOKED_AT):
         _before_training(bench, settings, found, data, cell)
     for data, cell in product(DATA, TRAINED):
-        found.record("accuracy", cell.arm, _accuracy(bench, data, cell, DEPTH, settings), data)
+        accuracy = _accuracy(bench, settings, data, cell, DEPTH, settings.steps, settings.rates)
+        found.record("accuracy", cell.arm, accuracy, data)
     for data, (norm, cell) in product(DATA, NORMALISED.items()):
         for arm, own in (("normalised", cell), ("not normalised", SIGMOID)):
             found.record("accuracy with a norm", arm, found.numbers["accuracy", own.arm, data], f"{norm}, {data}")
-    for cell, depth in product(settings.cells, settings.depths):
+    for cell, depth in product(settings.cells, (*settings.depths, *settings.deeper)):
         layers = _layers(bench, "digits", cell, depth, settings)
         found.record("gradient by depth", cell.arm, _decades(layers[:, 0]), f"{depth}")
-        found.record("accuracy by depth", cell.arm, _accuracy(bench, "digits", cell, depth, settings), f"{depth}")
         theory = predicted(cell.network("digits", depth, settings.width), load("digits")).gradients
         found.facts[f"predicted by depth/{cell.arm}/{depth}"] = float(_decades(theory))
-    _ingredients(found, settings)
+    for cell, depth in product(settings.cells, settings.depths):
+        accuracy = _accuracy(bench, settings, "digits", cell, depth, settings.map_steps, settings.map_rates)
+        found.record("accuracy by depth", cell.arm, accuracy, f"{depth}")
+    _ingredients(found)
     _through_time(bench, settings, found)
     return found
 
@@ -161,7 +168,7 @@ def _before_training(bench: Bench, settings: Settings, found: Observations, data
     found.facts[f"predicted gain/{cell.arm}"] = layer_gain(network)  # where the data no longer matter
 
 
-def _ingredients(found: Observations, settings: Settings) -> None:
+def _ingredients(found: Observations) -> None:
     """The averages of which the gains are made, at unit variance."""
     kinds: tuple[ActivationName, ...] = ("sigmoid", "tanh", "relu")
     for kind in kinds:
@@ -170,12 +177,14 @@ def _ingredients(found: Observations, settings: Settings) -> None:
         found.facts[f"slope/{kind}"], found.facts[f"variance/{kind}"] = own.slope, own.square - own.mean**2
 
 
-def _accuracy(bench: Bench, data: str, cell: Cell, depth: int, settings: Settings) -> NDArray:
+def _accuracy(
+    bench: Bench, settings: Settings, data: str, cell: Cell, depth: int, steps: int, rates: tuple[float, ...]
+) -> NDArray:
     """Accuracy on training examples at the end, at the cell's own best rate, ``[seeds]``."""
-    training = Training(data, settings.trained_batch_size, settings.steps, every=settings.steps)
+    training = Training(data, settings.trained_batch_size, steps, every=steps)
     network = cell.network(data, depth, settings.trained_width)
-    arm = f"{cell.arm}, {depth} layers, {data}"
-    rate = bench.tuned(arm, training, network, settings.rates, final_loss)
+    arm = f"{cell.arm}, {depth} layers, {data}" + ("" if rates == settings.rates else ", map")
+    rate = bench.tuned(arm, training, network, rates, final_loss)
     return bench.over_seeds(arm, training, network, rate).final("train_accuracy")
 
 

@@ -42,16 +42,19 @@ def full_cells() -> tuple[Cell, ...]:
     return (*plain, *cured)
 
 
+RATES = tuple(10.0**k for k in range(-4, 1))
+FINER = (1e-4, 1e-3, 0.01, 0.03, 0.1, 0.3, 1.0)
+
 EXPERIMENT = Experiment(
     design=DESIGN,
     settings={
         "quick": Settings(
-            128, 64, QUICK_CELLS, (5, 10, 20), (0.5, 0.8, 1.0, 1.5), 32, 300, 32, (0.01, 0.1, 1.0),
+            128, 64, QUICK_CELLS, (5, 10, 20), (40,), (0.5, 0.8, 1.0, 1.5), 32, 32, 300, RATES, 300, RATES,
             150, (0.001, 0.01, 0.1),
         ),
         "full": Settings(
-            256, 128, full_cells(), (5, 20, 40), (0.5, 0.8, 1.0, 1.5), 32, 300, 32, (0.01, 0.1, 1.0),
-            300, (0.001, 0.01, 0.1),
+            256, 128, full_cells(), (5, 10, 20), (40,), (0.5, 0.8, 1.0, 1.5), 32, 32, 600, FINER, 200, RATES,
+            300, (0.003, 0.01, 0.03, 0.1),
         ),
     },
     measure=measure,

@@ -175,21 +175,20 @@ def _cures() -> Section:
 
 
 def _maps(found: Observations) -> Section:
-    keys = [(arm, level) for measure, arm, level in found.numbers if measure == "accuracy by depth"]
-    rows, depths = tuple(dict.fromkeys(arm for arm, _ in keys)), sorted({int(level) for _, level in keys})
-    columns = tuple(f"{depth}" for depth in depths)
-
-    def means(name: str) -> tuple[tuple[float, ...], ...]:
-        return tuple(tuple(float(found.numbers[name, arm, column].mean()) for column in columns) for arm in rows)
-
-    predicted = tuple(tuple(found.facts[f"predicted by depth/{arm}/{column}"] for column in columns) for arm in rows)
+    trained, looked_at = (_depths(found, name) for name in ("accuracy by depth", "gradient by depth"))
+    rows = tuple(dict.fromkeys(arm for measure, arm, _ in found.numbers if measure == "accuracy by depth"))
+    accuracy, gradient = (
+        tuple(tuple(float(found.numbers[name, arm, depth].mean()) for depth in depths) for arm in rows)
+        for name, depths in (("accuracy by depth", trained), ("gradient by depth", looked_at))
+    )
+    predicted = tuple(tuple(found.facts[f"predicted by depth/{arm}/{depth}"] for depth in looked_at) for arm in rows)
     label = "decades of the first gradient over the last"
     maps = (
-        GridFigure("Trainability", rows, columns, means("accuracy by depth"), "network", "layers",
+        GridFigure("Trainability", rows, trained, accuracy, "network", "layers",
                    "accuracy on training examples", share=True, caption="Digits, each cell at its own best rate."),
-        GridFigure("Gradient, measured", rows, columns, means("gradient by depth"), "network", "layers", label,
+        GridFigure("Gradient, measured", rows, looked_at, gradient, "network", "layers", label,
                    caption="Before training: zero if all layers get the same, negative where it vanishes."),
-        GridFigure("Gradient, predicted", rows, columns, predicted, "network", "layers", label,
+        GridFigure("Gradient, predicted", rows, looked_at, predicted, "network", "layers", label,
                    caption="From the settings and the scale of the inputs alone."),
     )  # fmt: skip
     text = (
@@ -198,6 +197,10 @@ def _maps(found: Observations) -> Section:
         "gradients with the colours of both ends taken out."
     )
     return Section("What can be trained", text, maps)
+
+
+def _depths(found: Observations, name: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(level for measure, _, level in found.numbers if measure == name))
 
 
 def _time(found: Observations) -> Section:
