@@ -2,11 +2,82 @@
 
 from __future__ import annotations
 
-from lucida.lab.experiment import Experiment
+from lucida.lab.experiment import Answer, Experiment
 from lucida.lab.experiments.exploding_gradients import Settings, measure
 from lucida.lab.experiments.exploding_gradients_claims import DESIGN
 from lucida.lab.experiments.exploding_gradients_sections import present
+from lucida.lab.verdict import Word
 
+_CAUSE = (
+    "It is the gain of the weights. Every layer, and in a recurrent network every step of time, multiplies the "
+    "gradient "
+    "by it. With a large gain even tanh, which saturates, explodes: by {claim/large_gain_explodes/effect:ci} decades "
+    "more than with a gain of one. ReLU, which does not saturate, does not explode with He's weights: "
+    "{decades/relu, gain 1/digits} decades. The activation decides how fast: where the gain is large, ReLU explodes by "
+    "{claim/relu_explodes/effect/gain 4:ci} decades more than tanh; where it is one, by "
+    "{claim/relu_explodes/effect/gain 1:ci}.\n\nWeights of gain one, batch norm and layer norm prevent it: with layer "
+    "norm the first gradient moves by {claim/layer_norm_prevents/effect:+} decades. Clipping, L1 and "
+    "L2 penalties, Adam and RMSprop find the same gradient as nothing at all does, and at best survive it: with "
+    "clipping "
+    "{stable/norm clipped/perceptron, digits:%} of the runs on digits stay stable, without "
+    "{stable/nothing/perceptron, digits:%}. "
+)
+_CAUSE_ZH = (
+    "原因是权重的增益。每一层（在循环网络里是每一个时间步）都会把梯度乘上它。增益一大，连会饱和的 tanh 也会爆炸：比增"
+    "益为一时"
+    "多 {claim/large_gain_explodes/effect:ci} 个数量级；而不饱和的 ReLU 配上 He 初始化并不爆炸，只差 "
+    "{decades/relu, gain 1/digits} 个数量级。激活函数决定的是爆炸得多快：增益大时，ReLU 比 tanh 多 "
+    "{claim/relu_explodes/effect/gain 4:ci} 个数量级；增益为一时，只多 {claim/relu_explodes/effect/gain 1:ci} 个。\n\n"
+    "增益为一的初始权重、批归一化和层归一化能防止爆炸：用层归一化时，第一步的梯度变化 "
+    "{claim/layer_norm_prevents/effect} 个数量级。梯度裁剪、L1 和 L2 正则、Adam 与 RMSprop 面对的梯度和什么都不做时一"
+    "样大，"
+    "最多只是让训练撑过去：在手写数字上，有裁剪时 {stable/norm clipped/perceptron, digits:%} 的训练保持稳定，没有时为 "
+    "{stable/nothing/perceptron, digits:%}。"
+)
+_BETTER = (
+    " Layer norm instead of clipping is worth {claim/prevention_is_better/effect:points ci}. Clipping bridges a few "
+    "bad "
+    "steps; it does not mend weights that make every step a bad one."
+)
+_BETTER_ZH = (
+    "用层归一化代替裁剪，准确率相差 {claim/prevention_is_better/effect:points ci}。裁剪能帮训练跨过少数几个坏的步骤，"
+    "却治不好让每一步都变坏的权重。"
+)
+_CLIPPING: dict[Word, tuple[str, str]] = {
+    "supported": (
+        "And it makes them learn more: {claim/clipping_cures/effect:points ci} of test accuracy, each at its own best "
+        "rate.",
+        "它也让网络学到更多：各用自己最好的学习率时，测试准确率相差 {claim/clipping_cures/effect:points ci}。",
+    ),
+    "refuted": (
+        "Surviving is not learning: with each arm at its own best rate, clipping is worth "
+        "{claim/clipping_cures/effect:points ci} of test accuracy.",
+        "撑过去不等于学会：各用自己最好的学习率时，裁剪带来的测试准确率之差是 "
+        "{claim/clipping_cures/effect:points ci}。",
+    ),
+    "depends": (
+        "Whether it also learns more depends on the network: with each arm at its own best rate, test accuracy changes "
+        "by {claim/clipping_cures/effect/perceptron, digits:points ci} in the perceptron on digits, "
+        "{claim/clipping_cures/effect/perceptron, emoji:points ci} on emoji, "
+        "{claim/clipping_cures/effect/recurrent net, gain 2:points ci} in the recurrent network that explodes strongly "
+        "and {claim/clipping_cures/effect/recurrent net, gain 1.5:points ci} in the one that explodes mildly.",
+        "网络是否因此学到更多，要看是哪种网络：各用自己最好的学习率时，测试准确率在手写数字的感知机上变化 "
+        "{claim/clipping_cures/effect/perceptron, digits:points ci}，在表情符号上变化 "
+        "{claim/clipping_cures/effect/perceptron, emoji:points ci}，在剧烈爆炸的循环网络上变化 "
+        "{claim/clipping_cures/effect/recurrent net, gain 2:points ci}，在轻微爆炸的循环网络上变化 "
+        "{claim/clipping_cures/effect/recurrent net, gain 1.5:points ci}。",
+    ),
+    "inconclusive": (
+        "Whether it makes them learn more could not be told: {claim/clipping_cures/effect:points ci} of test accuracy, "
+        "each at its own best rate.",
+        "网络是否因此学到更多，还不能断定：各用自己最好的学习率时，测试准确率相差 "
+        "{claim/clipping_cures/effect:points ci}。",
+    ),
+}
+ANSWERS = tuple(
+    Answer(("depends", "supported", word), _CAUSE + text + _BETTER, _CAUSE_ZH + text_zh + _BETTER_ZH)
+    for word, (text, text_zh) in _CLIPPING.items()
+)
 RATES = tuple(10.0**k for k in range(-7, 2))
 
 EXPERIMENT = Experiment(
@@ -23,7 +94,7 @@ EXPERIMENT = Experiment(
     },
     measure=measure,
     present=present,
-    answers=(),
+    answers=ANSWERS,
     source="lab/experiments/exploding_gradients.py",
     helpers=("lab/signal_propagation.py",),
 )  # fmt: skip
