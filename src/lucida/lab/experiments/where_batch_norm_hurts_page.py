@@ -273,7 +273,7 @@ EXPERIMENT = Experiment(
     },
     measure=measured,
     present=present,
-    answers=(_answer("depends", "depends", "refuted"),),
+    answers=(_answer("depends", "refuted", "refuted"), _answer("depends", "depends", "refuted")),
     source="lab/experiments/where_batch_norm_hurts.py",
     helpers=("lab/batch_statistics.py",),
 )
