@@ -43,6 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     results = Results()
+    results.details["environment"] = environment(options.seeds[0])  # of the code that is about to judge
     with results.timed("patients"):
         rows = [examined(*one) for one in patients.all_cases(options.seeds)]
     add_shares(results, rows)
@@ -52,7 +53,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "seeds": options.seeds,
         "note": options.note,
         "runs": rows,
-        "environment": environment(options.seeds[0]),
     }
     results.save(options.out)
     for name, metric in results.metrics.items():
