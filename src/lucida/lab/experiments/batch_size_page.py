@@ -32,7 +32,7 @@ def _budgets(found: Observations) -> Section:
     text = (
         "An epoch is cheap in steps for a large batch: the whole training set in one step leaves, of the steps that "
         "batch 32 takes with as many examples, one in "
-        "{steps of batch 32 for one of the full batch/digits, perceptron} for the digits. At the rate "
+        "{steps of batch 32 for one of the full batch/digits, perceptron:0} for the digits. At the rate "
         "tuned for batch 32 the full batch then stops at a training loss of "
         f"{{training loss, {EXAMPLES}/{FULL}, {FIXED}/digits, perceptron}}, batch 32 at "
         f"{{training loss, {EXAMPLES}/{THIRTY_TWO}, {FIXED}/digits, perceptron}}: it is not trained yet. Given as many "
@@ -86,26 +86,31 @@ def _noise(found: Observations) -> Section:
         "step (from 1)", "tr Σ / |G|²",
         "Batch 32 at its own rate; G and Σ of all training examples, exactly.", log_x=True, log_y=True,
     )  # fmt: skip
-    parts = LinesFigure(
-        "Why it grows: digits, perceptron",
-        (found.log_series("noise/digits, perceptron/variance", "variance tr Σ"),
-         found.log_series("noise/digits, perceptron/squared", "squared gradient |G|²")),
-        "step (from 1)", "of the gradient",
-        "Examples that are learned pull less and less, but the mean of what is left shrinks faster: pulls cancel.",
-        log_x=True, log_y=True,
-    )  # fmt: skip
+    parts = [
+        LinesFigure(
+            f"What it is made of: {task}",
+            (found.log_series(f"noise/{task}/variance", "variance tr Σ"),
+             found.log_series(f"noise/{task}/squared", "squared gradient |G|²")),
+            "step (from 1)", "of the gradient", caption, log_x=True, log_y=True,
+        )
+        for task, caption in (
+            (TASKS[0], "Learned examples pull less, and what is left of the pulls cancels: |G|² falls faster."),
+            (TASKS[2], "On the plateau |G|² all but vanishes; it rises when learning sets in, then falls again."),
+        )
+    ]  # fmt: skip
     text = (
         "The gradient of B examples has the variance tr Σ / B around the gradient G of all. While B is below the noise "
         "scale tr Σ / |G|², noise outweighs signal. Per-example gradients of the whole training set give both exactly. "
-        "On digits the perceptron's noise scale is {noise scale/before training/digits, perceptron} before the first "
-        "step and {noise scale/at the end/digits, perceptron} at the end; on emoji "
-        "{noise scale/before training/emoji, perceptron} and {noise scale/at the end/emoji, perceptron}; of the "
-        "convolutions {noise scale/before training/digits, convolutions} and "
-        "{noise scale/at the end/digits, convolutions}. The convolutions begin on a plateau on which there is hardly a "
-        "common gradient: a noise scale can be high before anything is learned, falls when the plateau ends, and only "
-        "then grows with the falling loss."
+        "The noise scale of the perceptron is {noise scale/before training/digits, perceptron:0} before the first step "
+        "and {noise scale/at the end/digits, perceptron:0} at the end on digits, "
+        "{noise scale/before training/emoji, perceptron:0} and {noise scale/at the end/emoji, perceptron:0} on emoji. "
+        "The convolutions go from {noise scale/before training/digits, convolutions:0} to "
+        "{noise scale/at the end/digits, convolutions:0}, and not straight: their weights first sit on a plateau where "
+        "there is hardly a common gradient, so that the noise scale is high before anything is learned. It falls as "
+        "the plateau ends and grows again as the loss falls. The claim compares the end with the very start, and a "
+        "start near a plateau is no low mark to grow from."
     )
-    return Section("How noisy a gradient is", text, (scale, parts))
+    return Section("How noisy a gradient is", text, (scale, *parts))
 
 
 def _speed_up(found: Observations) -> Section:
@@ -137,13 +142,15 @@ def _speed_up(found: Observations) -> Section:
     text = (
         "Each batch size at the rate that is fastest for the target. Below the critical batch size twice the batch "
         "halves the steps and the examples stay the same; above it steps hardly fall and the examples are spent. The "
-        "noise scale, measured in one run of one batch size, says beforehand where that is: "
-        "{critical batch/early/digits, perceptron} and {critical batch/late/digits, perceptron} found on digits, "
-        "{mean noise scale/early/digits, perceptron} and {mean noise scale/late/digits, perceptron} foretold; on emoji "
-        "{critical batch/early/emoji, perceptron} and {critical batch/late/emoji, perceptron} found, "
-        "{mean noise scale/early/emoji, perceptron} and {mean noise scale/late/emoji, perceptron} foretold. The simple "
-        "noise scale takes every direction of the weights to be curved alike and the rate to be free; where the rate "
-        "is capped by the sharpest direction, the speed-up ends sooner than it says."
+        "noise scale, measured along one run of one batch size, is meant to say beforehand where that is. On digits "
+        "{critical batch/early/digits, perceptron:0} and {critical batch/late/digits, perceptron:0} are found for the "
+        "two targets and {mean noise scale/early/digits, perceptron:0} and "
+        "{mean noise scale/late/digits, perceptron:0} foretold; on emoji "
+        "{critical batch/early/emoji, perceptron:0} and {critical batch/late/emoji, perceptron:0} are found, and "
+        "{mean noise scale/early/emoji, perceptron:0} and {mean noise scale/late/emoji, perceptron:0} foretold: "
+        "the order of size rather than the number. This simple noise scale assumes that all directions are curved alike and "
+        "that the rate may follow; a rate capped by the sharpest direction ends the speed-up sooner. The two are not "
+        "told apart here."
     )
     return Section("Where the speed-up ends", text, (*figures, table))
 
@@ -166,13 +173,17 @@ def _sharpness(found: Observations) -> Section:
         "Batch 32 at its own rate; then the first layer times four, the second divided by four: the same outputs.",
     )
     text = (
-        "After as many examples the full batch sits where the loss is sharper, by "
-        "{claim/sharper_after_equal_examples/effect:ci} in log2: but it has not arrived yet, and this loss is sharp on "
-        "the way and flat where it is low. After as many steps at one rate the difference is "
-        "{claim/sharper_after_equal_steps/effect:ci}, at own rates {claim/sharper_at_own_rate/effect:ci}. A rate "
-        "bounds the sharpness a training can stay at: a larger rate ends in a flatter place, at any batch size. And "
-        "the number itself is no property of the function: layers that are rescaled against each other leave every "
-        "output as it was and move the sharpness."
+        "After as many examples and at one rate the full batch ends {claim/sharper_after_equal_examples/effect/digits, "
+        "perceptron:ci} doublings sharper than batch 32 on digits and "
+        "{claim/sharper_after_equal_examples/effect/emoji, perceptron:ci} on emoji. It is not at a minimum, though: "
+        "this loss is flat where it is near zero, which batch 32 has reached on digits and nobody has on emoji. After "
+        "as many steps at one rate it ends {claim/sharper_after_equal_steps/effect:ci} doublings sharper: "
+        "the direction that Keskar et al. report. With own rates the difference is "
+        "{claim/sharper_at_own_rate/effect:ci}: large batches bear larger rates, and a training cannot stay for long "
+        "where the curvature is far above two over its rate, so that the rate sets the sharpness more than the batch "
+        f"does (emoji, full batch, log2: {{log2 sharpness, {STEPS}/{FULL}, {FIXED}/emoji, perceptron}} at the fixed "
+        f"rate, {{log2 sharpness, {STEPS}/{FULL}, {OWN}/emoji, perceptron}} at its own). And the number is no property "
+        "of the function: layers that are rescaled against each other leave every output as it was and move the sharpness."
     )
     return Section("Sharp minima", text, (*figures, table))
 
@@ -202,8 +213,12 @@ def _going_on(found: Observations) -> Section:
         f"{{distance/{FULL_STEPS}/emoji, perceptron:%}}, so it was not stuck either. On the straight way to where "
         f"batch 32 ends the loss rises by {{barrier/{SMALL_NEXT}/digits, perceptron}} and "
         f"{{barrier/{SMALL_NEXT}/emoji, perceptron}}. The test accuracy changes by "
-        f"{{gain from going on/{SMALL_NEXT}/digits, perceptron:%}} and "
-        f"{{gain from going on/{SMALL_NEXT}/emoji, perceptron:%}} with batch 32."
+        f"{{gain from going on/{SMALL_NEXT}/digits, perceptron:points ci}} and "
+        f"{{gain from going on/{SMALL_NEXT}/emoji, perceptron:points ci}} with batch 32, by "
+        f"{{gain from going on/{FULL_NEXT}/digits, perceptron:points ci}} and "
+        f"{{gain from going on/{FULL_NEXT}/emoji, perceptron:points ci}} with the full batch for as many examples. "
+        "Noise carries the weights away, at a rate that is large for it even over a barrier; that is leaving, not being "
+        "rescued."
     )
     return Section("Is the large batch stuck?", text, (*figures, table))
 
@@ -250,7 +265,75 @@ def present(found: Observations) -> Sequence[Section]:
     return tuple(part(found) for part in parts)
 
 
-ANSWERS: tuple[Answer, ...] = ()
+_TOO_LARGE = (
+    "Too large a batch wastes examples; it does not lose the ability to generalise. After as many examples and at the "
+    "rate tuned for batch 32, the full batch tests {claim/fixed_rate/effect:points ci} against batch 32: it has taken "
+    "a few steps only and is not trained yet. "
+)
+_TOO_LARGE_ZH = (
+    "批量过大，浪费的是样本，而不是泛化能力。看过同样多的样本、沿用为批量 32 调好的学习率时，"
+    "全批量的测试准确率与批量 32 相差 {claim/fixed_rate/effect:points ci}：它只走了寥寥几步，还没有训练好。"
+)
+_TOO_SMALL = (
+    "Too small a batch follows noise: at the rate of batch 32, batch 2 tests "
+    "{claim/small_fails_at_fixed_rate/effect:points ci} against it. At its own, smaller rate it tests "
+    "{claim/small_is_better/effect:points ci} after as many examples, for sixteen times the steps. "
+)
+_TOO_SMALL_ZH = (
+    "批量过小，则是跟着噪声走：批量 2 沿用批量 32 的学习率时，测试准确率与后者相差 "
+    "{claim/small_fails_at_fixed_rate/effect:points ci}；换成自己的较小学习率、看过同样多的样本后，差别是 "
+    "{claim/small_is_better/effect:points ci}，代价是步数多到十六倍。"
+)
+_BY_TASK = (
+    "After as many steps, each at its own best rate, it tests {claim/cannot_generalise/effect/digits, "
+    "perceptron:points ci} (perceptron) and {claim/cannot_generalise/effect/digits, convolutions:points ci} (convolutions) against batch "
+    "32 on digits, which excludes the loss that was claimed, and {claim/cannot_generalise/effect/emoji, "
+    "perceptron:points ci} on emoji, which does not. At the same training loss the difference is "
+    "{claim/equal_loss/effect:points ci}. "
+)
+_BY_TASK_ZH = (
+    "步数相同、各用自己的最佳学习率时，它在手写数字上与批量 32 相差 "
+    "{claim/cannot_generalise/effect/digits, perceptron:points ci}（感知机）和 "
+    "{claim/cannot_generalise/effect/digits, convolutions:points ci}（卷积网络），排除了所说的那种损失；"
+    "在表情符号上是 {claim/cannot_generalise/effect/emoji, perceptron:points ci}，还不能排除。"
+    "训练损失相同时，差别是 {claim/equal_loss/effect:points ci}。"
+)
+_ONE = (
+    "After as many steps, each at its own best rate, the difference is {claim/cannot_generalise/effect:points ci}, "
+    "and at the same training loss {claim/equal_loss/effect:points ci}. "
+)
+_ONE_ZH = (
+    "步数相同、各用自己的最佳学习率时，差别是 {claim/cannot_generalise/effect:points ci}；"
+    "训练损失相同时，差别是 {claim/equal_loss/effect:points ci}。"
+)
+_NOISE = (
+    "Where too large begins can be measured: at the gradient noise scale, which at the end is "
+    "{claim/noise_grows/effect:ci} doublings above its start."
+)
+_NOISE_ZH = (
+    "多大算过大是可以测量的，界限大致就在梯度噪声尺度；训练结束时，它比开始时翻了 {claim/noise_grows/effect:ci} 番。"
+)
+_NOISE_BY_TASK = (
+    "Where too large begins can be measured: at about the gradient noise scale, which grows as the loss falls, by "
+    "{claim/noise_grows/effect/digits, perceptron:ci} doublings of the perceptron's on digits and "
+    "{claim/noise_grows/effect/emoji, perceptron:ci} on emoji. The convolutions "
+    "({claim/noise_grows/effect/digits, convolutions:ci}) begin on a plateau, where it is high before anything is "
+    "learned."
+)
+_NOISE_BY_TASK_ZH = (
+    "多大算过大是可以测量的，界限大致就在梯度噪声尺度，它随损失下降而增大：感知机在手写数字上翻了 "
+    "{claim/noise_grows/effect/digits, perceptron:ci} 番，在表情符号上翻了 "
+    "{claim/noise_grows/effect/emoji, perceptron:ci} 番。卷积网络（{claim/noise_grows/effect/digits, convolutions:ci}）"
+    "从一片平坦区起步，那里还没学到什么，噪声尺度就已经很高。"
+)
+
+ANSWERS = (
+    Answer(
+        ("supported", "depends", "depends"),
+        _TOO_LARGE + _BY_TASK + _TOO_SMALL + _NOISE_BY_TASK,
+        _TOO_LARGE_ZH + _BY_TASK_ZH + _TOO_SMALL_ZH + _NOISE_BY_TASK_ZH,
+    ),
+)
 
 EXPERIMENT = Experiment(
     design=DESIGN,
