@@ -148,8 +148,8 @@ def _speed_up(found: Observations) -> Section:
         "{mean noise scale/late/digits, perceptron:0} foretold; on emoji "
         "{critical batch/early/emoji, perceptron:0} and {critical batch/late/emoji, perceptron:0} are found, and "
         "{mean noise scale/early/emoji, perceptron:0} and {mean noise scale/late/emoji, perceptron:0} foretold: "
-        "the order of size rather than the number. This simple noise scale assumes that all directions are curved alike and "
-        "that the rate may follow; a rate capped by the sharpest direction ends the speed-up sooner. The two are not "
+        "the order of size rather than the number. This simple noise scale assumes that all directions are curved "
+        "alike and that the rate may follow; a rate capped by the sharpest direction ends the speed-up sooner. The two are not "
         "told apart here."
     )
     return Section("Where the speed-up ends", text, (*figures, table))
@@ -183,7 +183,8 @@ def _sharpness(found: Observations) -> Section:
         "where the curvature is far above two over its rate, so that the rate sets the sharpness more than the batch "
         f"does (emoji, full batch, log2: {{log2 sharpness, {STEPS}/{FULL}, {FIXED}/emoji, perceptron}} at the fixed "
         f"rate, {{log2 sharpness, {STEPS}/{FULL}, {OWN}/emoji, perceptron}} at its own). And the number is no property "
-        "of the function: layers that are rescaled against each other leave every output as it was and move the sharpness."
+        "of the function: layers that are rescaled against each other leave every output as it was and move "
+        "the sharpness."
     )
     return Section("Sharp minima", text, (*figures, table))
 
@@ -217,8 +218,8 @@ def _going_on(found: Observations) -> Section:
         f"{{gain from going on/{SMALL_NEXT}/emoji, perceptron:points ci}} with batch 32, by "
         f"{{gain from going on/{FULL_NEXT}/digits, perceptron:points ci}} and "
         f"{{gain from going on/{FULL_NEXT}/emoji, perceptron:points ci}} with the full batch for as many examples. "
-        "Noise carries the weights away, at a rate that is large for it even over a barrier; that is leaving, not being "
-        "rescued."
+        "Noise carries the weights away, at a rate that is large for it even over a barrier; that is leaving, not "
+        "being rescued."
     )
     return Section("Is the large batch stuck?", text, (*figures, table))
 
@@ -286,8 +287,8 @@ _TOO_SMALL_ZH = (
 )
 _BY_TASK = (
     "After as many steps, each at its own best rate, it tests {claim/cannot_generalise/effect/digits, "
-    "perceptron:points ci} (perceptron) and {claim/cannot_generalise/effect/digits, convolutions:points ci} (convolutions) against batch "
-    "32 on digits, which excludes the loss that was claimed, and {claim/cannot_generalise/effect/emoji, "
+    "perceptron:points ci} (perceptron) and {claim/cannot_generalise/effect/digits, convolutions:points ci} "
+    "(convolutions) against batch 32 on digits, which excludes the loss that was claimed, and {claim/cannot_generalise/effect/emoji, "
     "perceptron:points ci} on emoji, which does not. At the same training loss the difference is "
     "{claim/equal_loss/effect:points ci}. "
 )
