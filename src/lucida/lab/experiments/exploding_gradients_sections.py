@@ -20,6 +20,7 @@ from lucida.lab.experiments.exploding_gradients import (
     STRONG,
     TIMES,
     TRIED,
+    VALUES,
     WATCHED,
     Remedy,
     cell,
@@ -57,7 +58,10 @@ def _cause(found: Observations) -> Section:
             f"Gradient by layer before training, {data}",
             (
                 *(found.log_series(f"layers/{data}/{cell(*c)}", cell(*c)) for c in chosen),
-                *(_predicted(found, f"layers/{data}/{cell(k, LARGE)}", f"{k}, predicted") for k in ("relu", "tanh")),
+                *(
+                    _predicted(found, f"layers/{data}/{cell(k, LARGE)}", f"{cell(k, LARGE)}, predicted")
+                    for k in ("relu", "tanh")
+                ),
             ),
             x_label="layer, from the input",
             y_label="gradient over that of the last layer",
@@ -119,8 +123,9 @@ def _through_time(found: Observations) -> Section:
         "gradient is multiplied by a power of that matrix: a gain above one explodes, below one it vanishes, and "
         "nothing lies between but one itself. tanh brakes here too. A matrix that doubles the state would give "
         f"{{decades/{cell('linear', STRONG)}/{RECURRENT}}} decades without an activation and gives "
-        f"{{decades/{cell('tanh', STRONG)}/{RECURRENT}}} with it; one of gain one no longer preserves but loses "
-        f"{{decades/{cell('tanh', 1)}/{RECURRENT}}}. The prediction treats each step as if it had weights of its own."
+        f"{{decades/{cell('tanh', STRONG)}/{RECURRENT}}} with it; one of gain one no longer preserves it: "
+        f"{{decades/{cell('tanh', 1)}/{RECURRENT}}} decades. The prediction treats each step as if it had weights of "
+        f"its own."
     )
     return Section("The same through time", text, (lines, table))
 
@@ -169,7 +174,7 @@ def _rates(found: Observations) -> Section:
         )
         for data in DATA
     )
-    columns = tuple(f"{what}, {data}" for data in DATA for what in ("stable", "learned", "log10 of largest"))
+    columns = tuple(f"{what}, {data}" for data in DATA for what in ("stable", "learned", "log10 largest"))
     rows = tuple(
         (
             remedy.name,
@@ -190,12 +195,13 @@ def _rates(found: Observations) -> Section:
     level = PERCEPTRONS[0]
     text = (
         f"Without a remedy {{stable/{NOTHING.name}/{level}:%}} of the runs on digits are stable, with clipping "
-        f"{{stable/{CLIPPED.name}/{level}:%}}. But stable is not trained: at a rate that is too large the first steps "
-        "throw the weights so far that every unit of a layer is off, the loss falls from thousands to that of "
-        f"guessing, and stays. What learned is {{learned/{NOTHING.name}/{level}:%}} without a remedy, "
+        f"{{stable/{CLIPPED.name}/{level}:%}}. But stable is not trained: a loss that falls from thousands to that of "
+        f"guessing, and stays there, is stable. What learned is {{learned/{NOTHING.name}/{level}:%}} without a remedy, "
         f"{{learned/{CLIPPED.name}/{level}:%}} with clipping, {{learned/{ADAM.name}/{level}:%}} with Adam, "
         f"{{learned/{SMALLER.name}/{level}:%}} with weights of gain one and {{learned/{LAYER.name}/{level}:%}} with "
-        "layer norm."
+        "layer norm. Clipping and normalisation move the range of useful rates up, to where one expects it; they do "
+        "not make it wider, because a step of fixed length is too short at small rates. How high the curve rises is "
+        "another matter."
     )
     return Section("At which rates it trains", text, (*lines, table))
 
@@ -212,10 +218,15 @@ def _accuracy() -> Section:
     )
     rates = TableFigure("Best rates", LEVELS, _by_level("rate/{}, {}"))
     text = (
-        "Every arm has its own best rate, found on other seeds. Clipping by the norm changes the accuracy by "
+        "Every arm has its own best rate, found on other seeds. A network that learned nothing can still guess the "
+        "most "
+        "frequent class, so for the claims no accuracy counts as less than that. Clipping by the norm changes it by "
         "{claim/clipping_cures/effect:points ci}, all four networks together; layer norm instead of clipping by "
         "{claim/prevention_is_better/effect:points ci}; Adam instead of plain SGD by "
-        "{claim/adam_cures/effect:points ci}."
+        "{claim/adam_cures/effect:points ci}. Clipping the values is another remedy than clipping the norm: on digits "
+        f"it reaches {{accuracy/{VALUES.name}/{PERCEPTRONS[0]}:%}}, the norm "
+        f"{{accuracy/{CLIPPED.name}/{PERCEPTRONS[0]}:%}}. It changes the direction: where nearly all entries are cut, "
+        "all weights move by the same amount, as with Adam."
     )
     return Section("Each at its own best rate", text, (*figures, rates))
 
@@ -237,10 +248,11 @@ def _why(found: Observations) -> Section:
     )
     text = (
         "Why does clipping not bring back what the explosion costs? Because it leaves the cause as it was. The rates "
-        "at which such a network survives are so small that the weights hardly move: their gain stays near two, and "
-        "with it the explosion, to the last step. The penalty that should shrink them acts at the same small rate: "
-        "weights shrink by `rate · l2` a step, which is next to nothing. Adam takes steps of a size of its own, and "
-        "is the only one of these whose weights go elsewhere."
+        "at which such a network survives are so small that the weights hardly move: their gain stays near two, with "
+        "clipping as without, and most of the explosion with it. The penalty that should shrink them acts at the same "
+        "small rate: weights shrink by `rate · l2` a step, which is next to nothing. Adam does not shrink the weights "
+        "either, but as its steps are of equal size for all of them, it changes the network far more, and more of "
+        "the explosion goes."
     )
     return Section("What clipping leaves as it was", text, figures)
 
@@ -264,10 +276,11 @@ def _courses(found: Observations) -> Section:
     )
     text = (
         "Where clipping is at home: a recurrent network whose matrix is a little too large, so that most gradients "
-        "have a usable direction and only some are far too long. At the rate that is best with clipping, a single "
-        "step along such a gradient, of a norm of `10` to the power of "
-        f"{{largest gradient/{NOTHING.name}}}, throws the matrix away, and the loss jumps; it ends at "
-        f"{{accuracy at the rate of clipping/{NOTHING.name}:%}} of test accuracy. With clipping each step is at most "
+        "have a usable direction and only some are far too long: up to `10` to the power of "
+        f"{{largest gradient/{NOTHING.name}}}. At the rate that is best with clipping, such steps throw the weights to "
+        "where tanh is saturated. From there on the gradient is smaller than with clipping, which looks like calm, and "
+        "the loss hardly falls any more: test accuracy ends at "
+        f"{{accuracy at the rate of clipping/{NOTHING.name}:%}}. With clipping each step is at most "
         f"as long as the rate, and it ends at {{accuracy at the rate of clipping/{CLIPPED.name}:%}}. The fair "
         "comparison gives the other network its own, smaller rate: then clipping changes the accuracy by "
         f"{{claim/clipping_cures/effect/{mild}:points ci}}."
@@ -291,10 +304,13 @@ def _cost() -> Section:
     table = TableFigure(
         "What each costs", columns, rows,
         caption="The target is three quarters of the loss of guessing; who never gets there has all the steps. "
-        "Milliseconds a step of one network, as measured on one core when it was trained among others.",
+        "Milliseconds a step of one network, trained on one core among others.",
     )  # fmt: skip
     text = (
-        "What a remedy costs in time is small beside what it saves or loses in steps. Batch norm and layer norm add "
-        "operations to every layer, Adam and RMSprop two passes over the weights, clipping one."
+        "Steps to a target differ by far more than the time of a step does: who prevents the explosion gets there, and "
+        "most of the others do not, however cheap their steps are. The times are those of a shared machine, and differ "
+        "from one minute to the next by as much as from one remedy to the other; take nothing from them but their "
+        "order "
+        "of magnitude."
     )
     return Section("What it costs", text, (table,))
