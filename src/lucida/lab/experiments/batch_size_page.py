@@ -149,8 +149,8 @@ def _speed_up(found: Observations) -> Section:
         "{critical batch/early/emoji, perceptron:0} and {critical batch/late/emoji, perceptron:0} are found, and "
         "{mean noise scale/early/emoji, perceptron:0} and {mean noise scale/late/emoji, perceptron:0} foretold: "
         "the order of size rather than the number. This simple noise scale assumes that all directions are curved "
-        "alike and that the rate may follow; a rate capped by the sharpest direction ends the speed-up sooner. The two are not "
-        "told apart here."
+        "alike and that the rate may follow; a rate capped by the sharpest direction ends the speed-up sooner. The "
+        "two are not told apart here."
     )
     return Section("Where the speed-up ends", text, (*figures, table))
 
@@ -288,9 +288,9 @@ _TOO_SMALL_ZH = (
 _BY_TASK = (
     "After as many steps, each at its own best rate, it tests {claim/cannot_generalise/effect/digits, "
     "perceptron:points ci} (perceptron) and {claim/cannot_generalise/effect/digits, convolutions:points ci} "
-    "(convolutions) against batch 32 on digits, which excludes the loss that was claimed, and {claim/cannot_generalise/effect/emoji, "
-    "perceptron:points ci} on emoji, which does not. At the same training loss the difference is "
-    "{claim/equal_loss/effect:points ci}. "
+    "(convolutions) against batch 32 on digits, which excludes the loss that was claimed, and "
+    "{claim/cannot_generalise/effect/emoji, perceptron:points ci} on emoji, which does not. "
+    "At the same training loss the difference is {claim/equal_loss/effect:points ci}. "
 )
 _BY_TASK_ZH = (
     "步数相同、各用自己的最佳学习率时，它在手写数字上与批量 32 相差 "
