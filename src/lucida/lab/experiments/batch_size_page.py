@@ -19,7 +19,7 @@ def _by_batch(found: Observations, measure_name: str, task: str, label: str, *, 
               more: tuple[Series, ...] = ()) -> LinesFigure:  # fmt: skip
     series = found.log_series if log_y else found.series
     curves = tuple(series(f"{measure_name}/{task}/{arm}", name) for arm, name in _ARMS)
-    title = f"{label.capitalize()} by batch size: {task}"
+    title = f"{label[0].upper()}{label[1:]} by batch size: {task}"
     return LinesFigure(title, curves + more, _BATCH, label, caption, log_x=True, log_y=log_y, share=not log_y)
 
 
@@ -301,18 +301,12 @@ _BY_TASK_ZH = (
 )
 _ONE = (
     "After as many steps, each at its own best rate, the difference is {claim/cannot_generalise/effect:points ci}, "
-    "and at the same training loss {claim/equal_loss/effect:points ci}. "
+    "which these few seeds and short trainings cannot tell from the loss that was claimed; at the same training loss "
+    "it is {claim/equal_loss/effect:points ci}. "
 )
 _ONE_ZH = (
-    "步数相同、各用自己的最佳学习率时，差别是 {claim/cannot_generalise/effect:points ci}；"
-    "训练损失相同时，差别是 {claim/equal_loss/effect:points ci}。"
-)
-_NOISE = (
-    "Where too large begins can be measured: at the gradient noise scale, which at the end is "
-    "{claim/noise_grows/effect:ci} doublings above its start."
-)
-_NOISE_ZH = (
-    "多大算过大是可以测量的，界限大致就在梯度噪声尺度；训练结束时，它比开始时翻了 {claim/noise_grows/effect:ci} 番。"
+    "步数相同、各用自己的最佳学习率时，差别是 {claim/cannot_generalise/effect:points ci}，"
+    "种子少、训练短，还不能排除所说的那种损失；训练损失相同时，差别是 {claim/equal_loss/effect:points ci}。"
 )
 _NOISE_BY_TASK = (
     "Where too large begins can be measured: at about the gradient noise scale, which grows as the loss falls, by "
@@ -333,6 +327,11 @@ ANSWERS = (
         ("supported", "depends", "depends"),
         _TOO_LARGE + _BY_TASK + _TOO_SMALL + _NOISE_BY_TASK,
         _TOO_LARGE_ZH + _BY_TASK_ZH + _TOO_SMALL_ZH + _NOISE_BY_TASK_ZH,
+    ),
+    Answer(
+        ("supported", "inconclusive", "depends"),
+        _TOO_LARGE + _ONE + _TOO_SMALL + _NOISE_BY_TASK,
+        _TOO_LARGE_ZH + _ONE_ZH + _TOO_SMALL_ZH + _NOISE_BY_TASK_ZH,
     ),
 )
 

@@ -103,7 +103,7 @@ def _tasks(steps: int, few_steps: int) -> tuple[Task, ...]:
 
 SETTINGS: dict[Scale, Settings] = {
     "quick": Settings(
-        _tasks(150, 100), batches=(2, 8, 32, 128, WHOLE), few_batches=(2, USUAL, WHOLE), rates=4, moments=6,
+        _tasks(120, 80), batches=(2, 32, 128, WHOLE), few_batches=(2, USUAL, WHOLE), rates=4, moments=6,
         iterations=30,
     ),
     "full": Settings(
