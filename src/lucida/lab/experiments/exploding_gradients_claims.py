@@ -7,7 +7,6 @@ from lucida.lab.experiments.exploding_gradients import (
     ADAM,
     BATCH,
     CLIPPED,
-    L2,
     LARGE,
     LAYER,
     NOTHING,
@@ -116,12 +115,6 @@ CLAIMS = (
         PERCEPTRONS,
         primary=False,
         share=True,
-    ),
-    _first_gradient(
-        "l2_prevents",
-        ("An L2 penalty prevents the explosion.", "L2 正则能防止梯度爆炸。",
-         "The first gradient is smaller by a decade or more."),
-        L2,
     ),
     _first_gradient(
         "batch_norm_prevents",

@@ -293,7 +293,7 @@ def _cost() -> Section:
         (
             remedy.name,
             tuple(
-                f"{measure}/{remedy.name}/{level}"
+                "" if remedy.training and measure == "steps to the target" else f"{measure}/{remedy.name}/{level}"
                 for level in PERCEPTRONS
                 for measure in ("steps to the target", "milliseconds")
             ),
@@ -304,13 +304,13 @@ def _cost() -> Section:
     table = TableFigure(
         "What each costs", columns, rows,
         caption="The target is three quarters of the loss of guessing; who never gets there has all the steps. "
+        "The loss of an arm with a penalty holds the penalty: no steps are told. "
         "Milliseconds a step of one network, trained on one core among others.",
     )  # fmt: skip
     text = (
         "Steps to a target differ by far more than the time of a step does: who prevents the explosion gets there, and "
         "most of the others do not, however cheap their steps are. The times are those of a shared machine, and differ "
         "from one minute to the next by as much as from one remedy to the other; take nothing from them but their "
-        "order "
-        "of magnitude."
+        "order of magnitude."
     )
     return Section("What it costs", text, (table,))

@@ -118,9 +118,9 @@ CLAIMS = (
     _claim(
         "steady_inputs",
         (
-            "Batch norm keeps the layers' inputs steady.",
-            "批归一化使各层的输入保持稳定。",
-            "Each at its own best rate, one step moves the inputs of the activations less, in units of their spread.",
+            "Batch norm keeps mean and spread of the layers' inputs steady (by construction).",
+            "批归一化使各层输入的均值和幅度保持稳定（由其定义）。",
+            "One step moves mean and spread of what activations see less: over a batch they are its bias and its gain.",
         ),
         "drift",
         (BATCH, PLAIN),
@@ -271,13 +271,15 @@ ENGLISH = (
     f"(at equal rates {_BETA_EQUAL[0]}, {_BETA_EQUAL[1]} and {_BETA_EQUAL[2]}).\n\nSaddles: it depends on which. Near "
     "the origin batch norm divides the smallness of the weights out, so that for it there is no saddle "
     f"({_LEFT[BATCH, ORIGINS[0]]} steps instead of {_LEFT[PLAIN, ORIGINS[0]]}); beside doubled units it needs "
-    f"{_LEFT[BATCH, SADDLES[0]]} steps and the plain network {_LEFT[PLAIN, SADDLES[0]]}.\n\nBatch norm does keep the "
-    "layers' inputs steady, but that is not where the speed comes from: with noise that makes them drift "
+    f"{_LEFT[BATCH, SADDLES[0]]} steps and the plain network {_LEFT[PLAIN, SADDLES[0]]}.\n\nBatch norm keeps mean "
+    "and spread of the layers' inputs steady: that is what it is made of. Whether the speed comes from it, the noisy "
+    "control answers differently: with noise that makes the inputs drift "
     f"{{drift over plain/{NOISY}/{CONTEXTS[2]}:1}} times as far as in the plain network, the convolutions still train "
-    f"{_FAST_NOISY[2]} times faster than it. The perceptrons pay more for that noise (factors of {_FAST_NOISY[0]} and "
-    f"{_FAST_NOISY[1]}), but noise costs by itself: under the same noise and without batch norm "
+    f"{_FAST_NOISY[2]} times faster than it; the perceptrons, with factors of {_FAST_NOISY[0]} and {_FAST_NOISY[1]}, "
+    "do not. Noise has a price of its own, though: under the same noise without batch norm (an arm added afterwards, "
+    "whose rate is hardly tuned) "
     f"{{reached/{NOISE_ALONE}/{CONTEXTS[0]}:% 0}} and {{reached/{NOISE_ALONE}/{CONTEXTS[1]}:% 0}} of the seeds get "
-    "there at all."
+    "there."
 )
 CHINESE = (
     f"确实更快：在各自最优的学习率下，按达到同一训练损失所需的步数计，带批归一化的网络的速度是普通网络的 {_FAST[0]} "
@@ -287,11 +289,12 @@ CHINESE = (
     f"{_BETA[2]} 倍；其中也有一部分来自更大的学习率（学习率相同时为 {_BETA_EQUAL[0]}、{_BETA_EQUAL[1]} 和 "
     f"{_BETA_EQUAL[2]} 倍）。\n\n鞍点则要看是哪一种：在原点附近，批归一化把权重的微小尺度除掉了，对它来说那里根本不是鞍"
     f"点（离开只需 {_LEFT[BATCH, ORIGINS[0]]} 步，普通网络要 {_LEFT[PLAIN, ORIGINS[0]]} 步）；而在重复单元构成的鞍点"
-    f"旁，它需要 {_LEFT[BATCH, SADDLES[0]]} 步，普通网络需要 {_LEFT[PLAIN, SADDLES[0]]} 步。\n\n批归一化确实使各层的"
-    f"输入更稳定，但速度并非由此而来：加入噪声使输入的漂移达到普通网络的 {{drift over plain/{NOISY}/{CONTEXTS[2]}:1}} "
-    f"倍之后，卷积网络的训练速度仍是普通网络的 {_FAST_NOISY[2]} 倍。感知机为这种噪声付出的代价更大（速度分别是普通网络"
-    f"的 {_FAST_NOISY[0]} 倍和 {_FAST_NOISY[1]} 倍），但噪声本身就有代价：同样的噪声下若没有批归一化，能达到目标损失的"
-    f"种子只有 {{reached/{NOISE_ALONE}/{CONTEXTS[0]}:% 0}} 和 {{reached/{NOISE_ALONE}/{CONTEXTS[1]}:% 0}}。"
+    f"旁，它需要 {_LEFT[BATCH, SADDLES[0]]} 步，普通网络需要 {_LEFT[PLAIN, SADDLES[0]]} 步。\n\n批归一化使各层输入的均"
+    f"值和幅度保持稳定，这是它的定义。但速度是否由此而来，加噪声的对照给出的答案并不一致：噪声使输入的漂移达到普通网络"
+    f"的 {{drift over plain/{NOISY}/{CONTEXTS[2]}:1}} 倍之后，卷积网络的训练速度仍是普通网络的 {_FAST_NOISY[2]} 倍；"
+    f"感知机则不是（{_FAST_NOISY[0]} 倍和 {_FAST_NOISY[1]} 倍）。不过噪声本身就有代价：同样的噪声下若没有批归一化（这"
+    f"一组是后来加的，学习率没有充分调过），达到目标损失的种子只占 {{reached/{NOISE_ALONE}/{CONTEXTS[0]}:% 0}} 和 "
+    f"{{reached/{NOISE_ALONE}/{CONTEXTS[1]}:% 0}}。"
 )
 
 ANSWERS = (Answer(("supported", "supported", "depends"), ENGLISH, CHINESE),)

@@ -180,8 +180,9 @@ def _inputs(found: Observations) -> Section:
         "both. Drift is how far, in units of the spread (the distance between normal distributions of those means and "
         "spreads). In the perceptron on digits it is "
         f"{{plain drift/{PLAIN}/{CONTEXTS[0]}:3}} without batch norm, {{plain drift/{BATCH}/{CONTEXTS[0]}:3}} with it, "
-        f"and {{plain drift/{NOISY}/{CONTEXTS[0]}:3}} with the noise. So batch norm does keep the inputs steady, at a "
-        "larger learning rate even. Whether it shields a layer from the others is another question: how far does the "
+        f"and {{plain drift/{NOISY}/{CONTEXTS[0]}:3}} with the noise. So batch norm keeps mean and spread steady, as "
+        "it must: over a batch they are its bias and its gain, which one step hardly moves. Whether it shields a layer "
+        "from the others is another question: how far does the "
         "last hidden layer's gradient change when only the layers before it take their step? By "
         f"{{plain gradient shift/{PLAIN}/{CONTEXTS[0]}:2}} of its norm without, and by "
         f"{{plain gradient shift/{BATCH}/{CONTEXTS[0]}:2}} with batch norm: "
@@ -225,10 +226,11 @@ def _noise(found: Observations) -> Section:
         f"{{plain drift/{PLAIN}/{CONTEXTS[1]}:2}}. Noise is no free control, since it "
         "costs by itself: put into the plain perceptrons it lets "
         f"{{reached/{NOISE_ALONE}/{CONTEXTS[0]}:% 0}} (digits) and {{reached/{NOISE_ALONE}/{CONTEXTS[1]}:% 0}} (emoji) "
-        f"of the seeds reach the target at all, even at the best rate; behind batch norm it lets "
+        f"of the seeds reach the target at all, at the best of few rates (this arm was added after the claims); behind batch norm it lets "
         f"{{reached/{NOISY}/{CONTEXTS[0]}:% 0}} and {{reached/{NOISY}/{CONTEXTS[1]}:% 0}}. Nor is it roughness that "
-        "slows the noisy networks down: their effective β (under one draw of the noise) is in the table. What batch "
-        "norm does for training, it does for inputs that keep drifting as well."
+        "slows the noisy networks down: their effective β (under one draw of the noise) is in the table. So one "
+        "of three contexts speaks against stability as the reason, and two leave it open: the drift and the price of "
+        "the noise cannot be told apart there."
     )
     return Section("Is stability the reason?", text, figures)
 
