@@ -13,7 +13,8 @@ from lucida.report.sourced import formatted, looked_up, without_placeholders
 _VOID = {"meta", "link", "br", "hr", "img", "input", "col", "wbr"}
 _UNREAD = {"head", "style", "script", "code", "pre"}
 _BOOK_WORDS = ("95 %", "1.5 times")  # of the rules by which verdicts are made, in the book's own sentences
-_NAME = re.compile(r"[A-Za-z][A-Za-z_]*(?:-?\d+[A-Za-z]*)+")  # float32, L2, log10, ResNet-18: no measured numbers
+# Names are no measured numbers: float32, L2, log10, ResNet-18; and an arm that is called by its batch size.
+_NAME = re.compile(r"[A-Za-z][A-Za-z_]*(?:-?\d+[A-Za-z]*)+|(?:[Bb]atch|批量) \d+")
 
 
 @dataclass(frozen=True)
