@@ -250,11 +250,11 @@ def _costs(found: Observations) -> Section:
         f"log-probabilities; the perceptron on digits keeps {{kilobytes measured/{TWO}/digits, perceptron}} kB for two "
         f"examples and {{kilobytes measured/{FULL}/digits, perceptron}} kB for all "
         f"({{kilobytes computed/{FULL}/digits, perceptron}} on paper). Time is of this machine, and these networks are "
-        "so small that a step costs the same for two examples as for 32: an epoch takes "
+        "so small that a step costs the same for two examples as for thirty-two: an epoch takes "
         f"{{seconds for an epoch/{TWO}/digits, perceptron}} s in steps of two, "
-        f"{{seconds for an epoch/{THIRTY_TWO}/digits, perceptron}} s in steps of 32 and "
+        f"{{seconds for an epoch/{THIRTY_TWO}/digits, perceptron}} s at batch 32 and "
         f"{{seconds for an epoch/{FULL}/digits, perceptron}} s in one. Convolutions do enough work for each example "
-        f"that the gain ends: {{seconds for an epoch/{batch_name(512)}/digits, convolutions}} s at 512, "
+        f"that the gain ends: {{seconds for an epoch/{batch_name(512)}/digits, convolutions}} s at batch 512, "
         f"{{seconds for an epoch/{FULL}/digits, convolutions}} s in one step."
     )
     return Section("What a batch costs", text, (memory, seconds))
