@@ -9,7 +9,6 @@ import re
 import sys
 import typing
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import takewhile
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -110,16 +109,36 @@ def _lab(given: list[str]) -> None:
     from lucida.workflows import lab
 
     verb, rest = given[0], given[1:]
-    if verb == "list":
+    if verb == "list" and not rest:
         print(lab.lab_list())
     elif verb == "run":
-        names = list(takewhile(lambda word: not word.startswith("-"), rest))
-        config = override(lab.LabRunConfig(), rest[len(names) :], command="lucida lab run")
+        names, options = _apart(rest, switches=("--all", "--no-all", "--help", "-h"))
+        config = override(lab.LabRunConfig(), options, command="lucida lab run")
         print(f"book: {lab.lab_run(names, config)}")
     elif verb == "book":
         print(f"book: {lab.lab_book(override(lab.LabBookConfig(), rest, command='lucida lab book'))}")
     else:
-        raise LucidaError(f"unknown command {verb!r}", where="lucida lab", remedy="there are list, run and book")
+        said = " ".join(given)
+        raise LucidaError(f"unknown command {said!r}", where="lucida lab", remedy="there are list, run and book")
+
+
+def _apart(given: list[str], *, switches: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Names and options, in any order; an option takes the next word unless it is a switch or has its value in it.
+
+    >>> _apart(["--seeds", "3", "toy", "--all", "--scale=full"], switches=("--all",))
+    (['toy'], ['--seeds', '3', '--all', '--scale=full'])
+    """
+    names: list[str] = []
+    options: list[str] = []
+    words = iter(given)
+    for word in words:
+        if not word.startswith("-"):
+            names.append(word)
+            continue
+        options.append(word)
+        if word not in switches and "=" not in word:
+            options += [value for value in [next(words, None)] if value is not None]
+    return names, options
 
 
 DIAGNOSE_USAGE = """usage: lucida diagnose RUN [--json]

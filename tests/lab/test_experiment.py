@@ -185,7 +185,11 @@ def test_the_command_line_runs_lists_and_writes_the_book(tmp_path: Path, capsys:
     assert "supported" in said.err
     assert (tmp_path / "lab" / "book" / "toy.html").is_file()
     assert json.loads((tmp_path / "lab" / "toy" / "results.json").read_text())["metrics"]["classes"]["value"] == 10
-    main(["lab", "run", "--all", "--seeds", "3", "--out", out])
+    main(["lab", "run", "--seeds", "3", "--all", "--out", out])
+    main(["lab", "run", "--seeds", "3", "toy", "--out", out, "--scale", "full"])
+    with pytest.raises(SystemExit):
+        main(["lab", "run", "toy", "--seeds", "3", "--out", out])
+    assert "full-scale results" in capsys.readouterr().err
     main(["lab", "book", "--results", out, "--out", str(tmp_path / "book")])
     assert "Toy" in (tmp_path / "book" / "index.html").read_text(encoding="utf-8")
 
@@ -198,6 +202,8 @@ def test_the_command_line_runs_lists_and_writes_the_book(tmp_path: Path, capsys:
         (["lab", "run", "toy", "--seeds", "2"], "3 or more"),
         (["lab", "run", "toy", "--scale", "tiny"], "--scale"),
         (["lab", "burn"], "list, run and book"),
+        (["lab", "list", "more"], "list, run and book"),
+        (["lab", "run", "toy", "--out", __file__], "cannot make the folder"),
         (["lab", "book", "--results", "nowhere"], "no results"),
     ],
 )

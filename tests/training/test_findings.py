@@ -151,14 +151,30 @@ def test_an_error_is_told() -> None:
     assert diagnose(rows).stopped is None
 
 
+def test_an_error_before_the_first_probe_is_told_and_not_every_error_is_of_nan(tmp_path: Path) -> None:
+    rows = [
+        {"kind": "model", "step": 0, "layers": {}, "parameters": {}},
+        {"kind": "error", "step": 1, "error": "ValueError", "message": "no such key"},
+    ]
+    file = tmp_path / "probes.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    one = diagnose(read_rows(file))
+    assert (one.healthy, one.stopped, one.findings) == (False, "ValueError: no such key", ())
+    healthy: list[dict[str, Any]] = patients.run(patients.case(patients.HEALTHY["mlp"], SEED))
+    message = "linalg.cholesky: the input is not positive-definite"
+    healthy.append({"kind": "error", "step": 151, "error": "LinAlgError", "message": message})
+    assert find(healthy) == []
+
+
 def test_files_that_are_not_probes_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "probes.jsonl"
     with pytest.raises(LucidaError, match="no such file"):
         read_rows(file)
-    good = {"kind": "probe", "step": 1}
+    good = {"kind": "probe", "step": 1, "layers": {}, "parameters": {}}
     file.write_text(json.dumps(good) + "\n{half")
     assert read_rows(file) == [good]
-    for text, message in (("{half\n" + json.dumps(good), "line 1"), ("[1]\n", "not a row"), ("", "no probed step")):
+    for text, message in (("{half\n" + json.dumps(good), "line 1"), ("[1]\n", "not a row"), ("", "no probed step"),
+                          ('{"kind": "probe", "step": 1}\n', "not a row")):  # fmt: skip
         file.write_text(text)
         with pytest.raises(LucidaError, match=message):
             read_rows(file)

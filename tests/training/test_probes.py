@@ -349,3 +349,18 @@ def test_bad_settings_are_refused() -> None:
         watch(model, optimizer, expected=["tower.*"])
     with pytest.raises(LucidaError, match="optimizer"):
         watch(model, object())
+
+
+def test_a_watch_that_saw_nothing_does_not_pass_for_health(tmp_path: Path) -> None:
+    model = nn.Linear(2, 2)
+    seen = watch(model, torch.optim.SGD(model.parameters(), lr=0.1))
+    with pytest.raises(LucidaError, match="no step was probed"):
+        seen.findings()
+    with seen, pytest.raises(LucidaError, match="on already"):
+        seen.__enter__()
+    named = watch(model, torch.optim.SGD(model.parameters(), lr=0.1), expected="weight")
+    assert named.expected == ["weight"]
+    (tmp_path / "file").write_text("")
+    blocked = watch(model, torch.optim.SGD(model.parameters(), lr=0.1), folder=tmp_path / "file")
+    with pytest.raises(LucidaError, match="cannot write the probes"):
+        blocked.__enter__()

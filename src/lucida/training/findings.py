@@ -139,9 +139,17 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
             if number == len(lines):
                 break
             raise LucidaError("not a row of probes", where=f"{path}, line {number}") from None
-        if not isinstance(row, dict) or "kind" not in row or not isinstance(row.get("step"), int):
+        if not _is_row(row):
             raise LucidaError("not a row of probes", where=f"{path}, line {number}")
         rows.append(row)
-    if not any(row["kind"] == "probe" for row in rows):
+    if not any(row["kind"] in ("probe", "error") for row in rows):
         raise LucidaError("there is no probed step in it", where=path)
     return rows
+
+
+def _is_row(row: Any) -> bool:
+    """Whether the rules can read it: a kind, a step, and of a probe what all of them look into."""
+    if not isinstance(row, dict) or not isinstance(row.get("kind"), str) or not isinstance(row.get("step"), int):
+        return False
+    needed = {"probe": ("layers", "parameters"), "model": ("layers", "parameters")}.get(row["kind"], ())
+    return all(isinstance(row.get(key), dict) for key in needed)

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from lucida.training.findings import Record, Row
 from lucida.training.rules import LIMITS, Found, Rule, _enough, runs_of
 
+_NOT_FINITE = re.compile(r"\bnot finite\b|\bnon-?finite|\bnan\b|\binf(inity|inite)?\b", re.IGNORECASE)
+
 
 def dead_units(record: Record) -> Iterator[Found]:
     """Units that are silent for every example: after a ReLU, or before one that was called as a function."""
@@ -210,7 +212,9 @@ def _has_pictures(record: Record) -> str | None:
 def non_finite(record: Record) -> Iterator[Found]:
     """NaN or infinity that stays, or that ended the run; a step that a loss scaler skipped is none."""
     probes = record.probes
-    stopped = record.error is not None and "finite" in f"{record.error['error']} {record.error['message']}".lower()
+    stopped = record.error is not None and bool(
+        _NOT_FINITE.search(f"{record.error['error']} {record.error['message']}")
+    )
     if not (probes[-1].get("bad") or stopped):
         return
     first = next((row for row in probes if row.get("bad")), probes[-1])

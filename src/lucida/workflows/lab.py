@@ -74,6 +74,7 @@ def lab_run(names: Sequence[str], config: LabRunConfig) -> Path:
     experiments = [load(name) for name in chosen]
     for experiment in experiments:
         _check_seeds(experiment, config.seeds)
+        _check_out(config.out / experiment.design.name / "results.json", config.scale)
     for experiment in experiments:
         results = run_experiment(experiment, config.scale, config.seeds)
         path = config.out / experiment.design.name / "results.json"
@@ -102,6 +103,16 @@ def _check_seeds(experiment: Experiment, seeds: int | None) -> None:
         raise LucidaError(
             f"{seeds} seeds decide nothing", where=experiment.design.name, remedy=f"take {needed} or more"
         )
+
+
+def _check_out(path: Path, scale: Scale) -> None:
+    """Before anything is measured: the results can be written, and those of a full run are not lost to a quick one."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LucidaError(f"cannot make the folder of the results: {error.strerror}", where=path.parent) from None
+    if scale == "quick" and path.exists() and read_page(Results.load(path), path).scale == "full":
+        raise LucidaError("there are full-scale results", where=path, remedy="name another folder with --out")
 
 
 def _result_files(folder: Path) -> list[Path]:

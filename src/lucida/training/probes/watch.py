@@ -92,6 +92,7 @@ class Watch:
         self.weights = WeightProbe(model, optimizer)
         self.activations, self.attention = ActivationProbe(model), AttentionProbe(model)
         self.inputs = InputProbe(model, pictures)
+        expected = (expected,) if isinstance(expected, str) else expected
         self.expected = [name for name, _ in model.named_parameters() if any(fnmatchcase(name, x) for x in expected)]
         if expected and not self.expected:
             raise LucidaError(f"no parameter matches {' or '.join(expected)}", where="watch, expected")
@@ -108,18 +109,24 @@ class Watch:
         self._noted |= numbers
 
     def findings(self) -> list[Any]:
-        """What :func:`lucida.training.findings.find` concludes from the rows so far."""
+        """What :func:`lucida.training.findings.find` concludes from the rows so far.
+
+        Raises:
+            LucidaError: nothing was probed: an empty list would pass for health.
+        """
         from lucida.training.findings import find, read_rows
 
-        return find(self.rows if self.path is None else read_rows(self.path))
+        rows = self.rows if self.path is None else read_rows(self.path)
+        if not any(row["kind"] in ("probe", "error") for row in rows):
+            raise LucidaError("no step was probed", where="watch", remedy="train inside `with watch(...):`")
+        return find(rows)
 
     def __enter__(self) -> Watch:
+        if self._handles:
+            raise LucidaError("the watch is on already", where="watch", remedy="enter it once")
         if self.path is not None:
-            if self.done:
-                truncate_metrics(self.path, self.done)
-            else:
-                self.path.unlink(missing_ok=True)
-        if not self.done or (self.path is not None and not self.path.exists()):
+            self._prepare(self.path)
+        if not self.done or (self.path is not None and not self.path.stat().st_size):
             self._write({"kind": "model", "step": self.done} | self._header())
         self._handles = [
             self.optimizer.register_step_pre_hook(self._before_step),
@@ -128,6 +135,18 @@ class Watch:
         ]
         self._begin()
         return self
+
+    def _prepare(self, path: Path) -> None:
+        """A folder that can be written, without rows of the steps to come."""
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if self.done:
+                truncate_metrics(path, self.done)
+            else:
+                path.unlink(missing_ok=True)
+            path.touch()
+        except OSError as error:
+            raise LucidaError(f"cannot write the probes: {error.strerror}", where=path) from None
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
