@@ -56,7 +56,8 @@ CLAIMS = (
         "large_gain_explodes",
         "Gradients explode because of the gain of the weights: then even tanh, which saturates, explodes.",
         "梯度爆炸是因为权重的增益太大：增益一大，连会饱和的 tanh 也会爆炸。",
-        "With a large gain tanh's first gradient is more decades above the last one's than with a gain of one.",
+        "With a large gain, four times He's or a recurrent matrix that doubles, tanh's first gradient is more decades "
+        "above the last one's than with a gain of one.",
         "decades by gain",
         "decades of the first gradient over the last, layers or steps of time",
         f"gain {LARGE:g}",

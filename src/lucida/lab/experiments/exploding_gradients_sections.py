@@ -247,8 +247,8 @@ def _why(found: Observations) -> Section:
         ),
     )
     text = (
-        "Why does clipping not bring back what the explosion costs? Because it leaves the cause as it was. The rates "
-        "at which such a network survives are so small that the weights hardly move: their gain stays near two, with "
+        "Why does clipping not bring back what the explosion costs? Because it leaves the cause as it was. The steps "
+        "with which such a network survives are so short that the weights hardly move: their gain stays near two, with "
         "clipping as without, and most of the explosion with it. The penalty that should shrink them acts at the same "
         "small rate: weights shrink by `rate · l2` a step, which is next to nothing. Adam does not shrink the weights "
         "either, but as its steps are of equal size for all of them, it changes the network far more, and more of "

@@ -45,9 +45,9 @@ def full_cells() -> tuple[Cell, ...]:
 
 _WHY = (
     "Every layer multiplies the gradient by its weights and by the slope of its activation. A layer of sigmoids passes "
-    "on {predicted gain/sigmoid, Xavier} of what it gets, and all layers together leave the first "
-    "{decades/sigmoid, Xavier/digits} decades below the last; {predicted decades/sigmoid, Xavier/digits} are predicted "
-    "from the settings alone. The same factor takes away, on the way up, what differs between two pictures. ReLU with "
+    "on {predicted gain/sigmoid, Xavier} of what it gets. From the last layer to the first this makes "
+    "{decades/sigmoid, Xavier/digits} decades; {predicted decades/sigmoid, Xavier/digits} are predicted from the "
+    "settings alone. The same factor takes away, on the way up, what differs between two pictures. ReLU with "
     "He's weights has a gain of {predicted gain/relu, He}, "
 )
 _WHY_ZH = (
