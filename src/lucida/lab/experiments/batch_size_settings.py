@@ -50,7 +50,7 @@ class Task:
     def training(self, batch: int, budget: str) -> Training:
         """As many examples, or as many steps, as batch 32 gets."""
         steps = self.steps if budget == STEPS else max(1, round(self.steps * USUAL / self.size(batch)))
-        looks = 100 if self.deep else 20
+        looks = self.steps // (3 if self.deep else 10)  # evaluations cost more than the steps of small batches
         return Training(self.data, batch, steps, max(1, steps // looks), self.updates)
 
     def longer(self, batch: int) -> str:
