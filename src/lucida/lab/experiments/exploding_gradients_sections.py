@@ -9,6 +9,7 @@ from lucida.lab.experiments.exploding_gradients import (
     ADAM,
     CLIPPED,
     DATA,
+    L1,
     L2,
     LARGE,
     LAYER,
@@ -293,7 +294,7 @@ def _cost() -> Section:
         (
             remedy.name,
             tuple(
-                "" if remedy.training and measure == "steps to the target" else f"{measure}/{remedy.name}/{level}"
+                "" if remedy in (L1, L2) and measure == "steps to the target" else f"{measure}/{remedy.name}/{level}"
                 for level in PERCEPTRONS
                 for measure in ("steps to the target", "milliseconds")
             ),

@@ -172,8 +172,7 @@ def _cures() -> Section:
         f"norm helps: from {{accuracy/{RELU_SMALL.arm}/digits:%}} to {{accuracy/{RELU_SMALL_LAYER.arm}/digits:%}} on "
         "digits, by {claim/layer_norm_cures_scale/effect/emoji:points ci} on emoji. It asks for a tiny rate there, "
         f"{{rate/{RELU_SMALL_LAYER.arm}, {DEPTH} layers, digits}} on digits: a step turns normalised weights by as "
-        f"much "
-        "as the rate over their square, and small weights have a small square."
+        "much as the rate over their square, and small weights have a small square."
     )
     return Section("The cures", text, (*figures, rates))
 
