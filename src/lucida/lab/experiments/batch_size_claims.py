@@ -46,8 +46,8 @@ CLAIMS = (
     ),
     _claim(
         "own_rate_is_enough",
-        ("Its own best rate gives a large batch back what it lost at equal examples.",
-         "在样本数相同的条件下，只要调好学习率，大批量就能追回损失的准确率。",
+        ("Its own best rate gives a large batch back part of what it lost at equal examples.",
+         "在样本数相同的条件下，只要调好学习率，大批量就能追回一部分失去的准确率。",
          "At equal examples, the full batch tests better at its own best rate than at the one tuned for 32."),
         _AT_EXAMPLES, (f"{FULL}, {OWN}", f"{FULL}, {FIXED}"), 0.02,
     ),
