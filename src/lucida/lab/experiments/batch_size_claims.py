@@ -15,7 +15,7 @@ def _claim(
     name: str, texts: tuple[str, str, str], measure: tuple[str, str], arms: tuple[str, str], smallest: float,
     levels: tuple[str, ...] = TASKS, *, primary: bool = False,
 ) -> Claim:  # fmt: skip
-    return Claim(name, *texts, *measure, *arms, smallest, "task", levels, primary)
+    return Claim(name, *texts, *measure, *arms, smallest, "task", levels, primary, share=measure[1] == _ACCURACY)
 
 
 _ACCURACY = "test accuracy"
