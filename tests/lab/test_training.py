@@ -94,16 +94,18 @@ def test_a_diverged_member_is_marked_and_the_others_go_on() -> None:
 
 
 def test_steps_to_a_target() -> None:
-    losses = np.stack([np.linspace(2, 0, 100), np.full(100, 2.0), np.where(np.arange(100) < 50, 2.0, np.nan)])
-    empty = np.zeros((3, 1))
+    spike = np.where(np.arange(100) == 3, 1e18, 2.0)  # a running sum would forget the losses behind it
+    losses = np.stack([np.linspace(2, 0, 100), np.full(100, 2.0), np.where(np.arange(100) < 50, 2.0, np.nan), spike])
+    empty = np.zeros((4, 1))
     measured = Outcome(
-        np.array([0]), empty, empty, empty, empty, losses, losses, np.ones(3, bool), {}, True, (0.0, 0.0)
+        np.array([0]), empty, empty, empty, empty, losses, losses, np.ones(4, bool), {}, True, (0.0, 0.0)
     )
     steps = measured.steps_to(1.0, window=10)
     assert losses[0, int(steps[0]) - 10 : int(steps[0])].mean() <= 1.0
     assert losses[0, int(steps[0]) - 11 : int(steps[0]) - 1].mean() > 1.0
-    assert steps[1:].tolist() == [100, 100]
-    assert measured.steps_to(9.0, window=10).tolist() == [10, 10, 10]
+    assert steps[1:].tolist() == [100, 100, 100]
+    assert measured.steps_to(9.0, window=10).tolist() == [10, 10, 10, 14]
+    assert measured.steps_to(9.0, window=101).tolist() == [100] * 4
 
 
 @pytest.mark.parametrize("name", DATASETS)

@@ -46,7 +46,8 @@ class Dataset:
     @property
     def content_key(self) -> str:
         """A hash of what is in it."""
-        return content_hash(self.name, self.labels.numpy(), *(x.numpy() for x in self.inputs.values()))
+        _, groups = np.unique(self.groups, return_inverse=True)
+        return content_hash(self.name, self.labels.numpy(), groups, *(x.numpy() for x in self.inputs.values()))
 
 
 @dataclass(frozen=True)

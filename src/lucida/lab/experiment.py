@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import io
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from lucida.core.cache import cache_folder, content_hash
@@ -41,6 +43,7 @@ _MEASURING = (  # what a measurement rests on besides the experiment's own file
     "lab/probing.py",
     "training/step.py",
     "training/tasks.py",
+    "core/seeds.py",
 )
 
 Score = Callable[[Outcome], NDArray]
@@ -146,9 +149,11 @@ class Bench:
 
     @property
     def code(self) -> str:
-        """A hash of the code a measurement rests on."""
+        """A hash of the code a measurement rests on; comments, docstrings and layout do not count."""
         files = (*_MEASURING, self.experiment.source, *self.experiment.helpers)
-        return content_hash(*((_SOURCES / name).read_bytes() for name in files))
+        return content_hash(
+            torch.__version__, *(without_words((_SOURCES / name).read_text(encoding="utf-8")) for name in files)
+        )
 
     def train(
         self,
@@ -212,8 +217,25 @@ class Bench:
     ) -> dict[float, float]:
         members = [Member(seed, rate, network) for seed, rate in product(self.tuning_seeds, rates)]
         outcome = self.train(f"tuning {arm}", training, members)
-        scores = np.nan_to_num(score(outcome), nan=np.inf).reshape(len(self.tuning_seeds), len(rates)).mean(axis=0)
+        scores = (
+            np.nan_to_num(score(outcome), nan=np.inf, posinf=np.inf)
+            .reshape(len(self.tuning_seeds), len(rates))
+            .mean(axis=0)
+        )
         return dict(zip(rates, map(float, scores), strict=True))
+
+
+def without_words(source: str) -> str:
+    """Python code without comments, docstrings and layout.
+
+    >>> without_words("def f(): 'says what'; return 1  # why") == without_words("def f(): return 1")
+    True
+    """
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+    return ast.dump(tree)
 
 
 def _stored(path: Path) -> dict[str, NDArray] | None:

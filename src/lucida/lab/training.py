@@ -115,15 +115,15 @@ class Outcome:
         A member that never gets there has the number of steps it was given: its true number is larger.
         """
         losses = np.where(np.isfinite(self.batch_loss), self.batch_loss, np.inf)
-        sums = np.cumsum(np.where(np.isfinite(losses), losses, 1e30), axis=1)
-        before = np.concatenate([np.zeros_like(sums[:, :window]), sums[:, :-window]], axis=1)
-        counts = np.minimum(np.arange(1, losses.shape[1] + 1), window)
-        reached = ((sums - before) / counts <= target) & (counts == window)
-        return np.where(reached.any(axis=1), reached.argmax(axis=1) + 1, losses.shape[1]).astype(float)
+        if losses.shape[1] < window:
+            return np.full(len(losses), float(losses.shape[1]))
+        # Window by window: differences of running sums would lose small losses behind a large one.
+        reached = np.lib.stride_tricks.sliding_window_view(losses, window, axis=1).mean(axis=-1) <= target
+        return np.where(reached.any(axis=1), reached.argmax(axis=1) + window, losses.shape[1]).astype(float)
 
     def stable(self) -> NDArray:
         """Whether a member stayed finite and ended below the loss it began with, ``bool [M]``."""
-        last = np.nan_to_num(self.loss[:, -1], nan=np.inf)
+        last = np.nan_to_num(self.loss[:, -1], nan=np.inf, posinf=np.inf)
         return self.alive & (last < self.loss[:, 0])
 
     def final(self, name: str) -> NDArray:

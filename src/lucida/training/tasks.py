@@ -111,7 +111,8 @@ class ClassificationTask:
     """A network over classes under cross-entropy.
 
     Args:
-        model: called with the batch as keyword arguments, ``labels`` (``int64 [B]``) left out; returns logits ``[B, C]``.
+        model: called with the batch as keyword arguments, ``labels`` (``int64 [B]``) left out; returns logits
+            ``[B, C]``.
     """
 
     def __init__(self, model: nn.Module):

@@ -31,7 +31,7 @@ class NoiseAlone:
         """The network of a seed."""
         network = replace(self.network, norm="none").build(seed)
         for block in network.blocks:  # type: ignore[union-attr]
-            block.norm = NoisyBatchNorm(nn.Identity())  # type: ignore[union-attr]
+            block.norm = NoisyBatchNorm(nn.Identity())
         return network
 
 
