@@ -77,6 +77,10 @@ def test_stopping_in_the_middle_of_an_epoch(
     assert_same(tmp_path / "whole", tmp_path / "stopped")
 
 
+def logged_rows(log: Path) -> int:
+    return len(log.read_text().splitlines())
+
+
 def test_killing_at_ten_random_moments(toys: ModuleType, tmp_path: Path) -> None:
     """SIGKILL, so nothing can be tidied up; each life goes on from what the disk holds."""
     script = str(toys.__file__)
@@ -101,11 +105,14 @@ def test_killing_at_ten_random_moments(toys: ModuleType, tmp_path: Path) -> None
         seen = log.stat().st_size if log.exists() else 0
         while process.is_alive() and (log.stat().st_size if log.exists() else 0) == seen:
             time.sleep(0.002)  # until it has logged something
-        time.sleep(moments.uniform(0, 0.04))
+        wanted = logged_rows(log) + moments.randint(0, 11)  # steps, not seconds: a slow machine gets as far
+        while process.is_alive() and logged_rows(log) < wanted:
+            time.sleep(0.001)
+        time.sleep(moments.uniform(0, 0.01))
         process.kill()
         process.join(30)
         assert process.exitcode == -signal.SIGKILL
-        killed_at.append(len(log.read_text().splitlines()))
+        killed_at.append(logged_rows(log))
     last = live(tmp_path / "killed")
     for process in (whole, last):
         process.join(60)
