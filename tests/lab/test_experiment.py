@@ -112,6 +112,15 @@ def test_a_run_that_was_stopped_goes_on(monkeypatch: pytest.MonkeyPatch) -> None
     assert resumed.details["parts"]["measured"] >= parts - 3
 
 
+def test_a_part_that_is_asked_for_again_costs_nothing() -> None:
+    bench = Bench(TOY, (0, 1, 2))
+    bench.remember("part", ("key",), lambda: {"x": np.zeros(1)})
+    once = bench.seconds
+    bench.remember("part", ("key",), lambda: {"x": np.zeros(1)})
+    assert (bench.measured, bench.remembered) == (1, 1)
+    assert bench.seconds == once > 0
+
+
 def test_a_broken_part_is_measured_again(tmp_path: Path) -> None:
     first = run_experiment(TOY, "quick", seeds=3)
     for path in (tmp_path / "cache" / "lab").glob("*.npz"):

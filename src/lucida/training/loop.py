@@ -146,7 +146,6 @@ def train(
     if config.probe_every is not None and main and state.step < total:
         every = in_steps(config.probe_every, config, data)
         watching = watch(model, optimizer, every=every, folder=folder.path, start=state.step, pictures=pictures)
-
     with (
         MetricsLog(folder, state.step, enabled=main) as log,
         Progress(total, start=state.step, batch_size=config.batch_size, shown=progress and main) as bar,
