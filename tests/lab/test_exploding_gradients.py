@@ -18,13 +18,11 @@ from lucida.lab.experiments.exploding_gradients import (
     NOTHING,
     VALUES,
     Remedy,
-    decades,
-    moving_mean,
     observe_weights,
 )
 from lucida.lab.experiments.exploding_gradients_page import EXPERIMENT
 from lucida.lab.networks import Perceptron
-from lucida.lab.signal_propagation import predicted
+from lucida.lab.signal_propagation import decades, predicted
 from lucida.lab.training import Member, Moment, Training, train_members
 from lucida.report.lab_page import read_page
 from lucida.report.sourced import filled
@@ -82,13 +80,6 @@ def test_weights_are_seen_in_units_of_he() -> None:
     members = [Member(0, 0.0, network) for network in networks]
     found = train_members(training, members, observers={"weights": observe_weights}).observed["weights"]
     np.testing.assert_allclose(found[:, 0], [1.0, 2.0], rtol=0.03)
-
-
-def test_means_of_ten_steps() -> None:
-    values = np.arange(12.0)[None]
-    np.testing.assert_allclose(moving_mean(values), [[4.5, 5.5, 6.5]])
-    values[0, 0] = np.nan
-    assert np.isnan(moving_mean(values)[0]).tolist() == [True, False, False]
 
 
 def test_the_page_shows_what_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:

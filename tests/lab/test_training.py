@@ -14,7 +14,7 @@ from lucida.lab import training as lab_training
 from lucida.lab.datasets import DATASETS, load, split
 from lucida.lab.networks import Perceptron
 from lucida.lab.penalties import Penalised
-from lucida.lab.probing import gradients, signals, weight_gradient_norms
+from lucida.lab.probing import gradients, member_norms, signals
 from lucida.lab.stack import Stack, Updates
 from lucida.lab.training import Member, Moment, Outcome, Training, train_members
 from lucida.training.tasks import ClassificationTask
@@ -24,10 +24,17 @@ TRAINING = Training("digits", batch_size=16, steps=12, every=6, updates=Updates(
 MEMBERS = [Member(seed, rate, NETWORK) for seed in (0, 1) for rate in (0.03, 0.1)]
 
 
+def weight_gradient_norms(moment: Moment) -> Tensor:
+    """Of the hidden layers' matrices, ``[M, layers]``."""
+    _, grads = gradients(moment.stack, moment.batch)
+    hidden = [grad for name, grad in grads.items() if name.startswith("blocks") and grad.ndim == 3]
+    return torch.stack([member_norms(grad) for grad in hidden], dim=1)
+
+
 def outcome(way: str, monkeypatch: pytest.MonkeyPatch, training: Training = TRAINING) -> Outcome:
     seconds = {"stacked": (1.0, 2.0), "one by one": (2.0, 1.0)}[way]
     monkeypatch.setattr(lab_training, "_measured", lambda *_: seconds)
-    return train_members(training, MEMBERS, observers={"norms": weight_gradient_norms("blocks")})
+    return train_members(training, MEMBERS, observers={"norms": weight_gradient_norms})
 
 
 @pytest.mark.parametrize("penalty", [{}, {"l1": 1e-4, "l2": 1e-2}])

@@ -6,6 +6,7 @@ splits too. Learning rates are tuned on the validation part, with other seeds th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -16,6 +17,7 @@ from torch import Tensor
 from lucida.core.cache import content_hash
 from lucida.core.errors import LucidaError
 from lucida.core.seeds import stream
+from lucida.training.batches import Batch
 
 TEST_SHARE = 0.25
 VALIDATION_SHARE = 0.15
@@ -49,6 +51,10 @@ class Dataset:
         _, groups = np.unique(self.groups, return_inverse=True)
         return content_hash(self.name, self.labels.numpy(), groups, *(x.numpy() for x in self.inputs.values()))
 
+    def examples(self, rows: Tensor) -> Batch:
+        """The examples of some rows ``[…]``, every tensor ``[…, …]``."""
+        return {name: x[rows] for name, x in self.inputs.items()} | {"labels": self.labels[rows]}
+
 
 @dataclass(frozen=True)
 class Split:
@@ -70,6 +76,18 @@ def split(data: Dataset, seed: int) -> Split:
     parts = [rows[: cuts[0]], rows[cuts[1] : cuts[2]], rows[cuts[3] :]]
     held_out, tuned, trained = (torch.from_numpy(part.copy()) for part in parts)
     return Split(trained, tuned, held_out)
+
+
+def training_batch(name: str, seeds: int | Sequence[int]) -> Batch:
+    """All training examples of a seed, ``[N, …]``, or of each of several, ``[M, N, …]``: all that a network minimises.
+
+    Args:
+        name: of the data set.
+    """
+    data = load(name)
+    if isinstance(seeds, int):
+        return data.examples(split(data, seeds).train)
+    return data.examples(torch.stack([split(data, seed).train for seed in seeds]))
 
 
 def load(name: str) -> Dataset:

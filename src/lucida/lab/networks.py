@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from lucida.core.errors import LucidaError
 from lucida.core.seeds import derive_seed
+from lucida.lab.datasets import load
 from lucida.lab.norms import NormName, make_norm
 
 ActivationName = Literal["sigmoid", "tanh", "relu", "leaky_relu", "prelu", "gelu", "linear"]
@@ -105,6 +106,16 @@ class Perceptron:
         initialise(network.head.weight, "xavier", 1.0, generator)
         nn.init.zeros_(network.head.bias)
         return network
+
+
+def perceptron_for(data: str, depth: int, width: int, **choices: Any) -> Perceptron:
+    """The perceptron whose inputs and classes are those of a data set; ``choices`` are its other settings.
+
+    >>> perceptron_for("digits", 3, 16, norm="batch").inputs
+    64
+    """
+    source = load(data)
+    return Perceptron(source.inputs["inputs"][0].numel(), source.classes, depth, width, **choices)
 
 
 class Block(nn.Module):

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from lucida.lab.stack import MakeTask, Stack, StackTask
-from lucida.lab.training import Moment, Observer
 from lucida.training.batches import Batch
 from lucida.training.tasks import ClassificationTask
 
@@ -25,17 +24,6 @@ def gradients(stack: Stack, batch: Batch, make_task: MakeTask = ClassificationTa
         for (name, parameter), grad in zip(parameters.items(), grads, strict=True)
     }
     return losses.detach(), found
-
-
-def weight_gradient_norms(pattern: str) -> Observer:
-    """An observer: norms of the gradients of the matrices whose name starts with ``pattern``, ``[M, layers]``."""
-
-    def observe(moment: Moment) -> Tensor:
-        _, grads = gradients(moment.stack, moment.batch)
-        chosen = [g for name, g in grads.items() if name.startswith(pattern) and g.ndim >= 3]
-        return torch.stack([member_norms(grad) for grad in chosen], dim=1)
-
-    return observe
 
 
 def member_norms(tensor: Tensor) -> Tensor:

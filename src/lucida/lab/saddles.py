@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from lucida.core.seeds import derive_seed
-from lucida.lab.datasets import load, split
+from lucida.lab.datasets import training_batch
 from lucida.lab.networks import Perceptron
 from lucida.training.batches import Batch
 from lucida.training.tasks import ClassificationTask
@@ -81,12 +81,6 @@ class NearOrigin:
                     parameter.mul_(self.scale)
             network.head.bias.copy_(shares.log())  # type: ignore[union-attr, operator]
         return network
-
-
-def training_batch(data: str, seed: int) -> Batch:
-    """All training examples of a seed."""
-    source, rows = load(data), split(load(data), seed).train
-    return {name: x[rows] for name, x in source.inputs.items()} | {"labels": source.labels[rows]}
 
 
 def doubled(narrow: nn.Module, wide: nn.Module) -> None:

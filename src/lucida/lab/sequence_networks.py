@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lucida.core.seeds import derive_seed
+from lucida.lab.datasets import load
 from lucida.lab.networks import Activation, ActivationName, Trace, initialise
 from lucida.lab.norms import SequenceNorm, SequenceNormName
 
@@ -47,6 +48,16 @@ class Recurrent:
             network.state.weight.copy_(torch.linalg.qr(square).Q * self.gain)
         nn.init.zeros_(network.state.bias)
         return network
+
+
+def recurrent_for(data: str, width: int, **choices: Any) -> Recurrent:
+    """The recurrent network that reads the vectors of a data set's sequences; ``choices`` are its other settings.
+
+    >>> recurrent_for("digit sequences", 16, gain=0.5).inputs
+    1
+    """
+    source = load(data)
+    return Recurrent(source.inputs["inputs"].shape[-1], source.classes, width, **choices)
 
 
 class RecurrentNetwork(nn.Module):

@@ -22,12 +22,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lucida.lab.datasets import Dataset
+from lucida.lab.experiment import Bench
 from lucida.lab.networks import Activation, ActivationName, Perceptron
 from lucida.lab.sequence_networks import Recurrent, RecurrentNetwork
-from lucida.lab.training import Moment
+from lucida.lab.training import Member, Moment, Observer, Training
 from lucida.training.batches import Batch
 
 _EPSILON = 1e-5  # of PyTorch's normalisations
+LEAST_NORM = 1e-300  # of a gradient in double precision, for its logarithm
 _LINE = torch.linspace(-9, 9, 4000, dtype=torch.float64)  # without 0, where a ReLU has its edge
 _PLANE = torch.linspace(-7, 7, 200, dtype=torch.float64)
 
@@ -169,6 +171,36 @@ def observe_layers(moment: Moment) -> Tensor:
 def _double(moment: Moment, k: int) -> tuple[nn.Module, Batch]:
     own = {name: tensor[k] for name, tensor in moment.batch.items()}
     return moment.stack.member(k).train().double(), own | {"inputs": own["inputs"].double()}
+
+
+def decades(gradients: NDArray) -> NDArray:
+    """log10 of the first gradient over the last, ``[…]`` from ``[…, L]``: positive where it explodes.
+
+    A gradient of which double precision has nothing left counts as its smallest number, so that it has a logarithm.
+
+    >>> decades(np.array([[100.0, 10.0, 1.0], [0.0, 1.0, 1.0]])).round().tolist()
+    [2.0, -300.0]
+    """
+    return np.log10(np.maximum(gradients[..., 0], LEAST_NORM) / np.maximum(gradients[..., -1], LEAST_NORM))
+
+
+def before_training(
+    bench: Bench, what: str, data: str, network: Perceptron | Recurrent, batch_size: int
+) -> NDArray:  # fmt: skip
+    """What a network of each seed looks like before its first step.
+
+    Returns:
+        of a perceptron :func:`layer_signals`, ``[seeds, 3, L]``; of a recurrent network :func:`state_gradients`,
+        ``[seeds, T]``.
+    """
+    observers: dict[str, Observer] = (
+        {"time": observe_time} if isinstance(network, Recurrent) else {"layers": observe_layers}
+    )
+    training = Training(data, batch_size, steps=1, every=1)
+    members = [Member(seed, 0.0, network) for seed in bench.seeds]
+    outcome = bench.train(f"before training: {what}", training, members, observers)
+    (seen,) = outcome.observed.values()
+    return seen[:, 0]
 
 
 def state_gradients(network: nn.Module, batch: Batch) -> Tensor:

@@ -17,18 +17,14 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
-from lucida.lab.datasets import load
 from lucida.lab.experiment import Bench, final_loss, validation_error
-from lucida.lab.networks import Perceptron
+from lucida.lab.networks import Perceptron, perceptron_for
 from lucida.lab.norms import NormName
 from lucida.lab.observations import Observations
-from lucida.lab.training import Member, Moment, Training
-from lucida.training.batches import Batch
-from lucida.training.tasks import ClassificationTask
+from lucida.lab.signal_propagation import before_training, decades, observe_layers
+from lucida.lab.training import Training
 
 DATA = ("digits", "emoji")
 FIVE, FIFTY = 5, 50
@@ -77,29 +73,6 @@ def arm(norm: NormName, gain: float = 1.0, depth: int = FIVE, *, residual: bool 
     return f"{name}, {depth} layers" + (f", gain {gain:g}" if gain != 1 else "") + (", residual" if residual else "")
 
 
-def signal_gradients(network: nn.Module, batch: Batch) -> Tensor:
-    """Norms of the gradients by the outputs of the linear maps, from the first hidden layer to the last, ``[L]``."""
-    outputs: list[Tensor] = []
-    handles = [
-        block.linear.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
-        for block in network.blocks  # type: ignore[union-attr]
-    ]
-    output = ClassificationTask(network).loss(batch)
-    grads = torch.autograd.grad(output.loss_sum / output.weight, outputs)
-    for handle in handles:
-        handle.remove()
-    return torch.stack([grad.norm() for grad in grads])
-
-
-def observe_signals(moment: Moment) -> Tensor:
-    """Observer: :func:`signal_gradients` of every member, ``[M, L]``; copies are looked at, so nothing changes."""
-    found = []
-    for k in range(moment.stack.members):
-        own = {name: tensor[k] for name, tensor in moment.batch.items()}
-        found.append(signal_gradients(moment.stack.member(k).train(), own))
-    return torch.stack(found)
-
-
 def measure(bench: Bench, settings: Settings) -> Observations:
     """Gains before training, the explosion of deep networks, and what they mean for training."""
     found = Observations()
@@ -116,28 +89,15 @@ def measure(bench: Bench, settings: Settings) -> Observations:
     return found
 
 
-def _network(data: str, norm: NormName, gain: float, depth: int, width: int, *, residual: bool = False) -> Perceptron:
-    source = load(data)
-    inputs = source.inputs["inputs"][0].numel()
-    return Perceptron(inputs, source.classes, depth, width, norm=norm, gain=gain, residual=residual)
-
-
-def _before_training(bench: Bench, settings: Settings, data: str, network: Perceptron, what: str) -> NDArray:
-    """Gradients by layer, ``[seeds, L]``."""
-    training = Training(data, settings.batch_size, steps=1, every=1)
-    members = [Member(seed, 0.0, network) for seed in bench.seeds]
-    return bench.train(what, training, members, {"signals": observe_signals}).observed["signals"][:, 0]
-
-
-def decades(gradients: NDArray) -> NDArray:
-    """log10 of the first layer's gradient over the last hidden layer's, ``[seeds]``; positive where it explodes."""
-    return np.log10(gradients[:, 0] / gradients[:, -1])
+def _gradients(bench: Bench, settings: Settings, data: str, name: str, network: Perceptron) -> NDArray:
+    """By layer before training, ``[seeds, L]``."""
+    return before_training(bench, f"{name}, {data}", data, network, settings.batch_size)[:, 0]
 
 
 def _five_layers(bench: Bench, settings: Settings, found: Observations, data: str, norm: NormName, gain: float) -> None:
     name = arm(norm, gain)
-    network = _network(data, norm, gain, FIVE, settings.width)
-    gradients = _before_training(bench, settings, data, network, f"before training: {name}, {data}")
+    network = perceptron_for(data, FIVE, settings.width, norm=norm, gain=gain)
+    gradients = _gradients(bench, settings, data, name, network)
     found.record("decades", name, np.abs(decades(gradients)), data)
     found.record("gain of a layer", name, 10 ** (decades(gradients) / (FIVE - 1)), data)
     found.draw(f"five/{data}/{name}", range(1, FIVE + 1), gradients / gradients[:, -1:])
@@ -147,9 +107,8 @@ def _deep(bench: Bench, settings: Settings, found: Observations, data: str, norm
     """Explosion by depth; all depths but fifty are for the curve alone."""
     course = []
     for depth in settings.depths:
-        name = arm(norm, depth=depth, residual=residual)
-        network = _network(data, norm, 1.0, depth, settings.width, residual=residual)
-        gradients = _before_training(bench, settings, data, network, f"before training: {name}, {data}")
+        network = perceptron_for(data, depth, settings.width, norm=norm, residual=residual)
+        gradients = _gradients(bench, settings, data, arm(norm, depth=depth, residual=residual), network)
         course.append(decades(gradients))
     name = arm(norm, depth=FIFTY, residual=residual)
     found.record("explosion", name, course[settings.depths.index(FIFTY)], data)
@@ -159,13 +118,12 @@ def _deep(bench: Bench, settings: Settings, found: Observations, data: str, norm
 
 def _trained_away(bench: Bench, settings: Settings, found: Observations, data: str) -> None:
     """The same fifty layers with batch norm while they train at the rate that trains them best."""
-    network = _network(data, "batch", 1.0, FIFTY, settings.trained_width)
+    network = perceptron_for(data, FIFTY, settings.trained_width, norm="batch")
     training = Training(data, settings.trained_batch_size, settings.steps, every=settings.steps // 10)
     name = f"{arm('batch', depth=FIFTY)}, {data}"
     rate = bench.tuned(name, training, network, settings.rates, final_loss)
-    outcome = bench.over_seeds(name, training, network, rate, {"signals": observe_signals})
-    course = outcome.observed["signals"]
-    explosion = np.log10(course[..., 0] / course[..., -1])
+    outcome = bench.over_seeds(name, training, network, rate, {"layers": observe_layers})
+    explosion = decades(outcome.observed["layers"][:, :, 0])
     found.draw(f"trained/{data}", outcome.steps, explosion)
     found.record("explosion", "trained, before", explosion[:, 0], data)
     found.record("explosion", "trained, after", explosion[:, -1], data)
@@ -173,7 +131,7 @@ def _trained_away(bench: Bench, settings: Settings, found: Observations, data: s
 
 def _accuracy(bench: Bench, settings: Settings, data: str, norm: NormName, gain: float) -> NDArray:
     """Test accuracy of five layers at the arm's own best rate, ``[seeds]``."""
-    network = _network(data, norm, gain, FIVE, settings.trained_width)
+    network = perceptron_for(data, FIVE, settings.trained_width, norm=norm, gain=gain)
     training = Training(data, settings.trained_batch_size, settings.steps, every=settings.steps)
     name = f"{arm(norm, gain)}, {data}"
     rate = bench.tuned(name, training, network, settings.rates, validation_error)

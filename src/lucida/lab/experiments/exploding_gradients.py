@@ -19,10 +19,17 @@ from torch import Tensor
 
 from lucida.lab.datasets import load
 from lucida.lab.experiment import Bench, validation_error
-from lucida.lab.networks import ActivationName, Perceptron
+from lucida.lab.loss_curves import at_loss, moving_mean
+from lucida.lab.networks import ActivationName, Perceptron, perceptron_for
 from lucida.lab.observations import Observations, by_seed
-from lucida.lab.sequence_networks import Recurrent
-from lucida.lab.signal_propagation import observe_layers, observe_time, predicted, predicted_through_time
+from lucida.lab.sequence_networks import Recurrent, recurrent_for
+from lucida.lab.signal_propagation import (
+    before_training,
+    decades,
+    observe_layers,
+    predicted,
+    predicted_through_time,
+)
 from lucida.lab.stack import Updates
 from lucida.lab.training import Member, Moment, Outcome, Training
 
@@ -35,6 +42,8 @@ TIMES = {f"{RECURRENT}, gain {gain:g}": gain for gain in (STRONG, MILD)}
 DEPTH = 10
 LARGE = 4.0  # gain of the weights where the cause is looked for; over He's in a perceptron
 TOO_LARGE = 2.0  # of the perceptrons that get a remedy
+TARGET = 0.75  # of the loss of guessing
+LOOKS = 30  # evaluations of a perceptron while it trains
 LEARNED = 0.1  # above the share of the most frequent class, on training examples
 _WINDOW = 10  # steps of which a course shows the mean
 
@@ -115,31 +124,13 @@ def measure(bench: Bench, settings: Settings) -> Observations:
     return found
 
 
-def decades(gradients: NDArray) -> NDArray:
-    """log10 of the first gradient over the last, ``[…]`` from ``[…, L]``; positive where it explodes."""
-    return np.log10(gradients[..., 0] / gradients[..., -1])
-
-
-def _perceptron_of(data: str, width: int, **choices: Any) -> Perceptron:
-    source = load(data)
-    return Perceptron(source.inputs["inputs"][0].numel(), source.classes, DEPTH, width, **choices)
-
-
-def _recurrent_of(settings: Settings, gain: float, **choices: Any) -> Recurrent:
-    source = load(SEQUENCES)
-    return Recurrent(source.inputs["inputs"].shape[-1], source.classes, settings.trained_width, gain=gain, **choices)
-
-
 def _cause(bench: Bench, settings: Settings, found: Observations) -> None:
     """Activation against gain in perceptrons before training."""
     course: dict[tuple[str, float], list[NDArray]] = {}
     for data, activation, gain in product(DATA, settings.activations, settings.gains):
-        network = _perceptron_of(data, settings.width, activation=activation, gain=gain)
-        training = Training(data, settings.batch_size, steps=1, every=1)
-        members = [Member(seed, 0.0, network) for seed in bench.seeds]
+        network = perceptron_for(data, DEPTH, settings.width, activation=activation, gain=gain)
         name = cell(activation, gain)
-        outcome = bench.train(f"before training: {name}, {data}", training, members, {"layers": observe_layers})
-        gradients = outcome.observed["layers"][:, 0, 0]
+        gradients = before_training(bench, f"{name}, {data}", data, network, settings.batch_size)[:, 0]
         found.record("decades", name, decades(gradients), data)
         course.setdefault((activation, gain), []).append(decades(gradients))
         found.draw(f"layers/{data}/{name}", range(1, DEPTH + 1), gradients / gradients[:, -1:])
@@ -154,14 +145,11 @@ def _cause(bench: Bench, settings: Settings, found: Observations) -> None:
 
 def _cause_through_time(bench: Bench, settings: Settings, found: Observations) -> None:
     """The gain of the recurrent matrix, before training."""
-    training = Training(SEQUENCES, settings.batch_size, steps=1, every=1)
     activations: tuple[ActivationName, ...] = ("tanh", "linear")
     for activation, gain in product(activations, settings.time_gains):
-        network = _recurrent_of(settings, gain, activation=activation)
-        members = [Member(seed, 0.0, network) for seed in bench.seeds]
+        network = recurrent_for(SEQUENCES, settings.trained_width, activation=activation, gain=gain)
         name = cell(activation, gain)
-        outcome = bench.train(f"before training: recurrent {name}", training, members, {"time": observe_time})
-        gradients = outcome.observed["time"][:, 0]
+        gradients = before_training(bench, f"recurrent {name}", SEQUENCES, network, settings.batch_size)
         steps = range(1, gradients.shape[1] + 1)
         found.draw(f"time/{name}", steps, gradients / gradients[:, -1:])
         theory = predicted_through_time(network, load(SEQUENCES))
@@ -176,16 +164,17 @@ def _cause_through_time(bench: Bench, settings: Settings, found: Observations) -
 def _perceptron(bench: Bench, settings: Settings, found: Observations, data: str, remedy: Remedy) -> None:
     """Tuned accuracy, and what happens over the whole range of rates."""
     choices = {"gain": TOO_LARGE} | remedy.network
-    network = _perceptron_of(data, settings.trained_width, **choices)
+    network = perceptron_for(data, DEPTH, settings.trained_width, **choices)
     training = Training(data, settings.trained_batch_size, settings.steps, every=settings.steps, **remedy.training)
     level, name = f"perceptron, {data}", f"{remedy.name}, perceptron, {data}"
     rate = _tuned(bench, settings, name, training, network)
-    watched = replace(training, every=settings.steps // 10)
+    watched = replace(training, every=settings.steps // LOOKS)
     observers = (
         {"layers": observe_layers, "weights": observe_weights} if remedy in WATCHED and data == "digits" else None
     )
     outcome = bench.over_seeds(name, watched, network, rate, observers)
     _record_tuned(found, remedy, level, outcome)
+    _record_steps(found, remedy, data, level, outcome)
     if observers is not None:
         found.draw(f"weights/{remedy.name}", outcome.steps, outcome.observed["weights"])
         found.draw(f"explosion/{remedy.name}", outcome.steps, decades(outcome.observed["layers"][:, :, 0]))
@@ -209,8 +198,14 @@ def _record_tuned(found: Observations, remedy: Remedy, level: str, outcome: Outc
     # Whoever learned nothing can still guess: what lies between nonsense and guessing is worth nothing.
     found.record("worth", remedy.name, np.maximum(accuracy, most_frequent(data)), level)
     found.record("first gradient", remedy.name, np.log10(outcome.grad_norm[:, 0]), level)
-    target = 0.75 * float(np.log(load(data).classes))
-    found.record("steps to the target", remedy.name, outcome.steps_to(target), level)
+
+
+def _record_steps(found: Observations, remedy: Remedy, data: str, level: str, outcome: Outcome) -> None:
+    """Steps until the loss of training examples, which no penalty is part of, is down to the target; their cost."""
+    target = TARGET * float(np.log(load(data).classes))
+    steps = at_loss(outcome.loss, outcome.steps, [target])[:, 0]
+    missed = np.isnan(steps)
+    found.record("steps to the target", remedy.name, np.where(missed, outcome.steps[-1], steps), level, cut=missed)
     found.facts[f"milliseconds/{remedy.name}/{level}"] = 1000 * min(outcome.seconds_per_step) / len(outcome.alive)
 
 
@@ -226,7 +221,8 @@ def _record_range(
     found.record("learned", remedy.name, (learned & stable).mean(axis=1), level)
     runs = np.cumprod(stable, axis=1).sum(axis=1)  # of the smallest rates, how many in a row
     step = np.log10(settings.rates[1] / settings.rates[0])
-    found.record("largest rate", remedy.name, np.log10(settings.rates[0]) + step * (runs - 1), level)
+    largest = np.log10(settings.rates[0]) + step * (runs - 1)
+    found.record("largest rate", remedy.name, largest, level, cut=runs == len(settings.rates))
     found.draw(f"rates/{data}/{remedy.name}", settings.rates, accuracy)
 
 
@@ -244,7 +240,7 @@ def _recurrent(bench: Bench, settings: Settings, found: Observations, level: str
 
 
 def _through_time(settings: Settings, level: str, remedy: Remedy) -> tuple[Training, Recurrent]:
-    network = _recurrent_of(settings, **({"gain": TIMES[level]} | remedy.network))
+    network = recurrent_for(SEQUENCES, settings.trained_width, **({"gain": TIMES[level]} | remedy.network))
     steps = settings.time_steps
     return Training(SEQUENCES, settings.trained_batch_size, steps, every=steps, **remedy.training), network
 
@@ -257,15 +253,10 @@ def _courses(bench: Bench, settings: Settings, found: Observations) -> None:
         training, network = _through_time(settings, level, remedy)
         outcome = bench.over_seeds(f"{remedy.name}, {level}", training, network, rate)
         steps = np.arange(_WINDOW, settings.time_steps + 1)
-        found.draw(f"loss/{remedy.name}", steps, moving_mean(outcome.batch_loss))
-        found.draw(f"norm/{remedy.name}", steps, moving_mean(outcome.grad_norm))
+        found.draw(f"loss/{remedy.name}", steps, moving_mean(outcome.batch_loss, _WINDOW))
+        found.draw(f"norm/{remedy.name}", steps, moving_mean(outcome.grad_norm, _WINDOW))
         found.record("largest gradient", remedy.name, np.log10(np.nanmax(outcome.grad_norm, axis=1)))
         found.record("accuracy at the rate of clipping", remedy.name, outcome.final("test_accuracy"))
-
-
-def moving_mean(values: NDArray) -> NDArray:
-    """Means of neighbouring steps, ``[…, n - 9]``; a step that is not a number leaves a gap."""
-    return np.lib.stride_tricks.sliding_window_view(values, _WINDOW, axis=-1).mean(axis=-1)
 
 
 def observe_weights(moment: Moment) -> Tensor:

@@ -15,25 +15,25 @@ from numpy.typing import NDArray
 
 from lucida.lab.datasets import load
 from lucida.lab.experiment import Bench, final_loss, validation_error
-from lucida.lab.networks import ActivationName, InitialisationName, Perceptron
+from lucida.lab.networks import ActivationName, InitialisationName, Perceptron, perceptron_for
 from lucida.lab.norms import NormName
 from lucida.lab.observations import Observations
-from lucida.lab.sequence_networks import Recurrent
+from lucida.lab.sequence_networks import recurrent_for
 from lucida.lab.signal_propagation import (
+    LEAST_NORM,
     averages,
+    before_training,
+    decades,
     layer_gain,
-    observe_layers,
-    observe_time,
     predicted,
     predicted_through_time,
 )
-from lucida.lab.training import Member, Training
+from lucida.lab.training import Training
 
 DATA = ("digits", "emoji")
 SEQUENCES = "digit sequences"
 DEPTH = 20  # of the claims
 FADING, KEEPING = 0.5, 1.0  # gains of the recurrent matrix that are compared
-_LEAST = 1e-300  # of a gradient in double precision, for its logarithm
 
 
 @dataclass(frozen=True)
@@ -60,17 +60,10 @@ class Cell:
 
     def network(self, data: str, depth: int, width: int) -> Perceptron:
         """The perceptron for a data set."""
-        source = load(data)
-        return Perceptron(
-            source.inputs["inputs"][0].numel(),
-            source.classes,
-            depth,
-            width,
-            self.activation,
-            self.norm,
-            self.initialisation,
+        return perceptron_for(
+            data, depth, width, activation=self.activation, norm=self.norm, initialisation=self.initialisation,
             residual=self.residual,
-        )
+        )  # fmt: skip
 
 
 SIGMOID, RELU = Cell("sigmoid", "xavier"), Cell("relu", "he")
@@ -126,9 +119,9 @@ def measure(bench: Bench, settings: Settings) -> Observations:
             found.record("accuracy with a norm", arm, found.numbers["accuracy", own.arm, data], f"{norm}, {data}")
     for cell, depth in product(settings.cells, (*settings.depths, *settings.deeper)):
         layers = _layers(bench, "digits", cell, depth, settings)
-        found.record("gradient by depth", cell.arm, _decades(layers[:, 0]), f"{depth}")
+        found.record("gradient by depth", cell.arm, decades(layers[:, 0]), f"{depth}")
         theory = predicted(cell.network("digits", depth, settings.width), load("digits")).gradients
-        found.facts[f"predicted by depth/{cell.arm}/{depth}"] = float(_decades(theory))
+        found.facts[f"predicted by depth/{cell.arm}/{depth}"] = float(decades(theory))
     for cell, depth in product(settings.cells, settings.depths):
         accuracy = _accuracy(bench, settings, "digits", cell, depth, settings.map_steps, settings.map_rates)
         found.record("accuracy by depth", cell.arm, accuracy, f"{depth}")
@@ -138,16 +131,9 @@ def measure(bench: Bench, settings: Settings) -> Observations:
 
 
 def _layers(bench: Bench, data: str, cell: Cell, depth: int, settings: Settings) -> NDArray:
-    """What :func:`~lucida.lab.signal_propagation.layer_signals` finds before the first step, ``[seeds, 3, depth]``."""
-    training = Training(data, settings.batch_size, steps=1, every=1)
-    members = [Member(seed, 0.0, cell.network(data, depth, settings.width)) for seed in bench.seeds]
-    name = f"before training: {cell.arm}, {depth} layers, {data}"
-    return bench.train(name, training, members, {"layers": observe_layers}).observed["layers"][:, 0]
-
-
-def _decades(gradients: NDArray) -> NDArray:
-    """log10 of the first gradient over the last, ``[…]`` from ``[…, L]``; negative where it vanishes."""
-    return np.log10(np.maximum(gradients[..., 0], _LEAST) / np.maximum(gradients[..., -1], _LEAST))
+    """Of a cell before the first step, ``[seeds, 3, depth]``."""
+    network = cell.network(data, depth, settings.width)
+    return before_training(bench, f"{cell.arm}, {depth} layers, {data}", data, network, settings.batch_size)
 
 
 def _before_training(bench: Bench, settings: Settings, found: Observations, data: str, cell: Cell) -> None:
@@ -155,16 +141,16 @@ def _before_training(bench: Bench, settings: Settings, found: Observations, data
     layers = _layers(bench, data, cell, DEPTH, settings)
     by_layer, network = range(1, DEPTH + 1), cell.network(data, DEPTH, settings.width)
     theory = predicted(network, load(data))
-    found.record("decades", cell.arm, _decades(layers[:, 0]), data)
-    found.record("first gradient", cell.arm, np.log10(np.maximum(layers[:, 1, 0], _LEAST)), data)
-    found.record("gain of a layer", cell.arm, 10 ** (_decades(layers[:, 0]) / (DEPTH - 1)), data)
+    found.record("decades", cell.arm, decades(layers[:, 0]), data)
+    found.record("first gradient", cell.arm, np.log10(np.maximum(layers[:, 1, 0], LEAST_NORM)), data)
+    found.record("gain of a layer", cell.arm, 10 ** (decades(layers[:, 0]) / (DEPTH - 1)), data)
     found.record("signal", cell.arm, np.log10(layers[:, 2, -1]), data)
     found.draw(f"gradients/{data}/{cell.arm}", by_layer, layers[:, 0] / layers[:, 0, -1:])
     found.draw(f"weights/{data}/{cell.arm}", by_layer, layers[:, 1])
     found.draw(f"signal/{data}/{cell.arm}", by_layer, layers[:, 2])
     found.draw(f"predicted gradients/{data}/{cell.arm}", by_layer, theory.gradients[None])
     found.draw(f"predicted signal/{data}/{cell.arm}", by_layer, theory.varied[None])
-    found.facts[f"predicted decades/{cell.arm}/{data}"] = float(_decades(theory.gradients))
+    found.facts[f"predicted decades/{cell.arm}/{data}"] = float(decades(theory.gradients))
     found.facts[f"predicted gain/{cell.arm}"] = layer_gain(network)  # where the data no longer matter
 
 
@@ -199,20 +185,17 @@ def time_arm(gain: float, *, norm: bool = False) -> str:
 
 def _through_time(bench: Bench, settings: Settings, found: Observations) -> None:
     """The gradient by step of time, and what a network that forgets can learn of a long sequence."""
-    source = load(SEQUENCES)
     looked_at = [(gain, False) for gain in settings.time_gains] + [(FADING, True)]
     for gain, norm in looked_at:
         arm, kind = time_arm(gain, norm=norm), "layer" if norm else "none"
-        network = Recurrent(1, source.classes, settings.trained_width, gain=gain, norm=kind)  # type: ignore[arg-type]
-        look = Training(SEQUENCES, settings.batch_size, steps=1, every=1)
-        members = [Member(seed, 0.0, network) for seed in bench.seeds]
-        outcome = bench.train(f"before training: {arm}", look, members, {"time": observe_time})
-        gradients, theory = outcome.observed["time"][:, 0], predicted_through_time(network, source)
+        network = recurrent_for(SEQUENCES, settings.trained_width, gain=gain, norm=kind)
+        gradients = before_training(bench, arm, SEQUENCES, network, settings.batch_size)
+        theory = predicted_through_time(network, load(SEQUENCES))
         steps = range(1, gradients.shape[1] + 1)
         found.draw(f"time/{arm}", steps, gradients / gradients[:, -1:])
         found.draw(f"predicted time/{arm}", steps, theory[None])
-        found.record("decades through time", arm, _decades(gradients))
-        found.facts[f"predicted decades through time/{arm}"] = float(_decades(theory))
+        found.record("decades through time", arm, decades(gradients))
+        found.facts[f"predicted decades through time/{arm}"] = float(decades(theory))
         if gain in (FADING, KEEPING):
             training = Training(SEQUENCES, settings.trained_batch_size, settings.time_steps, every=settings.time_steps)
             rate = bench.tuned(arm, training, network, settings.time_rates, validation_error)
