@@ -29,6 +29,7 @@ class DrawnBench(Bench):
         network = members[0].network
         depth = network.depth if isinstance(network, Perceptron) else 0
         shapes = {"layers": (3, depth), "time": (TIME,), "weights": ()}
+        shapes |= {"sharpness": (), "noise": (4,), "rescaled": (2,), "departure": (2,)}
         each = {name: drawn.random((n, evaluations)) for name in ("loss", "train_accuracy", "validation_accuracy")}
         return Outcome(
             steps=steps,

@@ -11,20 +11,27 @@ from torch import Tensor, nn
 from torch.autograd.functional import hessian
 from torch.func import functional_call
 
+from lucida.lab import pages
 from lucida.lab.batch_costs import predicted_bytes, saved_bytes
-from lucida.lab.datasets import load, split
+from lucida.lab.datasets import load, split, training_batch
 from lucida.lab.experiments import load as load_experiment
-from lucida.lab.experiments.batch_size import FIXED
-from lucida.lab.experiments.batch_size_claims import FULL
-from lucida.lab.experiments.batch_size_probes import Departure, at_loss, final_sharpness, whole_set, whole_set_noise
+from lucida.lab.experiments.batch_size import FIXED, SHARPNESS_RANGE, _equal_loss, _record_sharpness, _speed_up
+from lucida.lab.experiments.batch_size_claims import FULL, TWO
+from lucida.lab.experiments.batch_size_page import _without_sharpness
+from lucida.lab.experiments.batch_size_probes import Departure, final_sharpness, whole_set_noise
 from lucida.lab.experiments.batch_size_settings import EXAMPLES, SETTINGS, STEPS
+from lucida.lab.loss_curves import at_loss, moving_mean, reached_by_all
 from lucida.lab.networks import ConvNet, Perceptron
 from lucida.lab.noise_scale import GradientMoments, critical_batch, gradient_moments
+from lucida.lab.observations import Observations
 from lucida.lab.sharpness import barrier, distance, largest_eigenvalues, moved, rescaled
 from lucida.lab.stack import Stack, StackTask, StackTrainer, Updates
-from lucida.lab.training import Member, Training, train_members
+from lucida.lab.training import Member, Outcome, Training, train_members
+from lucida.report.lab_page import read_page
+from lucida.report.sourced import filled
 from lucida.training.batches import Batch
 from lucida.training.tasks import ClassificationTask, LossOutput
+from tests.lab.drawn_bench import DrawnBench
 
 NETWORK = Perceptron(6, 3, depth=2, width=4)
 SEEDS = (0, 1)
@@ -198,10 +205,11 @@ def test_observers_change_nothing() -> None:
 
 
 def test_the_whole_set_is_that_of_each_seed() -> None:
-    whole, data = whole_set("digits", (3, 4)), load("digits")
+    whole, data = training_batch("digits", (3, 4)), load("digits")
     rows = split(data, 4).train
     assert torch.equal(whole["labels"][1], data.labels[rows])
     assert whole["inputs"].shape == (2, len(rows), 1, 8, 8)
+    assert torch.equal(whole["inputs"][1], training_batch("digits", 4)["inputs"])
 
 
 def test_at_loss_takes_the_first_time() -> None:
@@ -209,6 +217,26 @@ def test_at_loss_takes_the_first_time() -> None:
     found = at_loss(loss, np.array([0.0, 1.0, 2.0, 3.0]), [1.0, 0.01])
     assert found[:, 0].tolist() == pytest.approx([0.5, 0.0])
     assert np.isnan(found[:, 1]).all()
+    own = at_loss(loss, np.array([0.0, 1.0, 2.0, 3.0]), np.array([[0.5], [0.05]]))
+    assert own[0, 0] == 1.0
+    assert np.isnan(own[1, 0])
+
+
+def test_a_loss_that_one_course_misses_is_no_common_one() -> None:
+    """Everybody reaches the common loss, whoever diverges included."""
+    good, slow = np.array([[2.0, 1.0, 0.1], [2.0, 0.3, 0.1]]), np.array([[2.0, 1.2, 0.6], [2.0, np.nan, np.nan]])
+    common = reached_by_all([good, slow], 0.2)
+    assert common.tolist() == [0.6, 2.0]
+    assert reached_by_all([good], 0.2).tolist() == [0.2, 0.2]
+    for loss in (good, slow):
+        assert np.isfinite(at_loss(loss, np.arange(3.0), common[:, None])).all()
+
+
+def test_means_of_ten_steps() -> None:
+    values = np.arange(12.0)[None]
+    np.testing.assert_allclose(moving_mean(values), [[4.5, 5.5, 6.5]])
+    values[0, 0] = np.nan
+    assert np.isnan(moving_mean(values)[0]).tolist() == [True, False, False]
 
 
 @pytest.mark.parametrize("batch_size", [2, 50])
@@ -226,3 +254,75 @@ def test_budgets_are_what_they_are_called() -> None:
         assert equal.steps * task.size(batch) == pytest.approx(task.steps * 32, rel=0.06)
         assert task.training(batch, STEPS).steps == task.steps
     assert load_experiment("batch-size").design.primary[0].treatment == f"{FULL}, {FIXED}"
+
+
+def an_outcome(**records: np.ndarray) -> Outcome:
+    """Two seeds, three evaluations; the records that are given, and nothing of note otherwise."""
+    plain = np.tile([2.0, 1.0, 0.5], (2, 1))
+    names = ("loss", "train_accuracy", "validation_accuracy", "test_accuracy", "batch_loss", "grad_norm")
+    every = dict.fromkeys(names, plain) | records
+    alive, steps = np.ones(2, dtype=bool), np.array([0, 10, 20])
+    return Outcome(steps=steps, **every, alive=alive, observed={}, stacked=True, seconds_per_step=(1.0, 2.0))
+
+
+def test_a_diverged_network_counts_as_the_sharpest_and_is_counted() -> None:
+    found, task = Observations(), SETTINGS["quick"].tasks[0]
+    measure_name = f"log2 sharpness, {STEPS}"
+    _record_sharpness(found, measure_name, "gone", np.array([np.nan, 8.0, np.inf]), task)
+    _record_sharpness(found, measure_name, "fine", np.array([-1.0, 8.0, 2.0]), task)
+    gone, fine = (found.numbers[measure_name, arm, task.name] for arm in ("gone", "fine"))
+    sharpest = np.log2(SHARPNESS_RANGE[1])
+    assert gone.tolist() == [sharpest, 3.0, sharpest]
+    assert fine.tolist() == [np.log2(SHARPNESS_RANGE[0]), 3.0, 1.0]
+    assert found.facts == {
+        f"without a sharpness/{task.name}": 2, f"without a sharpness/{measure_name}, gone/{task.name}": 2
+    }  # fmt: skip
+    assert _without_sharpness(found) == (
+        f" Some runs diverged so far that the curvature is no number: "
+        f"{{without a sharpness/{measure_name}, gone/{task.name}:0}} ({measure_name}, gone; {task.name}). "
+        "They count as the sharpest there is, as if it were 10,000."
+    )
+    assert _without_sharpness(Observations(facts={f"without a sharpness/{task.name}": 0})) == ""
+
+
+def test_at_equal_loss_nobody_is_compared_who_is_not_there() -> None:
+    found, task = Observations(), SETTINGS["quick"].tasks[0]
+    assert task.targets[-1] == 0.1
+    reaching = an_outcome(loss=np.array([[2.0, 0.5, 0.05], [2.0, 0.5, 0.05]]))
+    missing = an_outcome(loss=np.array([[2.0, 0.2, 0.05], [2.0, 0.8, 0.5]]))
+    _equal_loss(found, task, {32: reaching, 0: missing})
+    assert found.numbers["loss compared at", "all batch sizes", task.name].tolist() == [0.1, 0.5]
+    assert found.facts[f"equal loss above the target/{task.name}"] == 1
+    assert found.numbers["test accuracy at equal loss", "batch 32", task.name][1] == 1.0  # at its second evaluation
+    assert found.numbers["test accuracy at equal loss", FULL, task.name][1] == 0.5  # at its last
+
+
+def test_steps_that_were_not_enough_are_marked() -> None:
+    found, task = Observations(), SETTINGS["quick"].tasks[0]
+    reaching, missing = (an_outcome(loss=np.tile([2.0, last, last], (2, 1))) for last in (0.1, 0.4))
+    courses = {
+        batch: {"target 0": outcome, "target 1": outcome}
+        for batch, outcome in ((2, missing), (32, reaching), (0, reaching))
+    }
+    _speed_up(found, task, courses)
+    assert found.facts[f"missed/late/{task.name}"] == 2
+    assert found.facts[f"missed/early/{task.name}"] == 0
+    assert found.numbers["steps to the late target", TWO, task.name].tolist() == [20.0, 20.0]
+    metrics = found.metrics()
+    assert metrics[f"steps to the late target/{TWO}/{task.name}"].censored == 2
+    assert metrics[f"steps to the late target/{FULL}/{task.name}"].censored == 0
+
+
+def test_the_page_shows_what_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every claim finds its arms, every row of a table its metric, every text its numbers; nothing is trained."""
+    monkeypatch.setattr(pages, "Bench", DrawnBench)
+    experiment = load_experiment("batch-size")
+    results = pages.run_experiment(experiment, "quick")
+    page = read_page(results, "here")
+    names = [name for d in page.drawings if d.kind == "table" for _, cells in d.rows for name in cells if name]
+    assert len(names) > 30
+    assert [name for name in names if name not in results.metrics] == []
+    texts = [text for _, text in page.sections.values()]
+    texts += [text for answer in experiment.answers for text in (answer.text, answer.text_zh)]
+    assert not [text for text in texts if "{" in filled(text, results, "here")]
+    assert {ruling.name for ruling in page.rulings} == {claim.name for claim in experiment.design.claims}

@@ -5,28 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lucida.lab import batch_costs
-from lucida.lab.datasets import load, split
+from lucida.lab.datasets import load, training_batch
 from lucida.lab.experiment import Bench, Score, validation_error
-from lucida.lab.experiments.batch_size_probes import (
-    Departure,
-    at_loss,
-    final_sharpness,
-    rescaled_sharpness,
-    whole_set_noise,
-)
+from lucida.lab.experiments.batch_size_probes import Departure, final_sharpness, rescaled_sharpness, whole_set_noise
 from lucida.lab.experiments.batch_size_settings import EXAMPLES, STEPS, USUAL, WHOLE, Settings, Task, batch_name
+from lucida.lab.loss_curves import at_loss, reached_by_all
 from lucida.lab.noise_scale import critical_batch
 from lucida.lab.observations import Observations
 from lucida.lab.training import Member, Observer, Outcome, Training
 
 FIXED, OWN = "fixed rate", "own rate"
 SMALL_NEXT, FULL_NEXT, FULL_STEPS = "then batch 32", "then full batch", "then full batch, as many steps"
-_SHARPNESS_RANGE = 1e-3, 1e4  # a network that diverged lies beyond: its logarithm stays finite
+TARGETS = ("early", "late")
+SHARPNESS_RANGE = 1e-3, 1e4  # of an eigenvalue, for its logarithm
 
 
 def measure(bench: Bench, settings: Settings) -> Observations:
@@ -41,10 +38,10 @@ def measure(bench: Bench, settings: Settings) -> Observations:
         for ((batch, budget), by_rate), kind in product(courses.items(), (FIXED, OWN)):
             _record(found, task, f"{batch_name(batch)}, {kind}", budget, by_rate[kind])
         _by_batch(bench, found, task, batches)
-        longest = {batch: courses[batch, task.longer(batch)] for batch in batches}
-        _equal_loss(found, task, longest)
         _noise(bench, found, task, settings)
         if task.deep:
+            longest = {batch: courses[batch, task.longer(batch)] for batch in batches}
+            _equal_loss(found, task, {batch: by_rate[OWN] for batch, by_rate in longest.items()})
             _speed_up(found, task, longest)
             _continuation(bench, found, task, settings)
         _costs(bench, found, task)
@@ -58,13 +55,14 @@ def _rate(bench: Bench, task: Task, batch: int, budget: str, settings: Settings,
     # Batch 32 has the same examples and steps at both budgets: one arm.
     given = EXAMPLES if batch == USUAL else budget
     arm = f"{batch_name(batch)}, {given}, {task.name}"
-    before = bench.rates.get(arm, {}), bench.chosen.get(arm, 0.0)
-    rate = bench.tuned(arm, task.training(batch, given), task.network, grid, score)
     named = f"{batch_name(batch)}, {budget}{purpose}, {task.name}"
-    table = bench.rates[arm]
-    if before[0]:
-        bench.rates[arm], bench.chosen[arm] = before
-    bench.rates[named], bench.chosen[named] = table, rate
+    tables: tuple[dict[str, Any], ...] = (bench.rates, bench.chosen, bench.reservations)
+    kept = [{arm: table.pop(arm)} if arm in table else {} for table in tables]
+    rate = bench.tuned(arm, task.training(batch, given), task.network, grid, score)
+    for table, before in zip(tables, kept, strict=True):
+        if arm in table:
+            table[named] = table.pop(arm)
+        table |= before
     return rate
 
 
@@ -102,8 +100,15 @@ def _steps_to(target: float) -> Score:
     return lambda outcome: np.nan_to_num(at_loss(outcome.loss, outcome.steps, [target])[:, 0], nan=np.inf)
 
 
-def _log2_sharpness(values: NDArray) -> NDArray:
-    return np.log2(np.clip(np.nan_to_num(values, nan=0.0), *_SHARPNESS_RANGE))
+def _record_sharpness(found: Observations, measure: str, arm: str, eigenvalues: NDArray, task: Task) -> None:
+    """The logarithm of an eigenvalue a seed; a network so far gone that it has none counts as the sharpest there is."""
+    gone = ~np.isfinite(eigenvalues)
+    logs = np.log2(np.clip(np.where(gone, np.inf, eigenvalues), *SHARPNESS_RANGE))
+    found.record(measure, arm, logs, task.name)
+    total = f"without a sharpness/{task.name}"
+    found.facts[total] = found.facts.get(total, 0) + int(gone.sum())
+    if gone.any():
+        found.facts[f"without a sharpness/{measure}, {arm}/{task.name}"] = int(gone.sum())
 
 
 def _record(found: Observations, task: Task, arm: str, budget: str, outcome: Outcome) -> None:
@@ -111,8 +116,7 @@ def _record(found: Observations, task: Task, arm: str, budget: str, outcome: Out
     found.record(f"test accuracy, {budget}", arm, outcome.final("test_accuracy"), task.name)
     loss = np.nan_to_num(outcome.loss[:, -1], nan=1e3, posinf=1e3)
     found.record(f"training loss, {budget}", arm, np.minimum(loss, 1e3), task.name)
-    sharpness = _log2_sharpness(outcome.observed["sharpness"][:, -1])
-    found.record(f"log2 sharpness, {budget}", arm, sharpness, task.name)
+    _record_sharpness(found, f"log2 sharpness, {budget}", arm, outcome.observed["sharpness"][:, -1], task)
 
 
 def _by_batch(bench: Bench, found: Observations, task: Task, batches: Sequence[int]) -> None:
@@ -130,15 +134,20 @@ def _by_batch(bench: Bench, found: Observations, task: Task, batches: Sequence[i
     found.draw(f"edge/{task.name}", sizes, (2 / rates)[None])
 
 
-def _equal_loss(found: Observations, task: Task, courses: dict[int, dict[str, Outcome]]) -> None:
-    """Test accuracy when the training loss first comes down to the late target, and over a range of losses."""
-    grid = task.targets[0] * (task.targets[1] / task.targets[0]) ** np.linspace(-0.5, 1.5, 13)
-    for batch, by_rate in courses.items():
-        outcome = by_rate[OWN]
-        reached = at_loss(outcome.loss, outcome.test_accuracy, [task.targets[1]])[:, 0]
-        values = np.where(np.isfinite(reached), reached, outcome.final("test_accuracy"))
+def _equal_loss(found: Observations, task: Task, courses: dict[int, Outcome]) -> None:
+    """Test accuracy when the training loss first comes down to the late target, and over a range of losses.
+
+    Where a batch size of a seed never gets there, all of that seed are compared at the lowest loss that all reached.
+    """
+    target = task.targets[-1]
+    compared = reached_by_all([outcome.loss for outcome in courses.values()], target)
+    found.facts[f"equal loss above the target/{task.name}"] = int((compared > target).sum())
+    found.record("loss compared at", "all batch sizes", compared, task.name)
+    grid = task.targets[0] * (target / task.targets[0]) ** np.linspace(-0.5, 1.5, 13)
+    for batch, outcome in courses.items():
+        values = at_loss(outcome.loss, outcome.test_accuracy, compared[:, None])[:, 0]
         found.record("test accuracy at equal loss", batch_name(batch), values, task.name)
-        curve = at_loss(outcome.loss, outcome.test_accuracy, list(grid))
+        curve = at_loss(outcome.loss, outcome.test_accuracy, grid)
         found.draw(f"accuracy by loss/{task.name}/{batch_name(batch)}", grid, curve)
 
 
@@ -161,9 +170,8 @@ def _noise(bench: Bench, found: Observations, task: Task, settings: Settings) ->
     moments = np.concatenate([early.observed["noise"], late.observed["noise"][:, after]], axis=1)
     _record_noise(found, task, steps, loss, moments)
     if task.deep:
-        both = _log2_sharpness(late.observed["rescaled"][:, -1])
-        found.record("log2 sharpness of one function", "as trained", both[:, 0], task.name)
-        found.record("log2 sharpness of one function", "rescaled", both[:, 1], task.name)
+        for arm, eigenvalues in zip(("as trained", "rescaled"), late.observed["rescaled"][:, -1].T, strict=True):
+            _record_sharpness(found, "log2 sharpness of one function", arm, eigenvalues, task)
 
 
 def _record_noise(found: Observations, task: Task, steps: NDArray, loss: NDArray, noise: NDArray) -> None:
@@ -183,7 +191,7 @@ def _record_noise(found: Observations, task: Task, steps: NDArray, loss: NDArray
     found.draw(f"noise/{task.name}/sampled", (steps + 1)[usable], sampled[:, usable])
     if not task.deep:
         return
-    for name, target, values in zip(("early", "late"), task.targets, _averages(steps, loss, scale, task), strict=True):
+    for name, target, values in zip(TARGETS, task.targets, _averages(steps, loss, scale, task), strict=True):
         found.record("log2 mean noise scale to the target", name, np.log2(values), task.name)
         found.facts[f"mean noise scale/{name}/{task.name}"] = float(np.exp(np.log(values).mean()))
         found.facts[f"target/{name}/{task.name}"] = target
@@ -210,20 +218,17 @@ def _speed_up(found: Observations, task: Task, courses: dict[int, dict[str, Outc
     """Steps and examples to each target by batch size, and the critical batch size that they show."""
     batches = list(courses)
     sizes = np.array([task.size(batch) for batch in batches], dtype=float)
-    for k, name in enumerate(("early", "late")):
+    for k, (name, target) in enumerate(zip(TARGETS, task.targets, strict=True)):
         outcomes = [by_rate[f"target {k}"] for by_rate in courses.values()]
-        reached = [at_loss(o.loss, o.steps, [task.targets[k]])[:, 0] for o in outcomes]
-        missed = sum(int((~np.isfinite(steps)).sum()) for steps in reached)
-        found.facts[f"missed/{name}/{task.name}"] = missed
-        # A network that never came there has the steps it was given: its true number is larger.
-        steps = np.stack(
-            [np.where(np.isfinite(s), s, o.steps[-1]) for s, o in zip(reached, outcomes, strict=True)], axis=1
-        )
-        steps = np.maximum(steps, 1.0)
+        reached = np.stack([at_loss(o.loss, o.steps, [target])[:, 0] for o in outcomes], axis=1)  # [seeds, batches]
+        missed = np.isnan(reached)
+        found.facts[f"missed/{name}/{task.name}"] = int(missed.sum())
+        given = [float(o.steps[-1]) for o in outcomes]
+        steps = np.maximum(np.where(missed, given, reached), 1.0)
         found.draw(f"steps/{task.name}/{name}", sizes, steps)
         found.draw(f"examples/{task.name}/{name}", sizes, steps * sizes)
-        for batch, own in zip(batches, steps.T, strict=True):
-            found.record(f"steps to the {name} target", batch_name(batch), own, task.name)
+        for batch, own, cut in zip(batches, steps.T, missed.T, strict=True):
+            found.record(f"steps to the {name} target", batch_name(batch), own, task.name, cut=cut)
         fits = np.array([critical_batch(sizes.tolist(), own) for own in steps])
         found.record("log2 critical batch", name, np.log2(fits[:, 1]), task.name)
         found.facts[f"critical batch/{name}/{task.name}"] = float(np.exp(np.log(fits[:, 1]).mean()))
@@ -252,8 +257,7 @@ def _continuation(bench: Bench, found: Observations, task: Task, settings: Setti
         found.record("training loss after going on", arm, outcome.final("loss"), task.name)
         found.record("distance", arm, outcome.observed["departure"][:, -1, 0], task.name)
         found.record("barrier", arm, outcome.observed["departure"][:, -1, 1], task.name)
-        logs = _log2_sharpness(outcome.observed["sharpness"][:, -1])
-        found.record("log2 sharpness after going on", arm, logs, task.name)
+        _record_sharpness(found, "log2 sharpness after going on", arm, outcome.observed["sharpness"][:, -1], task)
         share = outcome.steps / outcome.steps[-1]
         found.draw(f"going on/{task.name}/{arm}/accuracy", share, outcome.test_accuracy)
         found.draw(f"going on/{task.name}/{arm}/distance", share, outcome.observed["departure"][..., 0])
@@ -262,21 +266,20 @@ def _continuation(bench: Bench, found: Observations, task: Task, settings: Setti
 def _costs(bench: Bench, found: Observations, task: Task) -> None:
     """Bytes kept for the backward pass and seconds of an epoch, of one network, by batch size."""
     sizes = [2, 8, 32, 128, 512, task.examples]
-    data = load(task.data)
-    rows = split(data, 0).train
+    whole = training_batch(task.data, 0)
 
     def compute() -> dict[str, NDArray]:
         network = task.network.build(0)
         table = []
         for size in sizes:
-            batch = {name: x[rows[:size]] for name, x in data.inputs.items()} | {"labels": data.labels[rows[:size]]}
+            batch = {name: tensor[:size] for name, tensor in whole.items()}
             shape = tuple(batch["inputs"].shape[1:])
             seconds = batch_costs.epoch_seconds(network, batch, task.examples)
             predicted = batch_costs.predicted_bytes(task.network, shape, size)
             table.append((predicted, batch_costs.saved_bytes(network, batch), seconds))
         return {"table": np.array(table, dtype=float)}
 
-    table = bench.remember(f"cost of {task.name}", (repr(task), sizes, data.content_key), compute)["table"]
+    table = bench.remember(f"cost of {task.name}", (repr(task), sizes, load(task.data).content_key), compute)["table"]
     for size, (predicted, measured, seconds) in zip(sizes, table, strict=True):
         name = batch_name(size if size < task.examples else WHOLE)
         found.facts[f"kilobytes computed/{name}/{task.name}"] = float(predicted) / 1000

@@ -45,9 +45,9 @@ CLAIMS = (
         ("log2 noise scale", "log2 of the gradient noise scale"), ("at the end", "before training"), 1.0, primary=True,
     ),
     _claim(
-        "own_rate_is_enough",
-        ("Its own best rate gives a large batch back part of what it lost at equal examples.",
-         "在样本数相同的条件下，只要调好学习率，大批量就能追回一部分失去的准确率。",
+        "own_rate_helps",
+        ("After as many examples, a large batch tests better at a rate of its own than at that of a smaller batch.",
+         "样本数相同时，大批量用自己的学习率，测试准确率高于沿用较小批量的学习率。",
          "At equal examples, the full batch tests better at its own best rate than at the one tuned for 32."),
         _AT_EXAMPLES, (f"{FULL}, {OWN}", f"{FULL}, {FIXED}"), 0.02,
     ),
@@ -69,7 +69,8 @@ CLAIMS = (
         "equal_loss",
         ("At equal training loss the large batch still tests worse.",
          "训练损失相同时，大批量的测试准确率仍然更低。",
-         "When the training loss first reaches the late target, the full batch tests worse than 32 in a step."),
+         "When the training loss first comes down to the late target, or to the lowest loss that all batch sizes of "
+         "the seed reach, the full batch tests worse than 32 in a step."),
         ("test accuracy at equal loss", _ACCURACY), (FULL, THIRTY_TWO), -0.01, DEEP,
     ),
     _claim(

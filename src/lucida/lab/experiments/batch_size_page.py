@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from lucida.lab.experiment import Answer, Experiment, Section
-from lucida.lab.experiments.batch_size import FIXED, FULL_NEXT, FULL_STEPS, OWN, SMALL_NEXT, measure
+from lucida.lab.experiment import Experiment, Section
+from lucida.lab.experiments.batch_size import (
+    FIXED,
+    FULL_NEXT,
+    FULL_STEPS,
+    OWN,
+    SHARPNESS_RANGE,
+    SMALL_NEXT,
+    TARGETS,
+    measure,
+)
+from lucida.lab.experiments.batch_size_answers import ANSWERS
 from lucida.lab.experiments.batch_size_claims import DEEP, DESIGN, FULL, TASKS, THIRTY_TWO, TWO
 from lucida.lab.experiments.batch_size_settings import EXAMPLES, SETTINGS, STEPS, batch_name
 from lucida.lab.observations import Observations, points
@@ -55,6 +65,17 @@ def _budgets(found: Observations) -> Section:
     return Section("The same examples are not the same steps", text, accuracy + losses)
 
 
+def _counted(found: Observations, facts: Mapping[str, str], sentence: str) -> str:
+    """A sentence with the counts that are not zero, each with what it counts; nothing if all of them are.
+
+    Args:
+        facts: what each counts, by the name of the fact.
+        sentence: with ``%s`` for the counts.
+    """
+    counts = [f"{{{fact}:0}} ({what})" for fact, what in facts.items() if found.facts.get(fact)]
+    return " " + sentence % ", ".join(counts) if counts else ""
+
+
 def _equal_loss(found: Observations) -> Section:
     figures = []
     for task in DEEP:
@@ -67,14 +88,20 @@ def _equal_loss(found: Observations) -> Section:
                 "ends where a seed does not get farther. Training runs from right to left.", log_x=True, share=True,
             )
         )  # fmt: skip
+    above = _counted(
+        found,
+        {f"equal loss above the target/{task}": task for task in DEEP},
+        "In some seeds a batch size never came down to the target: %s. There all are compared at the lowest loss that "
+        "all reached.",
+    )
     text = (
-        "Does a large batch make worse use of what it learns? Compared when the training loss is the same, rather than "
-        "the clock, the curves of the batch sizes lie on each other: at the late target the full batch tests at "
+        "Does a large batch make worse use of what it learns? Here the batch sizes are compared when the training loss "
+        "is the same, rather than the clock. When it first comes down to the late target, the full batch tests at "
         f"{{test accuracy at equal loss/{FULL}/digits, perceptron:%}} and batch 32 at "
         f"{{test accuracy at equal loss/{THIRTY_TWO}/digits, perceptron:%}} on digits, "
         f"{{test accuracy at equal loss/{FULL}/emoji, perceptron:%}} and "
-        f"{{test accuracy at equal loss/{THIRTY_TWO}/emoji, perceptron:%}} on emoji. What a batch size changes is how "
-        "soon a loss is reached."
+        f"{{test accuracy at equal loss/{THIRTY_TWO}/emoji, perceptron:%}} on emoji: a difference of "
+        "{claim/equal_loss/effect:points ci}, both together. How soon a loss is reached is another matter." + above
     )
     return Section("At the same training loss", text, tuple(figures))
 
@@ -117,9 +144,9 @@ def _speed_up(found: Observations) -> Section:
     figures = []
     for task in DEEP:
         for what in ("steps", "examples"):
-            curves = [found.log_series(f"{what}/{task}/{k}", f"{k} target") for k in ("early", "late")]
+            curves = [found.log_series(f"{what}/{task}/{k}", f"{k} target") for k in TARGETS]
             if what == "steps":
-                curves += [_mean_points(found, f"fit/{task}/{k}", f"fit, {k} target") for k in ("early", "late")]
+                curves += [_mean_points(found, f"fit/{task}/{k}", f"fit, {k} target") for k in TARGETS]
             caption = {
                 "steps": "Dashed: steps = fewest × (1 + critical batch / batch), fitted seed by seed.",
                 "examples": "Flat while each doubling halves the steps; rising where more examples buy little.",
@@ -132,13 +159,18 @@ def _speed_up(found: Observations) -> Section:
         (f"{task}, {k} target (loss {found.facts[f'target/{k}/{task}']:g})",
          (f"critical batch/{k}/{task}", f"mean noise scale/{k}/{task}", f"log2 critical batch/{k}/{task}",
           f"log2 mean noise scale to the target/{k}/{task}"))
-        for task in DEEP for k in ("early", "late")
+        for task in DEEP for k in TARGETS
     )  # fmt: skip
     table = TableFigure(
         "Where the speed-up ends, and the noise scale on the way there",
         ("critical batch size", "mean noise scale", "its log2", "its log2 "), rows,
         "Geometric means over seeds; the noise scale is the mean over the steps up to the target.",
     )  # fmt: skip
+    missed = _counted(
+        found,
+        {f"missed/{k}/{task}": f"{k} target, {task}" for task in DEEP for k in TARGETS},
+        "Some runs never came to the target: %s. They count with the steps they were given, in the fits too.",
+    )
     text = (
         "Each batch size at the rate that is fastest for the target. Below the critical batch size twice the batch "
         "halves the steps and the examples stay the same; above it steps hardly fall and the examples are spent. The "
@@ -150,9 +182,24 @@ def _speed_up(found: Observations) -> Section:
         "{mean noise scale/early/emoji, perceptron:0} and {mean noise scale/late/emoji, perceptron:0} foretold: "
         "the order of size rather than the number. This simple noise scale assumes that all directions are curved "
         "alike and that the rate may follow; a rate capped by the sharpest direction ends the speed-up sooner. The "
-        "two are not told apart here."
+        "two are not told apart here." + missed
     )
     return Section("Where the speed-up ends", text, (*figures, table))
+
+
+def _without_sharpness(found: Observations) -> str:
+    """Which runs diverged so far that their loss has no curvature, if any did."""
+    kind = "without a sharpness/"
+    facts = {
+        name: what.replace("/", "; ")
+        for name in found.facts
+        if name.startswith(kind) and "/" in (what := name.removeprefix(kind))
+    }
+    return _counted(
+        found, facts,
+        "Some runs diverged so far that the curvature is no number: %s. They count as the sharpest there is, as if it "
+        f"were {SHARPNESS_RANGE[1]:,.0f}.",
+    )  # fmt: skip
 
 
 def _sharpness(found: Observations) -> Section:
@@ -184,7 +231,7 @@ def _sharpness(found: Observations) -> Section:
         f"does (emoji, full batch, log2: {{log2 sharpness, {STEPS}/{FULL}, {FIXED}/emoji, perceptron}} at the fixed "
         f"rate, {{log2 sharpness, {STEPS}/{FULL}, {OWN}/emoji, perceptron}} at its own). And the number is no property "
         "of the function: layers that are rescaled against each other leave every output as it was and move "
-        "the sharpness."
+        "the sharpness." + _without_sharpness(found)
     )
     return Section("Sharp minima", text, (*figures, table))
 
@@ -266,75 +313,6 @@ def present(found: Observations) -> Sequence[Section]:
     return tuple(part(found) for part in parts)
 
 
-_TOO_LARGE = (
-    "Too large a batch wastes examples; it does not lose the ability to generalise. After as many examples and at the "
-    "rate tuned for batch 32, the full batch tests {claim/fixed_rate/effect:points ci} against batch 32: it has taken "
-    "a few steps only and is not trained yet. "
-)
-_TOO_LARGE_ZH = (
-    "批量过大，浪费的是样本，而不是泛化能力。看过同样多的样本、沿用为批量 32 调好的学习率时，"
-    "全批量的测试准确率与批量 32 相差 {claim/fixed_rate/effect:points ci}：它只走了寥寥几步，还没有训练好。"
-)
-_TOO_SMALL = (
-    "Too small a batch follows noise: at the rate of batch 32, batch 2 tests "
-    "{claim/small_fails_at_fixed_rate/effect:points ci} against it. At its own, smaller rate it tests "
-    "{claim/small_is_better/effect:points ci} after as many examples, for sixteen times the steps. "
-)
-_TOO_SMALL_ZH = (
-    "批量过小，则是跟着噪声走：批量 2 沿用批量 32 的学习率时，测试准确率与后者相差 "
-    "{claim/small_fails_at_fixed_rate/effect:points ci}；换成自己的较小学习率、看过同样多的样本后，差别是 "
-    "{claim/small_is_better/effect:points ci}，代价是步数多到十六倍。"
-)
-_BY_TASK = (
-    "After as many steps, each at its own best rate, it tests {claim/cannot_generalise/effect/digits, "
-    "perceptron:points ci} (perceptron) and {claim/cannot_generalise/effect/digits, convolutions:points ci} "
-    "(convolutions) against batch 32 on digits, which excludes the loss that was claimed, and "
-    "{claim/cannot_generalise/effect/emoji, perceptron:points ci} on emoji, which does not. "
-    "At the same training loss the difference is {claim/equal_loss/effect:points ci}. "
-)
-_BY_TASK_ZH = (
-    "步数相同、各用自己的最佳学习率时，它在手写数字上与批量 32 相差 "
-    "{claim/cannot_generalise/effect/digits, perceptron:points ci}（感知机）和 "
-    "{claim/cannot_generalise/effect/digits, convolutions:points ci}（卷积网络），排除了所说的那种损失；"
-    "在表情符号上是 {claim/cannot_generalise/effect/emoji, perceptron:points ci}，还不能排除。"
-    "训练损失相同时，差别是 {claim/equal_loss/effect:points ci}。"
-)
-_ONE = (
-    "After as many steps, each at its own best rate, the difference is {claim/cannot_generalise/effect:points ci}, "
-    "which these few seeds and short trainings cannot tell from the loss that was claimed; at the same training loss "
-    "it is {claim/equal_loss/effect:points ci}. "
-)
-_ONE_ZH = (
-    "步数相同、各用自己的最佳学习率时，差别是 {claim/cannot_generalise/effect:points ci}，"
-    "种子少、训练短，还不能排除所说的那种损失；训练损失相同时，差别是 {claim/equal_loss/effect:points ci}。"
-)
-_NOISE_BY_TASK = (
-    "Where too large begins can be measured: at about the gradient noise scale, which grows as the loss falls, by "
-    "{claim/noise_grows/effect/digits, perceptron:ci} doublings of the perceptron's on digits and "
-    "{claim/noise_grows/effect/emoji, perceptron:ci} on emoji. The convolutions "
-    "({claim/noise_grows/effect/digits, convolutions:ci}) begin on a plateau, where it is high before anything is "
-    "learned."
-)
-_NOISE_BY_TASK_ZH = (
-    "多大算过大是可以测量的，界限大致就在梯度噪声尺度，它随损失下降而增大：感知机在手写数字上翻了 "
-    "{claim/noise_grows/effect/digits, perceptron:ci} 番，在表情符号上翻了 "
-    "{claim/noise_grows/effect/emoji, perceptron:ci} 番。卷积网络（{claim/noise_grows/effect/digits, convolutions:ci}）"
-    "从一片平坦区起步，那里还没学到什么，噪声尺度就已经很高。"
-)
-
-ANSWERS = (
-    Answer(
-        ("supported", "depends", "depends"),
-        _TOO_LARGE + _BY_TASK + _TOO_SMALL + _NOISE_BY_TASK,
-        _TOO_LARGE_ZH + _BY_TASK_ZH + _TOO_SMALL_ZH + _NOISE_BY_TASK_ZH,
-    ),
-    Answer(
-        ("supported", "inconclusive", "depends"),
-        _TOO_LARGE + _ONE + _TOO_SMALL + _NOISE_BY_TASK,
-        _TOO_LARGE_ZH + _ONE_ZH + _TOO_SMALL_ZH + _NOISE_BY_TASK_ZH,
-    ),
-)
-
 EXPERIMENT = Experiment(
     design=DESIGN,
     settings=SETTINGS,
@@ -345,6 +323,7 @@ EXPERIMENT = Experiment(
     helpers=(
         "lab/experiments/batch_size_probes.py",
         "lab/experiments/batch_size_settings.py",
+        "lab/loss_curves.py",
         "lab/noise_scale.py",
         "lab/sharpness.py",
         "lab/batch_costs.py",

@@ -3,51 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import product
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from lucida.lab.datasets import load, split
+from lucida.lab.datasets import training_batch
 from lucida.lab.noise_scale import gradient_moments
 from lucida.lab.sharpness import Weights, barrier, distance, largest_eigenvalues, rescaled
 from lucida.lab.training import Moment, Observer
-from lucida.training.batches import Batch
 
 RESCALING = 4.0
-
-
-def at_loss(loss: NDArray, values: NDArray, targets: Sequence[float]) -> NDArray:
-    """Values at the first time a loss curve comes down to each target, ``[M, targets]``; NaN where it never does.
-
-    Between two evaluations both are interpolated along the logarithm of the loss.
-
-    >>> at_loss(np.array([[4.0, 1.0, 0.5]]), np.array([0.0, 10.0, 20.0]), [2.0, 0.1]).tolist()
-    [[5.0, nan]]
-    """
-    table = np.full((len(loss), len(targets)), np.nan)
-    rows = np.broadcast_to(values, loss.shape)
-    for (m, curve), (k, target) in product(enumerate(loss), enumerate(targets)):
-        below = np.flatnonzero(curve <= target)
-        if not len(below):
-            continue
-        last = below[0]
-        if last == 0:
-            table[m, k] = rows[m, 0]
-            continue
-        ends = np.log(np.maximum(curve[last - 1 : last + 1], 1e-12))
-        share = (ends[0] - np.log(target)) / (ends[0] - ends[1]) if np.isfinite(ends[0]) else 1.0
-        table[m, k] = rows[m, last - 1] + share * (rows[m, last] - rows[m, last - 1])
-    return table
-
-
-def whole_set(data: str, seeds: Sequence[int]) -> Batch:
-    """All training examples of each seed, ``[M, N, …]``: what a network minimises, rather than a sample of it."""
-    source = load(data)
-    rows = torch.stack([split(source, seed).train for seed in seeds])
-    return {name: x[rows] for name, x in source.inputs.items()} | {"labels": source.labels[rows]}
 
 
 def final_sharpness(data: str, seeds: Sequence[int], steps: int, iterations: int) -> Observer:
@@ -56,7 +21,7 @@ def final_sharpness(data: str, seeds: Sequence[int], steps: int, iterations: int
     Args:
         seeds: of the members, in their order.
     """
-    whole = whole_set(data, seeds)
+    whole = training_batch(data, seeds)
 
     def observe(moment: Moment) -> Tensor:
         if moment.step != steps:
@@ -72,7 +37,7 @@ def whole_set_noise(data: str, seeds: Sequence[int]) -> Observer:
     ``[M, 4]``. The training set is the population: its gradient is what all batches of it estimate, and it is known
     here exactly; 512 examples give the estimate one would have of it.
     """
-    whole = whole_set(data, seeds)
+    whole = training_batch(data, seeds)
     count = whole["labels"].shape[1]
 
     def observe(moment: Moment) -> Tensor:
@@ -86,7 +51,7 @@ def whole_set_noise(data: str, seeds: Sequence[int]) -> Observer:
 
 def rescaled_sharpness(data: str, seeds: Sequence[int], steps: int, iterations: int) -> Observer:
     """Sharpness as it is and of the same function with its layers rescaled, at the end, ``[M, 2]``."""
-    whole = whole_set(data, seeds)
+    whole = training_batch(data, seeds)
 
     def observe(moment: Moment) -> Tensor:
         if moment.step != steps:
