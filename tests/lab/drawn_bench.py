@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import pytest
 
-from lucida.lab.experiment import Bench
+from lucida.lab import pages
+from lucida.lab.design import Scale
+from lucida.lab.experiment import Bench, Experiment
 from lucida.lab.networks import Perceptron
 from lucida.lab.training import Member, Observer, Outcome, Training
+from lucida.report.lab_page import ExperimentPage, read_page
+from lucida.report.sourced import filled
 
 TIME = 64  # steps of the sequences
 
@@ -42,3 +47,28 @@ class DrawnBench(Bench):
             stacked=True,
             seconds_per_step=(1.0, 2.0),
         )
+
+
+def whole_page(monkeypatch: pytest.MonkeyPatch, experiment: Experiment, scale: Scale, cells: int) -> ExperimentPage:
+    """The page of drawn numbers: claims find their arms, rows their metrics, texts their numbers, answers their claims.
+
+    Args:
+        cells: that rows and tables show at least.
+    """
+    monkeypatch.setattr(pages, "Bench", DrawnBench)
+    results = pages.run_experiment(experiment, scale)
+    page = read_page(results, "here")
+    names = [row.metric for drawing in page.drawings if drawing.kind == "effects" for row in drawing.rows]
+    names += [name for d in page.drawings if d.kind == "table" for _, row in d.rows for name in row if name]
+    assert len(names) >= cells
+    assert [name for name in names if name not in results.metrics] == []
+    texts = [text for _, text in page.sections.values()]
+    texts += [text for answer in experiment.answers for text in (answer.text, answer.text_zh)]
+    assert not [text for text in texts if "{" in filled(text, results, "here")]
+    claims = {claim.name: claim for claim in experiment.design.claims}
+    assert {ruling.name for ruling in page.rulings} == set(claims)
+    relied_on = {name for answer in experiment.answers for name in answer.also}
+    levels = {f"{name}/{level}" for name, claim in claims.items() for level in claim.levels}
+    assert relied_on <= set(claims) | levels
+    assert len([d for d in page.drawings if d.kind == "lines" and len(d.series) > 6]) == 0
+    return page

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.autograd.functional import hessian
 from torch.func import functional_call
 
-from lucida.lab import pages
 from lucida.lab.batch_costs import predicted_bytes, saved_bytes
 from lucida.lab.datasets import load, split, training_batch
 from lucida.lab.experiments import load as load_experiment
@@ -27,11 +26,9 @@ from lucida.lab.observations import Observations
 from lucida.lab.sharpness import barrier, distance, largest_eigenvalues, moved, rescaled
 from lucida.lab.stack import Stack, StackTask, StackTrainer, Updates
 from lucida.lab.training import Member, Outcome, Training, train_members
-from lucida.report.lab_page import read_page
-from lucida.report.sourced import filled
 from lucida.training.batches import Batch
 from lucida.training.tasks import ClassificationTask, LossOutput
-from tests.lab.drawn_bench import DrawnBench
+from tests.lab.drawn_bench import whole_page
 
 NETWORK = Perceptron(6, 3, depth=2, width=4)
 SEEDS = (0, 1)
@@ -314,15 +311,5 @@ def test_steps_that_were_not_enough_are_marked() -> None:
 
 
 def test_the_page_shows_what_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every claim finds its arms, every row of a table its metric, every text its numbers; nothing is trained."""
-    monkeypatch.setattr(pages, "Bench", DrawnBench)
-    experiment = load_experiment("batch-size")
-    results = pages.run_experiment(experiment, "quick")
-    page = read_page(results, "here")
-    names = [name for d in page.drawings if d.kind == "table" for _, cells in d.rows for name in cells if name]
-    assert len(names) > 30
-    assert [name for name in names if name not in results.metrics] == []
-    texts = [text for _, text in page.sections.values()]
-    texts += [text for answer in experiment.answers for text in (answer.text, answer.text_zh)]
-    assert not [text for text in texts if "{" in filled(text, results, "here")]
-    assert {ruling.name for ruling in page.rulings} == {claim.name for claim in experiment.design.claims}
+    """Nothing is trained."""
+    whole_page(monkeypatch, load_experiment("batch-size"), "quick", 30)

@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from lucida.lab import pages
 from lucida.lab.datasets import load
 from lucida.lab.experiments.exploding_gradients import (
     CLIPPED,
@@ -24,9 +23,7 @@ from lucida.lab.experiments.exploding_gradients_page import EXPERIMENT
 from lucida.lab.networks import Perceptron
 from lucida.lab.signal_propagation import decades, predicted
 from lucida.lab.training import Member, Moment, Training, train_members
-from lucida.report.lab_page import read_page
-from lucida.report.sourced import filled
-from tests.lab.drawn_bench import DrawnBench
+from tests.lab.drawn_bench import whole_page
 
 NETWORK = Perceptron(64, 10, 6, 16, gain=2.0)
 
@@ -83,16 +80,5 @@ def test_weights_are_seen_in_units_of_he() -> None:
 
 
 def test_the_page_shows_what_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every claim finds its arms, every row of a table its metric, every text its numbers; nothing is trained."""
-    monkeypatch.setattr(pages, "Bench", DrawnBench)
-    results = pages.run_experiment(EXPERIMENT, "full")
-    page = read_page(results, "here")
-    names = [row.metric for drawing in page.drawings if drawing.kind == "effects" for row in drawing.rows]
-    names += [name for d in page.drawings if d.kind == "table" for _, cells in d.rows for name in cells if name]
-    assert len(names) > 150
-    assert [name for name in names if name not in results.metrics] == []
-    texts = [text for _, text in page.sections.values()]
-    texts += [text for answer in EXPERIMENT.answers for text in (answer.text, answer.text_zh)]
-    assert not [text for text in texts if "{" in filled(text, results, "here")]
-    assert {ruling.name for ruling in page.rulings} == {claim.name for claim in EXPERIMENT.design.claims}
-    assert len([d for d in page.drawings if d.kind == "lines" and len(d.series) > 6]) == 0
+    """Nothing is trained."""
+    whole_page(monkeypatch, EXPERIMENT, "full", 150)

@@ -19,93 +19,72 @@ from lucida.lab.experiments.batch_norm_in_five_layers import (
     predicted_gain,
 )
 from lucida.lab.observations import Observations, points
+from lucida.lab.verdict import Word
 from lucida.report.lab_page import EffectRow, EffectsFigure, LinesFigure, TableFigure
 
+_UNITS = {
+    "decades": "decades between the first and the last layer's gradient",
+    "explosion": "decades of the first layer's gradient over the last one's",
+    "accuracy": "test accuracy",
+}
+
+
+def _claim(
+    name: str, texts: tuple[str, str, str], measure: str, arms: tuple[str, str], smallest: float,
+    *, primary: bool = False,
+) -> Claim:  # fmt: skip
+    return Claim(
+        name, *texts, measure, _UNITS[measure], *arms, smallest, "data", DATA, primary=primary,
+        share=measure == "accuracy",
+    )  # fmt: skip
+
+
 CLAIMS = (
-    Claim(
+    _claim(
         "any_scale",
-        "In a five-layer network batch norm makes the gradient independent of the scale of the weights.",
-        "在五层网络中，批归一化使梯度不再依赖权重的尺度。",
-        "With weights four times too large, the first layer's gradient is fewer decades away from the last one's.",
-        "decades",
-        "decades between the first and the last layer's gradient",
-        arm("batch", LARGE),
-        arm("none", LARGE),
-        -1.0,
-        "data",
-        DATA,
+        ("In a five-layer network batch norm makes the gradient independent of the scale of the weights.",
+         "在五层网络中，批归一化使梯度不再依赖权重的尺度。",
+         "With weights four times too large, the first layer's gradient is fewer decades away from the last one's."),
+        "decades", (arm("batch", LARGE), arm("none", LARGE)), -1.0, primary=True,
     ),
-    Claim(
+    _claim(
         "deep_explosion",
-        "In a deep plain network batch norm itself makes gradients explode.",
-        "在很深的普通网络里，批归一化自己会让梯度爆炸。",
-        "Before training, with weights as He chose them, fifty layers with batch norm have a larger first gradient, "
-        "against the last, than fifty without.",
-        "explosion",
-        "decades of the first layer's gradient over the last one's",
-        arm("batch", depth=FIFTY),
-        arm("none", depth=FIFTY),
-        2.0,
-        "data",
-        DATA,
+        ("In a deep plain network batch norm itself makes gradients explode.",
+         "在很深的普通网络里，批归一化自己会让梯度爆炸。",
+         "Before training, with weights as He chose them, fifty layers with batch norm have a larger first gradient, "
+         "against the last, than fifty without."),
+        "explosion", (arm("batch", depth=FIFTY), arm("none", depth=FIFTY)), 2.0, primary=True,
     ),
-    Claim(
+    _claim(
         "trains_at_any_scale",
-        "Weights of a wrong scale cost a five-layer network accuracy, and batch norm gives it back.",
-        "权重尺度不对会损失五层网络的准确率，批归一化能把它补回来。",
-        "With weights four times too large and each arm at its own best rate, test accuracy is higher with batch norm.",
-        "accuracy",
-        "test accuracy",
-        arm("batch", LARGE),
-        arm("none", LARGE),
-        0.03,
-        "data",
-        DATA,
-        share=True,
+        ("Weights of a wrong scale cost a five-layer network accuracy, and batch norm gives it back.",
+         "权重尺度不对会损失五层网络的准确率，批归一化能把它补回来。",
+         "With weights four times too large and each arm at its own best rate, test accuracy is higher with batch "
+         "norm."),
+        "accuracy", (arm("batch", LARGE), arm("none", LARGE)), 0.03, primary=True,
     ),
-    Claim(
+    _claim(
         "layer_norm_explodes",
-        "Layer norm makes deep plain networks explode likewise.",
-        "层归一化同样会让很深的普通网络梯度爆炸。",
-        "Fifty layers with layer norm have a larger first gradient, against the last, than fifty without.",
-        "explosion",
-        "decades of the first layer's gradient over the last one's",
-        arm("layer", depth=FIFTY),
-        arm("none", depth=FIFTY),
-        2.0,
-        "data",
-        DATA,
-        primary=False,
+        ("Layer norm makes deep plain networks explode likewise.",
+         "层归一化同样会让很深的普通网络梯度爆炸。",
+         "Fifty layers with layer norm have a larger first gradient, against the last, than fifty without."),
+        "explosion", (arm("layer", depth=FIFTY), arm("none", depth=FIFTY)), 2.0,
     ),
-    Claim(
+    _claim(
         "residual_path_prevents_it",
-        "A residual path prevents the explosion.",
-        "残差连接可以避免这种爆炸。",
-        "With each layer's input added to its output, fifty layers with batch norm explode by fewer decades.",
-        "explosion",
-        "decades of the first layer's gradient over the last one's",
-        arm("batch", depth=FIFTY, residual=True),
-        arm("batch", depth=FIFTY),
-        -2.0,
-        "data",
-        DATA,
-        primary=False,
+        ("A residual path prevents the explosion.",
+         "残差连接可以避免这种爆炸。",
+         "With each layer's input added to its output, fifty layers with batch norm explode by fewer decades."),
+        "explosion", (arm("batch", depth=FIFTY, residual=True), arm("batch", depth=FIFTY)), -2.0,
     ),
-    Claim(
+    _claim(
         "training_ends_it",
-        "Training ends the explosion.",
-        "训练会让爆炸消失。",
-        "Trained at its best rate, the network's first gradient ends fewer decades above the last one's.",
-        "explosion",
-        "decades of the first layer's gradient over the last one's",
-        "trained, after",
-        "trained, before",
-        -1.0,
-        "data",
-        DATA,
-        primary=False,
+        ("Training ends the explosion.",
+         "训练会让爆炸消失。",
+         "Trained at its best rate, the network's first gradient ends fewer decades above the last one's."),
+        "explosion", ("trained, after", "trained, before"), -1.0,
     ),
-)
+)  # fmt: skip
 
 DESIGN = Design(
     name="batch-norm-in-five-layers",
@@ -267,6 +246,51 @@ def _training(found: Observations, gains: Sequence[float]) -> Section:
     return Section("What it means for training", text, (*accuracies, rates, explosion))
 
 
+_FIVE = (
+    "A layer multiplies the gradient by the scale of its weights, over He's, and five layers do so again and again: "
+    "weights four times too large spread the gradient over {decades/no norm, 5 layers, gain 4/digits} decades, before "
+    "the first step. The ReLU is not to blame. Batch norm divides by the scale of what it gets, and the weights drop "
+    "out: {decades/batch norm, 5 layers, gain 4/digits} decades, whatever the weights. With each arm at its own best "
+    "rate this is worth {claim/trains_at_any_scale/effect:points ci} of test accuracy."
+)
+_FIVE_ZH = (
+    "每一层都会把梯度乘上权重相对 He 初始化的倍数，五层就连乘几次：权重放大四倍时，训练开始之前梯度在各层之间就相差"
+    "{decades/no norm, 5 layers, gain 4/digits} 个数量级。这不是 ReLU 的错。批归一化会除以输入的尺度，权重的尺度因此"
+    "被消掉：无论权重多大，只差 {decades/batch norm, 5 layers, gain 4/digits} 个数量级。每种设置都用各自最好的学习率"
+    "时，测试准确率相差 {claim/trains_at_any_scale/effect:points ci}。"
+)
+_FIFTY = (
+    "\n\nIt has a price. Before a ReLU, batch norm multiplies the gradient by {predicted gain/batch norm, 5 layers} a "
+    "layer. Five layers do not notice; fifty start {explosion/batch norm, 50 layers/digits} decades apart, where He's "
+    "weights without normalisation, or with layer norm, do not explode. "
+)
+_FIFTY_ZH = (
+    "\n\n代价是：在 ReLU 之前，批归一化让每一层把梯度放大{predicted gain/batch norm, 5 layers} 倍。五层看不出来，五十"
+    "层一开始就相差{explosion/batch norm, 50 layers/digits} 个数量级；而不用归一化、只用 He 初始化，或者用层归一化，"
+    "都不会爆炸。"
+)
+_RESIDUAL: dict[Word, tuple[str, str]] = {
+    "supported": (
+        "A residual path prevents it, by {claim/residual_path_prevents_it/effect:ci} decades, and training ends it: "
+        "{claim/training_ends_it/effect:ci}.",
+        "残差连接可以避免它（{claim/residual_path_prevents_it/effect:ci} 个数量级），训练也会让它消失"
+        "（{claim/training_ends_it/effect:ci} 个）。",
+    ),
+    "refuted": (
+        "A residual path moves that by {claim/residual_path_prevents_it/effect:ci} decades, less than was claimed of "
+        "it; training ends it: {claim/training_ends_it/effect:ci}.",
+        "残差连接使它变化 {claim/residual_path_prevents_it/effect:ci} 个数量级，不及所说的那么多；训练会让它消失"
+        "（{claim/training_ends_it/effect:ci} 个）。",
+    ),
+}
+ANSWERS = tuple(
+    Answer(
+        ("supported", "supported", "supported"), _FIVE + _FIFTY + text, _FIVE_ZH + _FIFTY_ZH + text_zh,
+        {"layer_norm_explodes": "refuted", "residual_path_prevents_it": word, "training_ends_it": "supported"},
+    )
+    for word, (text, text_zh) in _RESIDUAL.items()
+)  # fmt: skip
+
 EXPERIMENT = Experiment(
     design=DESIGN,
     settings={
@@ -286,26 +310,7 @@ EXPERIMENT = Experiment(
     },
     measure=measure,
     present=present,
-    answers=(
-        Answer(
-            ("supported", "supported", "supported"),
-            "A layer multiplies the gradient by the scale of its weights, over He's, and five layers do so again and "
-            "again: weights four times too large spread the gradient over {decades/no norm, 5 layers, gain 4/digits} "
-            "decades, before the first step. The ReLU is not to blame. Batch norm divides by the scale of what it "
-            "gets, and the weights drop out: {decades/batch norm, 5 layers, gain 4/digits} decades, whatever the "
-            "weights. With each arm at its own best rate this is worth {claim/trains_at_any_scale/effect:points ci} "
-            "of test accuracy.\n\nIt has a price. Before a ReLU, batch norm multiplies the gradient by "
-            "{predicted gain/batch norm, 5 layers} a layer. Five layers do not notice; fifty start "
-            "{explosion/batch norm, 50 layers/digits} decades apart, where He's weights without normalisation, or "
-            "with layer norm, do not explode. A residual path takes away part of it, and training the rest.",
-            "每一层都会把梯度乘上权重相对 He 初始化的倍数，五层就连乘几次：权重放大四倍时，训练开始之前梯度在各层之"
-            "间就相差{decades/no norm, 5 layers, gain 4/digits} 个数量级。这不是 ReLU 的错。批归一化会除以输入的尺度"
-            "，权重的尺度因此被消掉：无论权重多大，只差 {decades/batch norm, 5 layers, gain 4/digits} 个数量级。每种"
-            "设置都用各自最好的学习率时，测试准确率相差 {claim/trains_at_any_scale/effect:points ci}。\n\n代价是：在 "
-            "ReLU 之前，批归一化让每一层把梯度放大{predicted gain/batch norm, 5 layers} 倍。五层看不出来，五十层一开"
-            "始就相差{explosion/batch norm, 50 layers/digits} 个数量级；而不用归一化、只用 He 初始化，或者用层归一化"
-            "，都不会爆炸。残差连接能消除一部分，其余的会在训练中消失。",
-        ),
-    ),
+    answers=ANSWERS,
     source="lab/experiments/batch_norm_in_five_layers.py",
+    helpers=("lab/signal_propagation.py",),
 )

@@ -38,33 +38,36 @@ def _first_gradient(name: str, texts: tuple[str, str, str], treatment: Remedy) -
     )  # fmt: skip
 
 
+def _decades(
+    name: str, texts: tuple[str, str, str], by: str, unit: str, arms: tuple[str, str], moderator: str,
+    levels: tuple[str, ...],
+) -> Claim:  # fmt: skip
+    return Claim(name, *texts, f"decades by {by}", unit, *arms, 1.0, moderator, levels)
+
+
+def _runs(name: str, texts: tuple[str, str, str], measure: str, unit: str) -> Claim:
+    return Claim(
+        name, *texts, measure, unit, CLIPPED.name, NOTHING.name, 0.1, "network", PERCEPTRONS, primary=False, share=True
+    )
+
+
 CLAIMS = (
-    Claim(
+    _decades(
         "relu_explodes",
-        "Gradients explode because the activation does not saturate.",
-        "梯度爆炸是因为激活函数不饱和。",
-        "With equal weights, ReLU's first gradient is more decades above the last one's than tanh's.",
-        "decades by activation",
-        "decades of the first layer's gradient over the last one's",
-        "relu",
-        "tanh",
-        1.0,
-        "gain of the weights",
-        _GAINS,
+        ("Gradients explode because the activation does not saturate.",
+         "梯度爆炸是因为激活函数不饱和。",
+         "With equal weights, ReLU's first gradient is more decades above the last one's than tanh's."),
+        "activation", "decades of the first layer's gradient over the last one's", ("relu", "tanh"),
+        "gain of the weights", _GAINS,
     ),
-    Claim(
+    _decades(
         "large_gain_explodes",
-        "Gradients explode because of the gain of the weights: then even tanh, which saturates, explodes.",
-        "梯度爆炸是因为权重的增益太大：增益一大，连会饱和的 tanh 也会爆炸。",
-        "With a large gain, four times He's or a recurrent matrix that doubles, tanh's first gradient is more decades "
-        "above the last one's than with a gain of one.",
-        "decades by gain",
-        "decades of the first gradient over the last, layers or steps of time",
-        f"gain {LARGE:g}",
-        "gain 1",
-        1.0,
-        "network",
-        (*PERCEPTRONS, RECURRENT),
+        ("Gradients explode because of the gain of the weights: then even tanh, which saturates, explodes.",
+         "梯度爆炸是因为权重的增益太大：增益一大，连会饱和的 tanh 也会爆炸。",
+         "With a large gain, four times He's or a recurrent matrix that doubles, tanh's first gradient is more decades "
+         "above the last one's than with a gain of one."),
+        "gain", "decades of the first gradient over the last, layers or steps of time", _GAINS[::-1],
+        "network", (*PERCEPTRONS, RECURRENT),
     ),
     _accuracy(
         "clipping_cures",
@@ -87,35 +90,19 @@ CLAIMS = (
          "Each at its own best rate, test accuracy is higher with Adam than with plain SGD."),
         ADAM, NOTHING, _LEVELS,
     ),
-    Claim(
+    _runs(
         "clipping_survives",
-        "With clipping training survives larger rates.",
-        "有了梯度裁剪，训练能承受更大的学习率。",
-        "Over the same wide range of rates, a larger share of runs stays finite and ends below its first loss.",
-        "stable",
-        "share of stable runs",
-        CLIPPED.name,
-        NOTHING.name,
-        0.1,
-        "network",
-        PERCEPTRONS,
-        primary=False,
-        share=True,
+        ("With clipping training survives larger rates.",
+         "有了梯度裁剪，训练能承受更大的学习率。",
+         "Over the same wide range of rates, a larger share of runs stays finite and ends below its first loss."),
+        "stable", "share of stable runs",
     ),
-    Claim(
+    _runs(
         "clipping_widens",
-        "Clipping widens the range of rates at which the network learns.",
-        "梯度裁剪扩大了可用学习率的范围。",
-        "Over the same wide range of rates, a larger share of runs learns.",
-        "learned",
-        "share of runs that learn",
-        CLIPPED.name,
-        NOTHING.name,
-        0.1,
-        "network",
-        PERCEPTRONS,
-        primary=False,
-        share=True,
+        ("Clipping widens the range of rates at which the network learns.",
+         "梯度裁剪扩大了可用学习率的范围。",
+         "Over the same wide range of rates, a larger share of runs learns."),
+        "learned", "share of runs that learn",
     ),
     _first_gradient(
         "batch_norm_prevents",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lucida.lab.experiment import Answer, Experiment
-from lucida.lab.experiments.exploding_gradients import Settings, measure
+from lucida.lab.experiments.exploding_gradients import LARGE, Settings, measure
 from lucida.lab.experiments.exploding_gradients_claims import DESIGN
 from lucida.lab.experiments.exploding_gradients_sections import present
 from lucida.lab.verdict import Word
@@ -75,8 +75,16 @@ _CLIPPING: dict[Word, tuple[str, str]] = {
         "{claim/clipping_cures/effect:points ci}。",
     ),
 }
+_ALSO: dict[str, Word] = {
+    "relu_explodes/gain 1": "refuted",
+    f"relu_explodes/gain {LARGE:g}": "supported",
+    "batch_norm_prevents": "supported",
+    "layer_norm_prevents": "supported",
+    "clipping_survives": "supported",
+    "prevention_is_better": "supported",
+}
 ANSWERS = tuple(
-    Answer(("depends", "supported", word), _CAUSE + text + _BETTER, _CAUSE_ZH + text_zh + _BETTER_ZH)
+    Answer(("depends", "supported", word), _CAUSE + text + _BETTER, _CAUSE_ZH + text_zh + _BETTER_ZH, _ALSO)
     for word, (text, text_zh) in _CLIPPING.items()
 )
 RATES = tuple(10.0**k for k in range(-7, 2))
@@ -97,5 +105,5 @@ EXPERIMENT = Experiment(
     present=present,
     answers=ANSWERS,
     source="lab/experiments/exploding_gradients.py",
-    helpers=("lab/signal_propagation.py",),
+    helpers=("lab/signal_propagation.py", "lab/loss_curves.py"),
 )  # fmt: skip

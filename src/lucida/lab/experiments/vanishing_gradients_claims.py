@@ -15,26 +15,34 @@ from lucida.lab.experiments.vanishing_gradients import (
     SIGMOID_LAYER,
     SIGMOID_RESIDUAL,
     TANH_LAYER,
-    Cell,
     time_arm,
 )
 
 _LEVELS = tuple(f"{norm}, {data}" for data in DATA for norm in NORMALISED)
+_TIME = "through time"
+_UNITS = {
+    "first gradient": "decades of the norm of the first layer's gradient",
+    "decades": "decades of the first layer's gradient over the last one's",
+    "accuracy": "accuracy on training examples",
+    "accuracy with a norm": "accuracy on training examples",
+    f"decades {_TIME}": "decades of the first step's gradient over the last one's",
+    f"accuracy {_TIME}": "test accuracy",
+}
 
 
 def _claim(
-    name: str, texts: tuple[str, str, str], measure: str, treatment: Cell, control: Cell, smallest: float,
-    *, primary: bool = False,
+    name: str, texts: tuple[str, str, str], measure: str, arms: tuple[str, str], smallest: float,
+    *, moderator: str = "data", levels: tuple[str, ...] = DATA, primary: bool = False,
 ) -> Claim:  # fmt: skip
-    units = {
-        "first gradient": "decades of the norm of the first layer's gradient",
-        "decades": "decades of the first layer's gradient over the last one's",
-        "accuracy": "accuracy on training examples",
-    }
     return Claim(
-        name, *texts, measure, units[measure], treatment.arm, control.arm, smallest, "data", DATA, primary=primary,
-        share=measure == "accuracy",
+        name, *texts, measure, _UNITS[measure], *arms, smallest, moderator, levels, primary=primary,
+        share=measure.startswith("accuracy"),
     )  # fmt: skip
+
+
+def _through_time(name: str, texts: tuple[str, str, str], measure: str, smallest: float) -> Claim:
+    arms = time_arm(FADING), time_arm(KEEPING)
+    return _claim(name, texts, f"{measure} {_TIME}", arms, smallest, moderator="", levels=())
 
 
 CLAIMS = (
@@ -43,81 +51,64 @@ CLAIMS = (
         ("In a deep stack of sigmoids the gradient vanishes before it reaches the first layer.",
          "在很深的 sigmoid 网络里，梯度传到第一层之前就消失了。",
          "Before training, the norm of the first layer's gradient is smaller than with ReLU and He's weights."),
-        "first gradient", SIGMOID, RELU, -2.0, primary=True,
+        "first gradient", (SIGMOID.arm, RELU.arm), -2.0, primary=True,
     ),
     _claim(
         "relu_and_he_cure",
         ("ReLU with He's initialisation makes such depth trainable.",
          "ReLU 配合 He 初始化能让这样深的网络训练起来。",
          "At its best rate it reaches a higher training accuracy than sigmoids do at theirs."),
-        "accuracy", RELU, SIGMOID, 0.15, primary=True,
+        "accuracy", (RELU.arm, SIGMOID.arm), 0.15, primary=True,
     ),
-    Claim(
+    _claim(
         "normalisation_cures",
-        "Normalisation before each sigmoid makes such depth trainable.",
-        "在每个 sigmoid 之前加归一化，就能训练这样深的网络。",
-        "At its best rate, the normalised stack of sigmoids reaches a higher training accuracy than the plain one.",
-        "accuracy with a norm",
-        "accuracy on training examples",
-        "normalised",
-        "not normalised",
-        0.15,
-        "normalisation and data",
-        _LEVELS,
-        share=True,
+        ("Normalisation before each sigmoid makes such depth trainable.",
+         "在每个 sigmoid 之前加归一化，就能训练这样深的网络。",
+         "At its best rate, the normalised stack of sigmoids reaches a higher training accuracy than the plain one."),
+        "accuracy with a norm", ("normalised", "not normalised"), 0.15,
+        moderator="normalisation and data", levels=_LEVELS, primary=True,
     ),
     _claim(
         "residual_cures",
         ("A residual path makes even sigmoids trainable at that depth.",
          "加上残差连接，连 sigmoid 也能在这个深度训练。",
          "With the input of each layer added to its output, sigmoids reach a higher training accuracy."),
-        "accuracy", SIGMOID_RESIDUAL, SIGMOID, 0.15,
+        "accuracy", (SIGMOID_RESIDUAL.arm, SIGMOID.arm), 0.15,
     ),
     _claim(
         "relu_alone_cures",
         ("ReLU alone is enough, whatever the weights start from.",
          "只要用 ReLU 就够了，初始权重无所谓。",
          "With weights of standard deviation 0.01, ReLU still reaches a higher training accuracy than sigmoids."),
-        "accuracy", RELU_SMALL, SIGMOID, 0.15,
+        "accuracy", (RELU_SMALL.arm, SIGMOID.arm), 0.15,
     ),
     _claim(
         "layer_norm_cures_scale",
         ("Layer norm cures what weights that are too small do.",
          "如果梯度消失是因为权重太小，层归一化能治好它。",
          "ReLU with weights of standard deviation 0.01 reaches a higher training accuracy with layer norm."),
-        "accuracy", RELU_SMALL_LAYER, RELU_SMALL, 0.15,
+        "accuracy", (RELU_SMALL_LAYER.arm, RELU_SMALL.arm), 0.15,
     ),
     _claim(
         "the_mean_is_to_blame",
         ("It is the mean of the sigmoid that layer norm cannot cure: tanh, the same curve about zero, does not vanish.",
          "层归一化治不好的是 sigmoid 的均值：tanh 是同一条曲线，只是以零为中心，就不会消失。",
          "Before training, with layer norm, tanh's first gradient is more decades above the last one's."),
-        "decades", TANH_LAYER, SIGMOID_LAYER, 2.0,
+        "decades", (TANH_LAYER.arm, SIGMOID_LAYER.arm), 2.0,
     ),
-    Claim(
+    _through_time(
         "time_fades",
-        "In a recurrent network the gradient vanishes through time when its matrix shrinks the state.",
-        "循环网络的矩阵若使状态收缩，梯度就会随时间消失。",
-        "Before training, the gradient at the first step is more decades below that at the last.",
-        "decades through time",
-        "decades of the first step's gradient over the last one's",
-        time_arm(FADING),
-        time_arm(KEEPING),
-        -2.0,
-        primary=False,
+        ("In a recurrent network the gradient vanishes through time when its matrix shrinks the state.",
+         "循环网络的矩阵若使状态收缩，梯度就会随时间消失。",
+         "Before training, the gradient at the first step is more decades below that at the last."),
+        "decades", -2.0,
     ),
-    Claim(
+    _through_time(
         "forgetting_costs",
-        "Such a network learns less of a long sequence.",
-        "这样的网络从长序列中学到的更少。",
-        "Each at its own best rate, test accuracy is lower.",
-        "accuracy through time",
-        "test accuracy",
-        time_arm(FADING),
-        time_arm(KEEPING),
-        -0.1,
-        primary=False,
-        share=True,
+        ("Such a network learns less of a long sequence.",
+         "这样的网络从长序列中学到的更少。",
+         "Each at its own best rate, test accuracy is lower."),
+        "accuracy", -0.1,
     ),
 )  # fmt: skip
 

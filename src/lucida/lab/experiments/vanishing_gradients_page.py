@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lucida.lab.experiment import Answer, Experiment
 from lucida.lab.experiments.vanishing_gradients import (
+    DATA,
     RELU,
     RELU_SMALL,
     SIGMOID,
@@ -96,9 +97,22 @@ _REST_ZH = (
     "{predicted gain/sigmoid, Xavier, batch norm} 倍。残差连接也管用：{claim/residual_cures/effect:points ci}。"
     "如果初始权重很小，只用 ReLU 并不管用：{claim/relu_alone_cures/effect:points ci}。"
 )
+_ALSO: dict[str, Word] = {
+    **{f"normalisation_cures/batch norm, {data}": "supported" for data in DATA},
+    **{f"normalisation_cures/layer norm, {data}": "refuted" for data in DATA},
+    "residual_cures": "supported",
+    "relu_alone_cures": "refuted",
+    "the_mean_is_to_blame": "supported",
+}
+_ON_EMOJI: tuple[Word, ...] = ("refuted", "inconclusive")
+_RELIED_ON: dict[Word, tuple[dict[str, Word], ...]] = {
+    "supported": ({},),
+    "depends": tuple({"relu_and_he_cure/digits": "supported", "relu_and_he_cure/emoji": word} for word in _ON_EMOJI),
+}
 ANSWERS = tuple(
-    Answer(("supported", word, "depends"), _WHY + text + _REST, _WHY_ZH + text_zh + _REST_ZH)
+    Answer(("supported", word, "depends"), _WHY + text + _REST, _WHY_ZH + text_zh + _REST_ZH, _ALSO | also)
     for word, (text, text_zh) in _RELU.items()
+    for also in _RELIED_ON[word]
 )
 RATES = tuple(10.0**k for k in range(-4, 1))
 FINER = (1e-4, 1e-3, 0.01, 0.03, 0.1, 0.3, 1.0)
