@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from lucida.lab.datasets import load, training_batch
 from lucida.lab.experiment import Bench, Score
 from lucida.lab.input_shift import observe_inputs, observe_shift
-from lucida.lab.networks import ConvNet, NetworkConfig, Perceptron
+from lucida.lab.loss_curves import moving_mean
+from lucida.lab.networks import ConvNet, NetworkConfig, perceptron_for
 from lucida.lab.norms import NoisyBatchNorm, NormName
 from lucida.lab.observations import Observations
 from lucida.lab.probing import kept_buffers
@@ -49,6 +50,7 @@ class Settings:
         batch_size, steps, every: of training, and how often one looks.
         targets: training loss to reach, by context.
         rates: where tuning starts.
+        noise_rates: where that of the noise without batch norm starts: what it makes explode bears less.
         amounts: of the noise, as shares of the control's, in the perceptrons.
         widths: of the perceptron, for the noise by width.
         saddle_width, saddle_steps, saddle_batch_size: of the networks at saddles.
@@ -64,6 +66,7 @@ class Settings:
     every: int
     targets: tuple[float, ...]
     rates: tuple[float, ...]
+    noise_rates: tuple[float, ...]
     amounts: tuple[float, ...]
     widths: tuple[int, ...]
     saddle_width: int
@@ -74,11 +77,10 @@ class Settings:
     def network(self, context: str, norm: NormName) -> NetworkConfig:
         """The network of a context."""
         kind, data = context.split(", ")
-        source = load(data)
-        picture = source.inputs["inputs"][0]
         if kind == "perceptron":
-            return Perceptron(picture.numel(), source.classes, self.depth, self.width, norm=norm)
-        return ConvNet(picture.shape[0], source.classes, self.convolutions, self.channels, norm=norm)
+            return perceptron_for(data, self.depth, self.width, norm=norm)
+        source = load(data)
+        return ConvNet(source.inputs["inputs"].shape[1], source.classes, self.convolutions, self.channels, norm=norm)
 
     def training(self, context: str) -> Training:
         """The training of a context."""
@@ -116,13 +118,13 @@ def noisy(amount: float) -> str:
 
 @dataclass(frozen=True)
 class NoiseAlone:
-    """A perceptron without normalisation whose activations see what they would, with the control's noise on it."""
+    """A perceptron whose activations see what they would without normalisation, with the control's noise on it."""
 
-    network: Perceptron
+    network: NetworkConfig
 
     def build(self, seed: int) -> nn.Module:
         """The network of a seed."""
-        network = replace(self.network, norm="none").build(seed)
+        network = self.network.build(seed)
         for block in network.blocks:  # type: ignore[union-attr]
             block.norm = NoisyBatchNorm(nn.Identity())
         return network
@@ -133,15 +135,24 @@ def measure(bench: Bench, settings: Settings) -> Observations:
     found = Observations()
     for context in CONTEXTS:
         networks = {arm: settings.network(context, norm) for arm, norm in NORMS.items()}
-        rates = {arm: _trained(bench, settings, found, context, arm, network) for arm, network in networks.items()}
-        _seen(bench, settings, found, context, SAME_RATE, networks[BATCH], rates[PLAIN])
+        best = {
+            arm: _trained(bench, settings, found, context, arm, network, settings.rates)
+            for arm, network in networks.items()
+        }
+        _seen(bench, settings, found, context, SAME_RATE, networks[BATCH], best[PLAIN])
     for context in CONTEXTS[:2]:
-        plain = settings.network(context, "none")
-        assert isinstance(plain, Perceptron)
         for amount in settings.amounts:
             network = Noised(settings.network(context, "batch_noisy"), amount)
-            _trained(bench, settings, found, context, noisy(amount), network)
-        _trained(bench, settings, found, context, NOISE_ALONE, NoiseAlone(plain))
+            _trained(bench, settings, found, context, noisy(amount), network, settings.rates)
+        _trained(
+            bench,
+            settings,
+            found,
+            context,
+            NOISE_ALONE,
+            NoiseAlone(settings.network(context, "none")),
+            settings.noise_rates,
+        )
     _by_width(bench, settings, found)
     for level in SADDLES:
         _saddle(bench, settings, found, level)
@@ -149,12 +160,18 @@ def measure(bench: Bench, settings: Settings) -> Observations:
 
 
 def _trained(
-    bench: Bench, settings: Settings, found: Observations, context: str, arm: str, network: NetworkConfig
+    bench: Bench,
+    settings: Settings,
+    found: Observations,
+    context: str,
+    arm: str,
+    network: NetworkConfig,
+    rates: tuple[float, ...],
 ) -> float:
     """Tune an arm, train it, record what was seen; its rate."""
     training = settings.training(context)
     tuning, score = replace(training, every=training.steps), reaching(settings.target(context))
-    rate = bench.tuned(f"{arm}, {context}", tuning, network, settings.rates, score)
+    rate = bench.tuned(f"{arm}, {context}", tuning, network, rates, score)
     found.facts[f"tuned rate/{arm}/{context}"] = rate
     _seen(bench, settings, found, context, arm, network, rate)
     return rate
@@ -219,7 +236,7 @@ def _record(found: Observations, settings: Settings, context: str, arm: str, out
 def _draw_course(found: Observations, context: str, arm: str, outcome: Outcome) -> None:
     """Loss by step, and what the first and the last hidden layer's activations see."""
     window = 10
-    smooth = np.stack([np.convolve(x, np.ones(window) / window, "valid") for x in outcome.batch_loss])
+    smooth = moving_mean(outcome.batch_loss, window)
     steps = np.arange(window, outcome.batch_loss.shape[1] + 1)
     found.draw(f"loss/{context}/{arm}", steps[:: window // 2], smooth[:, :: window // 2])
     inputs = outcome.observed["inputs"]
@@ -286,12 +303,9 @@ def _leaving(outcome: Outcome) -> NDArray:
 def planted(settings: Settings, level: str, arm: str) -> NetworkConfig:
     """The network of an arm at a saddle."""
     kind, data = level.split(", ")
-    source = load(data)
     norm: NormName = "none" if arm == PLAIN else "batch"
-    network = Perceptron(
-        source.inputs["inputs"][0].numel(), source.classes, 2 if kind == DOUBLED else 3, settings.saddle_width,
-        "tanh", norm, "xavier",
-    )  # fmt: skip
+    depth, choices = 2 if kind == DOUBLED else 3, {"activation": "tanh", "norm": norm, "initialisation": "xavier"}
+    network = perceptron_for(data, depth, settings.saddle_width, **choices)
     if kind == DOUBLED:
         return DoubledUnits(data, network, 2, PERTURBATION)
     return NearOrigin(data, network, ORIGIN_SCALE, gains_too=arm == SMALL_GAINS)
