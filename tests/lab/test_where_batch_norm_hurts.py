@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import numpy as np
@@ -10,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from lucida.lab.batch_statistics import (
+    ExactlyTested,
     accuracies,
+    accuracy,
     batch_norms,
     batches,
     by_share_of_padding,
@@ -30,9 +33,13 @@ from lucida.lab.batch_statistics import (
     trimmed,
     without_gain_and_bias,
 )
+from lucida.lab.datasets import training_batch
+from lucida.lab.experiments import load
+from lucida.lab.experiments.where_batch_norm_hurts import ExactInTests, for_exact, sized
 from lucida.lab.networks import ConvNet, NetworkConfig, Perceptron
 from lucida.lab.norms import RootMeanSquareNorm, SequenceBatchNorm, SequenceNorm, SequenceNormName
 from lucida.lab.sequence_networks import Recurrent, Transformer
+from lucida.lab.training import Member, Moment, Training, train_members
 
 WORDS, CLASSES, LONGEST = 30, 4, 6
 
@@ -105,6 +112,44 @@ def test_exact_statistics_have_no_shift(network: nn.Module) -> None:
     with in_training_mode(network):
         in_training = network(*train)
     torch.testing.assert_close(exact(*train), in_training, atol=0.01, rtol=0)  # n and n - 1 in the variance
+
+
+@pytest.mark.parametrize("network", [perceptron(), ConvNet(1, CLASSES, 2, 4, norm="batch").build(0)])
+def test_exactly_tested_is_tested_with_recomputed_statistics(network: nn.Module) -> None:
+    train, test = numbers(1200, 1, 3, 3) + 0.5, numbers(7, 1, 3, 3, seed=1)
+    wrapped = ExactlyTested(copy.deepcopy(network), train)
+    expected = recomputed(network, [(train,)])(test)
+    torch.testing.assert_close(wrapped.eval()(test), expected, atol=0.01, rtol=0)  # n and n - 1 in the variance
+    torch.testing.assert_close(wrapped.eval()(test[:1]), wrapped(test)[:1])
+    torch.testing.assert_close(wrapped.train()(test), network.train()(test))
+
+
+def test_the_rate_for_exact_statistics_is_chosen_by_what_they_test() -> None:
+    """What training records of the wrapped networks is what exact statistics give in the plain ones."""
+    seeds, network = (0, 1), Perceptron(64, 10, depth=2, width=8, norm="batch")
+
+    def exact(moment: Moment) -> Tensor:
+        found = []
+        for k, seed in enumerate(seeds):
+            once = recomputed(moment.stack.member(k), [(training_batch("digits", seed)["inputs"],)])
+            found.append(accuracy(once, [((moment.test["inputs"][k],), moment.test["labels"][k])]))
+        return torch.tensor(found)
+
+    training = Training("digits", 4, 60, every=60)
+    plain = train_members(training, [Member(seed, 0.1, network) for seed in seeds], observers={"exact": exact})
+    wrapped = train_members(training, [Member(seed, 0.1, ExactInTests("digits", network)) for seed in seeds])
+    assert wrapped.final("test_accuracy") == pytest.approx(plain.observed["exact"][:, -1], abs=0.005)
+    assert wrapped.batch_loss == pytest.approx(plain.batch_loss, rel=1e-3)
+    assert not np.allclose(wrapped.final("test_accuracy"), plain.final("test_accuracy"), atol=0.005)
+
+
+def test_the_page_has_the_batch_sizes_it_claims_for() -> None:
+    experiment = load("where-batch-norm-hurts")
+    arms = {arm for claim in experiment.design.claims for arm in (claim.treatment, claim.control)}
+    assert f"{for_exact(2)}, exact statistics" in arms
+    for settings in experiment.settings.values():
+        assert settings.batch_sizes[0] == 2, "the arm whose rate is chosen with exact statistics has the smallest"
+        assert {sized("batch norm", size) for size in (8, 32)} <= {sized("batch norm", s) for s in settings.batch_sizes}
 
 
 def test_recomputed_statistics_are_plain_means_over_batches() -> None:

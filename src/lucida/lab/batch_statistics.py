@@ -95,6 +95,50 @@ def recomputed(network: nn.Module, parts: Sequence[Inputs]) -> nn.Module:
     return fresh.eval()
 
 
+class ExactlyTested(nn.Module):
+    """A network whose tests use the exact statistics of its training set; in training it is as it was.
+
+    In a test all training inputs pass together with those to be answered, and every batch norm takes its statistics
+    from the former alone: what :func:`recomputed` does once, as a part of the network, so that whatever tests it
+    (tuning too) need not know.
+
+    Args:
+        network: with batch norms that are called once in a pass; it is changed.
+        train: its training inputs, ``[n, …]``.
+    """
+
+    examples: Tensor
+
+    def __init__(self, network: nn.Module, train: Tensor):
+        super().__init__()
+        self.network = network
+        for parent in list(network.modules()):
+            for name, child in list(parent.named_children()):
+                if isinstance(child, BATCH_NORMS):
+                    setattr(parent, name, _OfTheFirst(child, len(train)))
+        self.register_buffer("examples", train)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if self.training:
+            return self.network(inputs)
+        return self.network(torch.cat([self.examples, inputs]))[len(self.examples) :]
+
+
+class _OfTheFirst(nn.Module):
+    """A batch norm that in tests takes the statistics of the first ``count`` examples."""
+
+    def __init__(self, norm: nn.Module, count: int):
+        super().__init__()
+        self.norm, self.count = norm, count
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            return self.norm(x)
+        exact, norm = moments(x[: self.count].detach()), self.norm
+        mean, variance = exact.mean, exact.deviation.square()
+        return nn.functional.batch_norm(x, mean, variance, norm.weight, norm.bias, eps=norm.eps)  # type: ignore[arg-type]
+
+
 @contextmanager
 def seen_by(modules: Sequence[nn.Module], *, outputs: bool = False) -> Iterator[list[list[tuple[Tensor, ...]]]]:
     """What modules get (or give), call by call: a list for each module."""

@@ -12,6 +12,7 @@ from lucida.lab.experiments.where_batch_norm_hurts import (
     ALL_POSITIONS,
     LAYER,
     NORMS,
+    PERCEPTRONS,
     PICTURES,
     PIXELS,
     PLAIN,
@@ -157,15 +158,17 @@ def _shift(found: Observations, sizes: Sequence[int]) -> Section:
     )
     lost = TableFigure(
         "What batch norm loses against layer norm at batch 2, and where",
-        ("in all", "to the statistics of the test", "in training"),
+        _PARTS,
         tuple(
-            (
-                level,
-                tuple(f"lost/{part}/{level}" for part in ("in all", "to the statistics of the test", "in training")),
+            (f"{level}, best rate with {tuned_with} statistics", tuple(f"{lost}/{part}/{level}" for part in _PARTS))
+            for tuned_with, lost, levels in (
+                ("running", "lost", PICTURES),
+                ("exact", "lost, rate for exact statistics", PERCEPTRONS),
             )
-            for level in PICTURES
+            for level in levels
         ),
-        caption="Test accuracy. In training: what is missing with exact statistics too.",
+        caption="Test accuracy. In training: what is missing with exact statistics too. Layer norm at its own best "
+        "rate.",
         shares=(True,) * 3,
     )
     return Section(
@@ -190,7 +193,7 @@ def _far(sizes: Sequence[int]) -> TableFigure:
             )
             for label, arm, level in rows
         ),
-        caption="In exact standard deviations. Deeper means hardly move, because each batch was centred before them.",
+        caption="In exact standard deviations. Deeper layers see batches that were each centred before.",
     )
 
 
