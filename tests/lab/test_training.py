@@ -57,6 +57,28 @@ def test_the_faster_way_is_chosen_by_measurement() -> None:
     assert measured.stacked == (stacked <= single)
 
 
+def test_noise_is_that_of_the_members_and_the_step() -> None:
+    """Whatever was drawn before, and whatever else is measured."""
+    noisy = replace(NETWORK, norm="batch_noisy")
+    members = [Member(seed, 0.1, noisy) for seed in (0, 1)]
+    first = train_members(TRAINING, members)
+    torch.rand(100)
+    state = torch.random.get_rng_state()
+    second = train_members(TRAINING, members, observers={"rates": lambda moment: moment.rates})
+    assert first.stacked
+    np.testing.assert_array_equal(first.batch_loss, second.batch_loss)
+    torch.testing.assert_close(torch.random.get_rng_state(), state, rtol=0, atol=0)  # the caller's stream goes on
+    assert (np.diff(first.batch_loss[:, :2]) != 0).all()
+
+
+def test_a_target_is_reached_or_not() -> None:
+    outcome = train_members(TRAINING, MEMBERS)
+    assert not outcome.reached(0.0).any()
+    assert outcome.steps_to(0.0).tolist() == [12.0] * 4
+    assert outcome.reached(100.0).all()
+    assert outcome.steps_to(100.0).tolist() == [10.0] * 4
+
+
 def test_looking_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lab_training, "_measured", lambda *_: (1.0, 2.0))
 

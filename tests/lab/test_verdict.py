@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lucida.core.results import Metric
+from lucida.lab import verdict
 from lucida.lab.design import Claim, Design
 from lucida.lab.verdict import Word, holm, interaction_p, judge, ruling
 
@@ -71,6 +72,40 @@ def test_interactions_are_not_seen_where_there_are_none() -> None:
     assert interaction_p(np.tile([[1.0, 2.0]], (8, 1))) == 0.0
     with pytest.raises(ValueError, match="cannot tell"):
         interaction_p(np.zeros((2, 3)))
+
+
+def test_an_interaction_that_is_small_beside_its_spread_is_not_certain() -> None:
+    generator = np.random.default_rng(3)
+    noise = generator.normal(size=12)
+    flat = np.stack([np.zeros(12), noise - noise.mean() + 1e-9], axis=1)
+    assert interaction_p(flat) > 0.99
+    assert interaction_p(1e-7 * (flat + np.array([0.0, 3.0]))) < 1e-4  # whatever the unit
+    assert interaction_p(np.ones((8, 2))) == 1.0
+
+
+def test_many_interactions_are_held_to_holm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of three primary claims whose levels differ by nothing but noise, one rarely "depends"."""
+    monkeypatch.setattr(verdict, "SIMULATIONS", 1)  # its power is not asked for
+    generator = np.random.default_rng(4)
+    claims = [claim(f"c{k}", levels=("small", "large")) for k in range(3)]
+    found = []
+    for _ in range(300):
+        tables = {c.name: {level: 1 + generator.normal(size=12) * 2 for level in c.levels} for c in claims}
+        found.append(any(j.word == "depends" for j in judge(claims, tables)))
+    print(f"some claim depends on the level in {np.mean(found):.1%} of experiments")
+    assert np.mean(found) <= 0.07
+
+
+def test_the_power_counts_what_depends_as_not_found() -> None:
+    """Two noisy levels: the simulation judges as the experiment does, level by level."""
+    generator = np.random.default_rng(5)
+    c = claim("c", levels=("small", "large"))
+    table = {level: 1.5 + generator.normal(size=16) * 1.2 for level in c.levels}
+    (judgement,) = judge([c], {"c": table})
+    (plain,) = judge([claim("c")], {"c": {"": (table["small"] + table["large"]) / 2}})
+    assert judgement.power is not None
+    assert plain.power is not None
+    assert judgement.power <= plain.power
 
 
 def test_differences_without_spread_are_certain() -> None:

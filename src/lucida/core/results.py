@@ -21,11 +21,15 @@ from lucida.core.errors import LucidaError
 
 @dataclass(frozen=True)
 class Metric:
-    """A measured value with its 95 % interval and the number of independent units it rests on."""
+    """A measured value with its 95 % interval and the number of independent units it rests on.
+
+    ``censored`` of the units are known only to be at least what they count as, so that the mean is a lower bound.
+    """
 
     value: float
     ci95: tuple[float, float] | None = None
     n: int | None = None
+    censored: int = 0
 
 
 def write_text(path: Path, text: str) -> None:
@@ -46,7 +50,19 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     """Write JSON atomically; NaN and infinity become ``null``, since JSON has no word for them."""
-    write_text(path, json.dumps(json_values(content), indent=1, ensure_ascii=False) + "\n")
+    write_text(path, _json(json_values(content)) + "\n")
+
+
+def _json(content: Any, depth: int = 0) -> str:
+    """JSON indented by one blank, in which a list of numbers and words is one line: arrays are long enough."""
+    inner = " " * (depth + 1)
+    if isinstance(content, dict) and content:
+        keys = (json.dumps(key, ensure_ascii=False) for key in content)
+        parts = [f"{key}: {_json(value, depth + 1)}" for key, value in zip(keys, content.values(), strict=True)]
+        return "{\n" + ",\n".join(inner + part for part in parts) + "\n" + inner[1:] + "}"
+    if isinstance(content, list) and any(isinstance(part, dict | list) for part in content):
+        return "[\n" + ",\n".join(inner + _json(part, depth + 1) for part in content) + "\n" + inner[1:] + "]"
+    return json.dumps(content, ensure_ascii=False)
 
 
 def read_json(path: Path) -> Any:
@@ -138,10 +154,11 @@ class Results:
 
 def _metric(fields: dict[str, Any]) -> Metric:
     value = float("nan") if fields["value"] is None else float(fields["value"])
+    unit = {"n": fields.get("n"), "censored": fields.get("censored", 0)}
     if fields.get("ci95") is None:
-        return Metric(value, None, fields.get("n"))
+        return Metric(value, None, **unit)
     low, high = (float("nan") if bound is None else float(bound) for bound in fields["ci95"])
-    return Metric(value, (low, high), fields.get("n"))
+    return Metric(value, (low, high), **unit)
 
 
 def peak_memory_mb() -> float:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import ast
 import dataclasses
 import io
+import json
 import time
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import product
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -20,17 +23,18 @@ from numpy.typing import NDArray
 from lucida.core.cache import cache_folder, content_hash
 from lucida.core.progress import say
 from lucida.core.results import write_bytes
+from lucida.core.run_folder import environment
 from lucida.lab.datasets import load
 from lucida.lab.design import Design, Scale
 from lucida.lab.networks import NetworkConfig
 from lucida.lab.observations import Observations
 from lucida.lab.training import Member, Observer, Outcome, Training, train_members
 from lucida.lab.verdict import Word
-from lucida.report.lab_page import Drawing
+from lucida.report.lab_page import Drawing, Ruling
 
 TUNING_SEEDS = (1000, 1001, 1002, 1003)
 MOST_EXTENSIONS = 3
-_SECONDS = "seconds it took"  # stored beside a part's arrays
+_SECONDS, _ORIGIN = "seconds it took", "where it was measured"  # stored beside a part's arrays
 _SOURCES = Path(__file__).resolve().parents[1]  # of lucida
 _MEASURING = (  # what a measurement rests on besides the experiment's own file
     "lab/training.py",
@@ -41,10 +45,15 @@ _MEASURING = (  # what a measurement rests on besides the experiment's own file
     "lab/penalties.py",
     "lab/datasets.py",
     "lab/probing.py",
+    "training/batches.py",
+    "training/distributed.py",
     "training/step.py",
     "training/tasks.py",
     "core/seeds.py",
 )
+
+ORIGIN = ("commit", "uncommitted_changes", "processor")  # of an environment
+Reservation = Literal["none sound", "at the end of the grid", "tied"]
 
 Score = Callable[[Outcome], NDArray]
 """A number a member, the smaller the better, from what was recorded while tuning; test data are out of bounds."""
@@ -52,15 +61,30 @@ Score = Callable[[Outcome], NDArray]
 
 @dataclass(frozen=True)
 class Answer:
-    """The short answer that goes with the verdicts it was written for, in the order of the primary claims.
+    """The short answer that goes with the verdicts it was written for; with others the page says what was measured.
 
-    ``text`` and ``text_zh`` hold ``{metric}`` where a number stands. With other verdicts the page says only what was
-    measured.
+    Attributes:
+        words: verdicts of the primary claims, in their order.
+        text, text_zh: with ``{metric}`` where a number stands.
+        also: further verdicts that the text states as facts: by secondary claim, or by ``claim/level``.
     """
 
     words: tuple[Word, ...]
     text: str
     text_zh: str
+    also: Mapping[str, Word] = field(default_factory=dict)
+
+    def fits(self, rulings: Sequence[Ruling]) -> bool:
+        """Whether these are the verdicts it was written for.
+
+        Raises:
+            KeyError: it speaks of a claim or a level that there is none of.
+        """
+        words: dict[str, Word] = {ruling.name: ruling.word for ruling in rulings}
+        for ruling in rulings:
+            words |= {f"{ruling.name}/{level}": word for level, word in ruling.levels.items()}
+        primary = tuple(ruling.word for ruling in rulings if ruling.primary)
+        return self.words == primary and all(words[name] == word for name, word in self.also.items())
 
 
 @dataclass(frozen=True)
@@ -112,8 +136,11 @@ class Bench:
         tuning_seeds: of the learning rates; never among ``seeds``.
         rates: what was tuned: ``{arm: {rate: mean score}}``.
         chosen: and chosen.
+        reservations: what is to be said of an arm's rate, if anything.
+        environment: of this run, from its start.
+        origins: commit and machine of every part; a part from the cache keeps its own.
         remembered, measured: how many parts came from the cache, and how many did not.
-        seconds: all parts took to measure, those from the cache when they were measured; ``counted`` are in it.
+        seconds: all parts took to measure, those from the cache when they were measured.
     """
 
     experiment: Experiment
@@ -121,11 +148,13 @@ class Bench:
     tuning_seeds: tuple[int, ...] = TUNING_SEEDS
     rates: dict[str, dict[float, float]] = field(default_factory=dict)
     chosen: dict[str, float] = field(default_factory=dict)
+    reservations: dict[str, Reservation] = field(default_factory=dict)
+    environment: dict[str, Any] = field(default_factory=lambda: environment(seed=0))
+    origins: dict[Path, dict[str, Any]] = field(default_factory=dict)
     speed: dict[str, tuple[bool, float, float]] = field(default_factory=dict)
     remembered: int = 0
     measured: int = 0
     seconds: float = 0.0
-    counted: set[Path] = field(default_factory=set)
 
     def remember(self, what: str, key: Sequence[Any], compute: Callable[[], dict[str, NDArray]]) -> dict[str, NDArray]:
         """The arrays of ``compute``, from the cache if they were computed before with the same key and code.
@@ -137,21 +166,23 @@ class Bench:
         if arrays is None:
             say(f"{self.experiment.design.name}: {what}")
             began = time.perf_counter()
-            arrays = compute()
+            with one_thread():
+                arrays = compute()
             arrays[_SECONDS] = np.asarray(time.perf_counter() - began)
+            arrays[_ORIGIN] = np.asarray(json.dumps({key: self.environment.get(key) for key in ORIGIN}))
             buffer = io.BytesIO()
             np.savez(buffer, **arrays)  # type: ignore[arg-type]
             write_bytes(path, buffer.getvalue())
             self.measured += 1
         else:
             self.remembered += 1
-        seconds = float(arrays.pop(_SECONDS, np.nan))
-        if path not in self.counted:  # a part that is asked for again costs nothing
-            self.counted.add(path)
+        seconds, origin = float(arrays.pop(_SECONDS)), str(arrays.pop(_ORIGIN))
+        if path not in self.origins:  # a part that is asked for again costs nothing
+            self.origins[path] = json.loads(origin)
             self.seconds += seconds
         return arrays
 
-    @property
+    @cached_property
     def code(self) -> str:
         """A hash of the code a measurement rests on; comments, docstrings and layout do not count."""
         files = (*_MEASURING, self.experiment.source, *self.experiment.helpers)
@@ -166,9 +197,10 @@ class Bench:
         members: Sequence[Member],
         observers: Mapping[str, Observer] | None = None,
     ) -> Outcome:
-        """Train members, or remember how they were trained; ``observers`` are named functions of the experiment."""
+        """Train members, or remember how they were trained; ``observers`` are functions of the experiment."""
+        looked = {name: told(observer) for name, observer in (observers or {}).items()}
         # As text, in which two kinds of network with equal settings differ.
-        key = (repr(training), repr(list(members)), sorted(observers or {}), load(training.data).content_key)
+        key = (repr(training), repr(list(members)), looked, load(training.data).content_key)
 
         def compute() -> dict[str, NDArray]:
             outcome = train_members(training, members, observers=observers, what=what)
@@ -201,9 +233,10 @@ class Bench:
         """The arm's best learning rate: the mean score over the tuning seeds decides, which no result uses.
 
         A best rate at an end of the grid is no best rate: the grid is then extended by its own factor, up to
-        three times on that side.
+        three times on that side. Of rates with equal scores the one with the lowest training loss at the end is
+        taken. What is left to be said of the choice is in ``reservations``.
         """
-        table: dict[float, float] = {}
+        table: dict[float, tuple[float, float]] = {}
         grid = sorted(rates)
         factor = grid[1] / grid[0]
         wanted = grid
@@ -213,20 +246,61 @@ class Bench:
             if best not in (min(table), max(table)):
                 break
             wanted = [best * factor if best == max(table) else best / factor]
-        self.rates[arm], self.chosen[arm] = dict(sorted(table.items())), best
+        self.rates[arm] = {rate: scored for rate, (scored, _) in sorted(table.items())}
+        self.chosen[arm] = best
+        self.reservations.pop(arm, None)
+        if (reservation := _reservation(self.rates[arm], best)) is not None:
+            self.reservations[arm] = reservation
         return best
 
     def _scores(
         self, arm: str, training: Training, network: NetworkConfig, rates: Sequence[float], score: Score
-    ) -> dict[float, float]:
+    ) -> dict[float, tuple[float, float]]:
+        """Mean score and mean training loss at the end of each rate; infinite where a member has none."""
         members = [Member(seed, rate, network) for seed, rate in product(self.tuning_seeds, rates)]
         outcome = self.train(f"tuning {arm}", training, members)
-        scores = (
-            np.nan_to_num(score(outcome), nan=np.inf, posinf=np.inf)
-            .reshape(len(self.tuning_seeds), len(rates))
-            .mean(axis=0)
+        scores, losses = (
+            np.nan_to_num(values, nan=np.inf, posinf=np.inf).reshape(len(self.tuning_seeds), len(rates)).mean(axis=0)
+            for values in (score(outcome), outcome.loss[:, -1])
         )
-        return dict(zip(rates, map(float, scores), strict=True))
+        return {rate: (float(s), float(loss)) for rate, s, loss in zip(rates, scores, losses, strict=True)}
+
+
+def _reservation(scores: Mapping[float, float], best: float) -> Reservation | None:
+    """What is to be said of a rate that was chosen from these scores."""
+    if not np.isfinite(scores[best]):
+        return "none sound"
+    if best in (min(scores), max(scores)):
+        return "at the end of the grid"
+    return "tied" if sum(scored == scores[best] for scored in scores.values()) > 1 else None
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """PyTorch computes on one thread, so that sums are added in one order, however many processors there are."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def told(made: Any) -> Any:
+    """What an observer is, for the cache: its name, and what it was made with (what it does is in the code's hash)."""
+    if isinstance(made, Bench):
+        return [made.seeds, made.tuning_seeds]
+    if isinstance(made, torch.Tensor):
+        return made.numpy()
+    if isinstance(made, Mapping):
+        return {str(key): told(value) for key, value in made.items()}
+    if isinstance(made, list | tuple):
+        return [told(value) for value in made]
+    if made is None or isinstance(made, str | int | float | np.ndarray):
+        return made
+    name = getattr(made, "__qualname__", type(made).__qualname__)
+    cells = [told(cell.cell_contents) for cell in getattr(made, "__closure__", None) or ()]
+    return [name, *cells] if cells or not dataclasses.is_dataclass(made) else [name, repr(made)]
 
 
 def without_words(source: str) -> str:

@@ -22,7 +22,8 @@ class NoisyBatchNorm(nn.Module):
     """Batch norm whose output is scaled and moved anew at every step, each unit by its own random numbers.
 
     The control of Santurkar et al. (2018, 1805.11604): the distribution of what the next layer sees drifts more than
-    without any normalisation. In evaluation mode there is no noise.
+    without any normalisation. In evaluation mode there is no noise. It is drawn from PyTorch's own stream, which
+    :func:`~lucida.lab.training.train_members` sets anew for each step.
 
     Args:
         norm: the batch norm it spoils.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -22,17 +22,23 @@ class Observations:
     Attributes:
         numbers: ``{(measure, arm, level): [seeds]}``; the level is ``""`` where there is none.
         curves: ``{name: (x [n], y [seeds, n])}``.
+        censored: how many of an entry's seeds are known only to be at least their number (the budget ended first).
         facts: single numbers that no seed changes (a predicted gain, seconds of a step).
         left_out: what was not measured, and why.
     """
 
     numbers: dict[tuple[str, str, str], NDArray] = field(default_factory=dict)
     curves: dict[str, tuple[NDArray, NDArray]] = field(default_factory=dict)
+    censored: dict[tuple[str, str, str], int] = field(default_factory=dict)
     facts: dict[str, float] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
 
-    def record(self, measure: str, arm: str, values: ArrayLike, level: str = "") -> None:
+    def record(self, measure: str, arm: str, values: ArrayLike, level: str = "", cut: ArrayLike | None = None) -> None:
         """Numbers of an arm, one for each seed in the order of the seeds.
+
+        Args:
+            cut: ``bool [seeds]``, where the number is only a lower bound: a run that never came to its target has the
+                steps it was given.
 
         Raises:
             ValueError: they are already there, or one is not finite: what divergence counts as is for the experiment
@@ -44,6 +50,8 @@ class Observations:
         if array.ndim != 1 or not np.isfinite(array).all():
             raise ValueError(f"{measure} of {arm} {level}: one finite number a seed, not {array}")
         self.numbers[measure, arm, level] = array
+        if cut is not None:
+            self.censored[measure, arm, level] = int(np.asarray(cut, dtype=bool).sum())
 
     def draw(self, name: str, x: ArrayLike, y: ArrayLike) -> None:
         """A curve: ``x`` ``[n]``, ``y`` ``[seeds, n]``."""
@@ -66,7 +74,10 @@ class Observations:
 
     def metrics(self) -> dict[str, Metric]:
         """Means over seeds with intervals, named ``measure/arm`` or ``measure/arm/level``; facts under their names."""
-        named = {"/".join(filter(None, key)): mean_interval(values) for key, values in self.numbers.items()}
+        named = {
+            "/".join(filter(None, key)): replace(mean_interval(values), censored=self.censored.get(key, 0))
+            for key, values in self.numbers.items()
+        }
         return named | {name: Metric(value) for name, value in self.facts.items()}
 
     def series(self, name: str, label: str) -> Series:
@@ -95,9 +106,15 @@ class Observations:
 
     def values(self) -> dict[str, Any]:
         """Everything as JSON values, for ``details["observations"]``: whoever doubts an interval finds the seeds."""
-        numbers = {"/".join(filter(None, key)): values.tolist() for key, values in self.numbers.items()}
-        curves = {name: {"x": x.tolist(), "y": y.tolist()} for name, (x, y) in self.curves.items()}
+        numbers = {"/".join(filter(None, key)): _short(values) for key, values in self.numbers.items()}
+        curves = {name: {"x": _short(x), "y": _short(y)} for name, (x, y) in self.curves.items()}
         return {"numbers": numbers, "curves": curves}
+
+
+def _short(values: NDArray) -> list[Any]:
+    """Seven significant digits: more than float32 holds, in half the room."""
+    flat = [float(f"{value:.7g}") for value in values.ravel()]
+    return np.array(flat).reshape(values.shape).tolist()
 
 
 def by_seed(values: ArrayLike, seeds: int) -> NDArray:

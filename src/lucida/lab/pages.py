@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from lucida.core.config import to_dict
 from lucida.core.results import Metric, Results
-from lucida.core.run_folder import environment
 from lucida.lab.design import Scale
-from lucida.lab.experiment import Bench, Experiment, Section
+from lucida.lab.experiment import MOST_EXTENSIONS, ORIGIN, Bench, Experiment, Reservation
 from lucida.lab.observations import Observations
 from lucida.lab.verdict import Judgement, judge
 from lucida.report.lab_page import ExperimentPage, Ruling, page_values
 
-FIRST_SEED: dict[Scale, int] = {"quick": 0, "full": 2000}  # who develops runs quick: no published seed was seen before
+FIRST_SEED: dict[Scale, int] = {"quick": 0, "full": 3000}  # who develops runs quick: no published seed was seen before
 _WORDS_ZH = {"supported": "成立", "refuted": "不成立", "depends": "视情况而定", "inconclusive": "尚无定论"}
 
 
@@ -34,7 +34,7 @@ def run_experiment(experiment: Experiment, scale: Scale, seeds: int | None = Non
         results.add(name, metric)
     for name, reason in observations.left_out.items():
         results.leave_out(name, reason)
-    page = _page(experiment, scale, count, judgements, experiment.present(observations), bench)
+    page = _page(experiment, scale, judgements, observations, bench)
     results.details = {
         "page": page_values(page),
         "design": to_dict(design),
@@ -43,7 +43,9 @@ def run_experiment(experiment: Experiment, scale: Scale, seeds: int | None = Non
         "parts": {"remembered": bench.remembered, "measured": bench.measured},
         "speed": {what: list(speed) for what, speed in bench.speed.items()},
         "observations": observations.values(),
-        "environment": environment(seed=0),
+        "reservations": bench.reservations,
+        "environment": bench.environment,
+        "measured_at": _origins(bench),
     }
     return results
 
@@ -58,15 +60,11 @@ def _metrics(observations: Observations, judgements: Sequence[Judgement], bench:
 
 
 def _page(
-    experiment: Experiment,
-    scale: Scale,
-    seeds: int,
-    judgements: Sequence[Judgement],
-    sections: Sequence[Section],
-    bench: Bench,
+    experiment: Experiment, scale: Scale, judgements: Sequence[Judgement], observations: Observations, bench: Bench
 ) -> ExperimentPage:
-    design = experiment.design
-    text, text_zh = _answer(experiment, judgements)
+    design, seeds, sections = experiment.design, len(bench.seeds), experiment.present(observations)
+    rulings = tuple(_ruling(j, observations) for j in sorted(judgements, key=lambda j: not j.claim.primary))
+    text, text_zh = _answer(experiment, rulings)
     keys = [f"part-{k}" for k in range(1, len(sections) + 1)]
     drawings = [
         type(drawing)(**{**drawing.__dict__, "section": key})
@@ -80,7 +78,7 @@ def _page(
         question_zh=design.question_zh,
         answer=text,
         answer_zh=text_zh,
-        rulings=tuple(_ruling(judgement) for judgement in sorted(judgements, key=lambda j: not j.claim.primary)),
+        rulings=rulings,
         design=_design_rows(experiment, bench),
         drawings=tuple(drawings),
         sections={key: (section.title, section.text) for key, section in zip(keys, sections, strict=True)},
@@ -97,8 +95,11 @@ def _seeds_option(experiment: Experiment, scale: Scale, seeds: int) -> str:
     return "" if seeds == experiment.design.seeds[scale] else f" --seeds {seeds}"
 
 
-def _ruling(judgement: Judgement) -> Ruling:
+def _ruling(judgement: Judgement, observations: Observations) -> Ruling:
     claim = judgement.claim
+    arms = (claim.treatment, claim.control)
+    censored = [sum(observations.censored.get((claim.measure, arm, level), 0) for level in claim.levels or ("",))
+                for arm in arms]  # fmt: skip
     return Ruling(
         name=claim.name,
         statement=claim.statement,
@@ -115,7 +116,8 @@ def _ruling(judgement: Judgement) -> Ruling:
         share=claim.share,
         levels={level: word for level, (_, word) in judgement.levels.items()},
         moderator=claim.moderator,
-        arms=(claim.treatment, claim.control),
+        arms=arms,
+        censored=(censored[0], censored[1]),
     )
 
 
@@ -125,22 +127,45 @@ def _design_rows(experiment: Experiment, bench: Bench) -> tuple[tuple[str, str],
     rows += [(f"Varied: {name}", values) for name, values in design.factors.items()]
     rows += [("Held fixed", "; ".join(design.held_fixed))]
     first, last = bench.seeds[0], bench.seeds[-1]
-    rows += [("Seeds", f"{len(bench.seeds)} ({first} to {last}): weights, split and order of the examples")]
+    varied = (
+        "weights, split of the one data set, order of the examples: of these the intervals speak, not of other data"
+    )
+    rows += [("Seeds", f"{len(bench.seeds)} ({first} to {last}): {varied}")]
     if bench.rates:
         first, last = bench.tuning_seeds[0], bench.tuning_seeds[-1]
         rows += [("Learning rates", f"each arm's own, tuned on seeds {first} to {last}, which no result uses")]
+    rows += [(title, "; ".join(arms)) for title, arms in _reserved(bench)]
     return tuple(rows)
 
 
-def _answer(experiment: Experiment, judgements: Sequence[Judgement]) -> tuple[str, str]:
+_RESERVATIONS: dict[Reservation, str] = {
+    "none sound": "No rate trained soundly on every tuning seed (the lowest loss was taken)",
+    "at the end of the grid": f"Best rate at the end of the grid, after {MOST_EXTENSIONS} extensions of it",
+    "tied": "Rates of equal score (the lower training loss decided)",
+}
+
+
+def _reserved(bench: Bench) -> list[tuple[str, list[str]]]:
+    """What is to be said of rates, and of which arms."""
+    found = [(title, [arm for arm, own in bench.reservations.items() if own == kind])
+             for kind, title in _RESERVATIONS.items()]  # fmt: skip
+    return [(title, arms) for title, arms in found if arms]
+
+
+def _origins(bench: Bench) -> list[dict[str, Any]]:
+    """Commits and machines the parts were measured at, each once."""
+    found = {tuple(origin.get(key) for key in ORIGIN) for origin in bench.origins.values()}
+    return [dict(zip(ORIGIN, values, strict=True)) for values in sorted(found, key=str)]
+
+
+def _answer(experiment: Experiment, rulings: Sequence[Ruling]) -> tuple[str, str]:
     """What the author wrote for these verdicts; without such words, the verdicts themselves."""
-    primary = [judgement for judgement in judgements if judgement.claim.primary]
-    words = tuple(judgement.word for judgement in primary)
     for answer in experiment.answers:
-        if answer.words == words:
+        if answer.fits(rulings):
             return answer.text, answer.text_zh
-    english = [f"“{j.claim.statement}”: {j.word} ({{claim/{j.claim.name}/effect:ci}} {j.claim.unit})." for j in primary]
-    chinese = [
-        f"“{j.claim.statement_zh}”：{_WORDS_ZH[j.word]}（{{claim/{j.claim.name}/effect:ci}}）。" for j in primary
-    ]
+    primary = [ruling for ruling in rulings if ruling.primary]
+    forms = {ruling.name: "points ci" if ruling.share else "ci" for ruling in primary}
+    numbers = {name: f"{{claim/{name}/effect:{form}}}" for name, form in forms.items()}
+    english = [f"“{r.statement}”: {r.word} ({numbers[r.name]}; {r.measure})." for r in primary]
+    chinese = [f"“{r.statement_zh}”：{_WORDS_ZH[r.word]}（{numbers[r.name]}）。" for r in primary]
     return " ".join(english), "".join(chinese)

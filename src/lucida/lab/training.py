@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lucida.core.progress import counted
-from lucida.core.seeds import stream
+from lucida.core.seeds import derive_seed, stream
 from lucida.lab.datasets import Dataset, Split, load, split
 from lucida.lab.networks import NetworkConfig
+from lucida.lab.norms import NoisyBatchNorm
 from lucida.lab.penalties import Penalised
 from lucida.lab.stack import SingleTrainer, Stack, StackTrainer, Updates
 from lucida.training.batches import Batch
@@ -22,6 +23,8 @@ from lucida.training.tasks import ClassificationTask, Task
 
 SEEN = 512  # training examples in an evaluation
 _TIMED_STEPS = 3
+_NEAR = 1.25  # times as long as one by one: below it the members stay stacked, so that a second run goes the same way
+_DRAWING = NoisyBatchNorm, nn.Dropout
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,8 @@ class Outcome:
         alive: whether loss and gradient were finite to the end, ``[M]``.
         observed: of each observer, ``[M, E, …]``.
         stacked: whether the members were trained at once.
-        seconds_per_step: of all members together, measured for both ways; NaN where there was no choice.
+        seconds_per_step: of all members together, measured for both ways; NaN where there was no choice: for a single
+            member, and for networks that draw random numbers, which are always trained at once.
     """
 
     steps: NDArray
@@ -112,14 +116,24 @@ class Outcome:
     def steps_to(self, target: float, *, window: int = 10) -> NDArray:
         """First step at which the mean loss of the last ``window`` batches is at most ``target``, ``[M]``.
 
-        A member that never gets there has the number of steps it was given: its true number is larger.
+        A member that never gets there (see :meth:`reached`) has the number of steps it was given: its true number is
+        larger.
         """
+        low = self._low(target, window)
+        return np.where(low.any(axis=1), low.argmax(axis=1) + window, self.batch_loss.shape[1]).astype(float)
+
+    def reached(self, target: float, *, window: int = 10) -> NDArray:
+        """Whether the mean loss of some ``window`` batches in a row was at most ``target``, ``bool [M]``."""
+        return np.asarray(self._low(target, window).any(axis=1))
+
+    def _low(self, target: float, window: int) -> NDArray:
+        """Whether the mean loss of the batches of a window is at most ``target``, ``bool [M, windows]``."""
         losses = np.where(np.isfinite(self.batch_loss), self.batch_loss, np.inf)
         if losses.shape[1] < window:
-            return np.full(len(losses), float(losses.shape[1]))
+            return np.zeros((len(losses), 1), dtype=bool)
         # Window by window: differences of running sums would lose small losses behind a large one.
-        reached = np.lib.stride_tricks.sliding_window_view(losses, window, axis=1).mean(axis=-1) <= target
-        return np.where(reached.any(axis=1), reached.argmax(axis=1) + window, losses.shape[1]).astype(float)
+        means: NDArray = np.lib.stride_tricks.sliding_window_view(losses, window, axis=1).mean(axis=-1)
+        return np.asarray(means <= target)
 
     def stable(self) -> NDArray:
         """Whether a member stayed finite and ended below the loss it began with, ``bool [M]``."""
@@ -141,13 +155,14 @@ def train_members(
     """Train networks of one structure, each on its own split and with its own order of examples.
 
     Members of one seed see the same batches and, where their shapes are equal, start from the same draws: arms are
-    compared in pairs.
+    compared in pairs. What networks draw while they train depends on the members and the step alone.
     """
-    networks = [member.network.build(member.seed) for member in members]
-    if training.before is not None:
-        earlier, rate = training.before
-        _, networks = _train(earlier, [replace(m, rate=rate) for m in members], networks, {}, f"{what}, before")
-    return _train(training, members, networks, observers or {}, what)[0]
+    with torch.random.fork_rng(devices=[]):  # the caller's stream goes on as if nothing had been drawn
+        networks = [member.network.build(member.seed) for member in members]
+        if training.before is not None:
+            earlier, rate = training.before
+            _, networks = _train(earlier, [replace(m, rate=rate) for m in members], networks, {}, f"{what}, before")
+        return _train(training, members, networks, observers or {}, what)[0]
 
 
 def _train(
@@ -160,11 +175,12 @@ def _train(
     """What was recorded, and the trained networks."""
     course = _Course(training, members, observers)
     seconds = _measured(course, networks)
-    stacked = not seconds[0] > seconds[1]
+    stacked = not seconds[0] > _NEAR * seconds[1]
     runner = _Stacked(course, networks) if stacked else _OneByOne(course, networks)
     for step in counted(range(training.steps), f"{what}: steps of {len(members)} networks"):
         if step % training.every == 0:
             course.evaluate(runner.stack(), step)
+        torch.manual_seed(derive_seed(members[0].seed, "lab", "draws", step))
         runner.step(course.batch(step))
         course.batch_losses.append(runner.losses())
         course.grad_norms.append(runner.norms())
@@ -301,8 +317,11 @@ class _OneByOne:
 
 
 def _measured(course: _Course, networks: Sequence[nn.Module]) -> tuple[float, float]:
-    """Seconds of a step of all members, stacked and one by one; they train copies."""
-    if len(networks) == 1:
+    """Seconds of a step of all members, stacked and one by one; they train copies.
+
+    NaN where nothing is to be chosen: the two ways would give a network that draws different numbers.
+    """
+    if len(networks) == 1 or any(isinstance(module, _DRAWING) for module in networks[0].modules()):
         return float("nan"), float("nan")
     rates = [member.rate for member in course.members]
     stacked = StackTrainer(Stack(networks).train(), course.make_task, rates, course.training.updates)

@@ -2,15 +2,15 @@
 
 *Supported*: the interval (Holm over the primary claims) excludes zero and the estimate reaches the smallest effect
 that matters, in the predicted direction. *Refuted*: the interval excludes the smallest effect. *Depends*: an
-interaction that was expected in advance is significant, and the verdict differs between its levels. Else
-*inconclusive*.
+interaction that was expected in advance is significant (Holm over those of the primary claims), and the verdict differs
+between its levels. Else *inconclusive*.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -40,8 +40,8 @@ class Judgement:
         confidence: of that interval: 95 % for a secondary claim, more where Holm's correction asks for it.
         levels: effect and verdict by level.
         interaction: p-value of the levels' difference; ``None`` without levels.
-        power: share of simulated experiments, with the measured residuals around an effect of 1.5 times the smallest,
-            in which the claim is found supported.
+        power: share of simulated experiments, with the measured residuals around an effect of 1.5 times the smallest
+            at every level, in which the claim is found supported.
         false_support: the same around no effect at all.
     """
 
@@ -66,8 +66,13 @@ def judge(claims: Sequence[Claim], differences: Mapping[str, Differences]) -> li
         ValueError: a claim or level was not measured, a difference is not finite, or there are fewer than three seeds.
     """
     tables = {claim.name: _table(claim, differences) for claim in claims}
-    alphas = holm({claim.name: _p_value(tables[claim.name].mean(axis=1)) for claim in claims if claim.primary})
-    return [_judged(claim, tables[claim.name], alphas.get(claim.name, ALPHA)) for claim in claims]
+    primary = {claim.name: tables[claim.name] for claim in claims if claim.primary}
+    effects = holm({name: _p_value(table.mean(axis=1)) for name, table in primary.items()})
+    interactions = holm({name: interaction_p(table) for name, table in primary.items() if table.shape[1] > 1})
+    return [
+        _judged(claim, tables[claim.name], Alphas(effects.get(claim.name, ALPHA), interactions.get(claim.name, ALPHA)))
+        for claim in claims
+    ]
 
 
 def holm(p_values: Mapping[str, float], alpha: float = ALPHA) -> dict[str, float]:
@@ -114,11 +119,9 @@ def interaction_p(table: NDArray) -> float:
         raise ValueError(f"{n} seeds cannot tell {k + 1} levels apart")
     mean = contrasts.mean(axis=0)
     covariance = np.atleast_2d(np.cov(contrasts, rowvar=False))
-    if np.allclose(mean, 0, atol=1e-12):
-        return 1.0
+    if np.trace(covariance) <= 1e-24 * np.square(contrasts).sum():  # no spread but that of rounding: certain
+        return 0.0 if mean.any() else 1.0
     t_squared = float(n * mean @ np.linalg.pinv(covariance, hermitian=True) @ mean)
-    if t_squared < 1e-12:  # differences without any spread: certain
-        return 0.0
     return float(stats.f.sf(t_squared * (n - k) / ((n - 1) * k), k, n - k))
 
 
@@ -145,34 +148,54 @@ def _p_value(x: NDArray) -> float:
 Levels = dict[str, tuple[Metric, Word]]
 
 
-def _word(claim: Claim, table: NDArray, alpha: float) -> tuple[Word, Metric, Levels, float | None]:
-    effect = mean_interval(table.mean(axis=1), confidence=1 - alpha)
+class Alphas(NamedTuple):
+    """The levels at which a claim's effect and its interaction are tested."""
+
+    effect: float
+    interaction: float
+
+
+def _word(claim: Claim, table: NDArray, alphas: Alphas) -> tuple[Word, Metric, Levels, float | None]:
+    effect = mean_interval(table.mean(axis=1), confidence=1 - alphas.effect)
     word = ruling(effect, claim.smallest_effect)
     if not claim.levels:
         return word, effect, {}, None
     levels: Levels = {}
     for k, level in enumerate(claim.levels):
-        own = mean_interval(table[:, k], confidence=1 - alpha / len(claim.levels))
+        own = mean_interval(table[:, k], confidence=1 - alphas.effect / len(claim.levels))
         levels[level] = own, ruling(own, claim.smallest_effect)
     p = interaction_p(table)
     differ = len({own_word for _, own_word in levels.values()}) > 1
-    return ("depends" if p < ALPHA and differ else word), effect, levels, p
+    return ("depends" if p < alphas.interaction and differ else word), effect, levels, p
 
 
-def _judged(claim: Claim, table: NDArray, alpha: float) -> Judgement:
-    word, effect, levels, p = _word(claim, table, alpha)
-    power, false_support = (_simulated(claim, table, alpha, planted) for planted in (PLANTED, 0.0))
-    return Judgement(claim, word, effect, 1 - alpha, levels, p, power, false_support)
+def _judged(claim: Claim, table: NDArray, alphas: Alphas) -> Judgement:
+    word, effect, levels, p = _word(claim, table, alphas)
+    power, false_support = (_simulated(claim, table, alphas, planted) for planted in (PLANTED, 0.0))
+    return Judgement(claim, word, effect, 1 - alphas.effect, levels, p, power, false_support)
 
 
-def _simulated(claim: Claim, table: NDArray, alpha: float, planted: float) -> float:
-    """Share of experiments found supported: residuals of whole seeds, drawn anew around a known effect."""
-    n = len(table)
-    residuals = (table - table.mean(axis=0)).mean(axis=1) * np.sqrt(n / (n - 1))
+def _simulated(claim: Claim, table: NDArray, alphas: Alphas, planted: float) -> float:
+    """Share of experiments found supported: residuals of whole seeds, drawn anew around one effect at every level."""
+    n, levels = table.shape
+    residuals = (table - table.mean(axis=0)) * np.sqrt(n / (n - 1))
     generator = stream(0, "verdict", claim.name, str(planted))
     draws = residuals[generator.integers(n, size=(SIMULATIONS, n))] + planted * claim.smallest_effect
-    means, spreads = draws.mean(axis=1), draws.std(axis=1, ddof=1) / np.sqrt(n)
-    half = stats.t.ppf(1 - alpha / 2, n - 1) * spreads
-    sign = np.sign(claim.smallest_effect)
-    found = (sign * means - half > 0) & (sign * means >= abs(claim.smallest_effect) * (1 - 1e-12))
+    found = _rulings(draws.mean(axis=2), alphas.effect, claim.smallest_effect) == _SUPPORTED
+    if levels > 1:  # what differs between levels depends, and is not counted as found
+        each = _rulings(draws.swapaxes(1, 2), alphas.effect / levels, claim.smallest_effect)
+        for k in np.flatnonzero(found & (each != each[:, :1]).any(axis=1)):
+            found[k] = interaction_p(draws[k]) >= alphas.interaction
     return float(found.mean())
+
+
+_REFUTED, _INCONCLUSIVE, _SUPPORTED = -1, 0, 1
+
+
+def _rulings(draws: NDArray, alpha: float, smallest_effect: float) -> NDArray:
+    """:func:`ruling` of many experiments at once: ``[…, seeds]`` to ``[…]``."""
+    n, size = draws.shape[-1], abs(smallest_effect)
+    means = draws.mean(axis=-1) * np.sign(smallest_effect)
+    half = stats.t.ppf(1 - alpha / 2, n - 1) * draws.std(axis=-1, ddof=1) / np.sqrt(n)
+    supported = (means - half > 0) & (means >= size * (1 - 1e-12))
+    return np.where(supported, _SUPPORTED, np.where(means + half < size, _REFUTED, _INCONCLUSIVE))

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from lucida.core.results import Metric
 from lucida.report.lab_page import GridFigure, LinesFigure, TableFigure
-from lucida.report.sourced import formatted, shown, shown_interval
+from lucida.report.sourced import formatted, shown, shown_interval, shown_value
 
 SHADES = 9  # of the scale, from the least value to the largest
 _WIDE_RANGE = 100.0
@@ -136,7 +136,7 @@ def _cell(figure: TableFigure, column: int, name: str, metrics: Mapping[str, Met
     if name not in metrics:
         return Markup('<td class="unmeasured">not measured</td>')
     form = "%" if column < len(figure.shares) and figure.shares[column] else ""
-    value = shown(metrics[name].value, f"metrics/{name}/value", form)
+    value = shown_value(name, metrics[name], form)
     bounds = shown_interval(name, metrics[name], form)
     return (
         Markup("<td>{}<small>{}</small></td>").format(value, bounds) if bounds else Markup("<td>{}</td>").format(value)

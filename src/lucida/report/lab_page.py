@@ -40,6 +40,7 @@ class Ruling:
         interaction: p-value of the difference between the levels.
         false_support: the share of ``power``, with no effect at all.
         share: whether the effect is a difference of shares, shown in percentage points.
+        censored: runs of each arm that are known only to be at least their number: the budget ended first.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Ruling:
     interaction: float | None = None
     false_support: float | None = None
     share: bool = False
+    censored: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)

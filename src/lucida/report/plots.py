@@ -16,7 +16,7 @@ from lucida.core.results import Metric
 from lucida.report.axes import Axis, axis, placed, text_width, wrapped
 from lucida.report.figures import WIDTH, Canvas
 from lucida.report.lab_page import EffectsFigure, LinesFigure, Series, Word
-from lucida.report.sourced import formatted, shown, shown_metric
+from lucida.report.sourced import formatted, shown, shown_metric, value_form
 
 STYLES = 6  # colours, dashes and markers of curves; more curves than that take them up again
 _MOST_MARKERS = 12
@@ -312,7 +312,7 @@ def _value_width(row: Row, form: str) -> float:
     if row.metric is None:
         return text_width("not measured")
     bounds = ", ".join(formatted(b, f"{form} bare") for b in row.metric.ci95 or ())
-    return text_width(f"{formatted(row.metric.value, form)} [{bounds}]")
+    return text_width(f"{formatted(row.metric.value, value_form(row.metric, form))} [{bounds}]")
 
 
 def _track(canvas: Canvas, across: Axis, middle: float, smallest: float | None) -> None:

@@ -33,7 +33,7 @@ def formatted(value: float | None, form: str = "") -> str:
         value: the number; ``None`` and NaN become a dash.
         form: words apart: ``%`` a share in percent, ``points`` a difference of shares in percentage points, ``+`` with
             its sign, a digit for so many decimals, ``bare`` without unit, ``brief`` three significant digits,
-            ``count``, ``seconds``, ``zh`` for the unit in Chinese.
+            ``count``, ``seconds``, ``zh`` for the unit in Chinese, ``least`` for a lower bound.
 
     >>> formatted(-0.25), formatted(0.621, "% +"), formatted(0.621, "points 0"), formatted(2.5e-7), formatted(1234, "n")
     ('−0.250', '+62.1\xa0%', '62\xa0points', '2.5×10⁻⁷', '1,234')
@@ -50,6 +50,8 @@ def formatted(value: float | None, form: str = "") -> str:
     elif "+" in words and value > 0:
         text = f"+{text}"
     text = text.replace("-", "−")
+    if "least" in words:
+        text = f"≥\N{NO-BREAK SPACE}{text}"
     if "bare" in words or not share:
         return text
     unit = "%" if "%" in words else "个百分点" if "zh" in words else "points"
@@ -93,9 +95,23 @@ def shown(value: float | None, path: str, form: str = "", tag: str = "span") -> 
 
 def shown_metric(name: str, metric: Metric, form: str = "", tag: str = "span") -> Markup:
     """A metric's value with its interval, each naming its source."""
-    value = shown(metric.value, f"metrics/{name}/value", form, tag)
+    value = shown_value(name, metric, form, tag)
     bounds = shown_interval(name, metric, form, tag)
     return Markup("{} {}").format(value, bounds) if bounds else value
+
+
+def shown_value(name: str, metric: Metric, form: str = "", tag: str = "span") -> Markup:
+    """A metric's value alone, marked where it is a lower bound."""
+    return shown(metric.value, f"metrics/{name}/value", value_form(metric, form), tag)
+
+
+def value_form(metric: Metric, form: str = "") -> str:
+    """How a metric's value is written: what is only a lower bound says so.
+
+    >>> value_form(Metric(300.0, censored=2), "n"), value_form(Metric(300.0), "n")
+    ('n least', 'n')
+    """
+    return f"{form} least".strip() if metric.censored else form
 
 
 def shown_interval(name: str, metric: Metric, form: str = "", tag: str = "span") -> Markup:
@@ -201,7 +217,7 @@ def _number_for(placeholder: str, results: Results, where: str, language: str) -
         elif "ci" in words:
             body = shown_metric(name, metric, plain)
         else:
-            body = shown(metric.value, f"metrics/{name}/value", plain)
+            body = shown_value(name, metric, plain)
     else:
         body = _constant(name, plain, results, where)
     return Markup('<span class="number" data-number>{}</span>').format(body)
