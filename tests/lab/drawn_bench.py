@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 
 from lucida.lab import pages
+from lucida.lab.batch_statistics import BINS, GAINS, SHIFTS, STATISTICS
+from lucida.lab.datasets import LONGEST
 from lucida.lab.design import Scale
 from lucida.lab.experiment import Bench, Experiment
-from lucida.lab.networks import Perceptron
+from lucida.lab.smoothness import LENGTHS
 from lucida.lab.training import Member, Observer, Outcome, Training
 from lucida.report.lab_page import ExperimentPage, read_page
 from lucida.report.sourced import filled
 
 TIME = 64  # steps of the sequences
+
+
+def depth_of(network: Any) -> int:
+    """Layers of a network's settings, or of those that others wrap."""
+    return depth_of(network.network) if hasattr(network, "network") else getattr(network, "depth", 0)
 
 
 class DrawnBench(Bench):
@@ -31,10 +39,12 @@ class DrawnBench(Bench):
         drawn = np.random.default_rng(len(what))
         steps = np.unique([*range(0, training.steps, training.every), training.steps])
         n, evaluations = len(members), len(steps)
-        network = members[0].network
-        depth = network.depth if isinstance(network, Perceptron) else 0
+        depth = depth_of(members[0].network)
         shapes = {"layers": (3, depth), "time": (TIME,), "weights": ()}
         shapes |= {"sharpness": (), "noise": (4,), "rescaled": (2,), "departure": (2,)}
+        shapes |= {"walk": (4 + 2 * len(LENGTHS),), "inputs": (depth, 2), "shift": (2 * depth + 1,), "plateau": ()}
+        shapes |= {"accuracies": (len(STATISTICS),), "shifts": (depth, len(SHIFTS), 2), "companions": (depth + 1,)}
+        shapes |= {"padding": (len(BINS), 2), "words": (LONGEST, 2), "learned": (len(GAINS) + 2,)}
         each = {name: drawn.random((n, evaluations)) for name in ("loss", "train_accuracy", "validation_accuracy")}
         return Outcome(
             steps=steps,

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from lucida.lab import saddles
 from lucida.lab.datasets import training_batch
-from lucida.lab.experiments import load
+from lucida.lab.experiments import load, what_batch_norm_does
 from lucida.lab.experiments.what_batch_norm_does import (
     CONTEXTS,
     NOISE_ALONE,
@@ -30,12 +32,13 @@ from lucida.lab.experiments.what_batch_norm_does import (
 from lucida.lab.input_shift import drift, layer_inputs, moments, observe_shift, shape_drift
 from lucida.lab.networks import ConvNet, NetworkConfig, Perceptron
 from lucida.lab.norms import NoisyBatchNorm
-from lucida.lab.saddles import DoubledUnits, NearOrigin, curvature, doubled, lanczos
+from lucida.lab.saddles import Curvature, DoubledUnits, NearOrigin, curvature, doubled, lanczos
 from lucida.lab.smoothness import walk
 from lucida.lab.stack import Stack
 from lucida.lab.training import Member, Moment, Outcome, Training, train_members
 from lucida.training.batches import Batch
 from lucida.training.tasks import LossOutput, Task
+from tests.lab.drawn_bench import whole_page
 
 PERCEPTRON, CONVOLUTIONS = Perceptron(64, 10, depth=3, width=8), ConvNet(1, 10, depth=2, width=4)
 
@@ -244,6 +247,14 @@ def test_noise_is_the_same_again_and_training_goes_down() -> None:
     assert outcome.observed["walk"].shape == (2, 3, 4 + 2 * 3)
     assert outcome.observed["shift"].shape == (2, 3, 7)
     assert (outcome.loss[:, -1] < outcome.loss[:, 0]).all()
+
+
+def test_the_page_is_whole(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LUCIDA_CACHE", str(tmp_path))
+    monkeypatch.setattr(what_batch_norm_does, "curvature", lambda *_, **__: Curvature(0.1, -1.0, 2.0))
+    monkeypatch.setattr(saddles, "settle", lambda *_: None)  # nor does that need a narrow network at rest
+    whole_page(monkeypatch, load("what-batch-norm-does"), "quick", 100)
+    saddles._doubled.cache_clear()
 
 
 def test_the_page_claims_only_what_is_measured() -> None:

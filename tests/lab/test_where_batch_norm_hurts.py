@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -40,6 +41,7 @@ from lucida.lab.networks import ConvNet, NetworkConfig, Perceptron
 from lucida.lab.norms import RootMeanSquareNorm, SequenceBatchNorm, SequenceNorm, SequenceNormName
 from lucida.lab.sequence_networks import Recurrent, Transformer
 from lucida.lab.training import Member, Moment, Training, train_members
+from tests.lab.drawn_bench import whole_page
 
 WORDS, CLASSES, LONGEST = 30, 4, 6
 
@@ -141,6 +143,11 @@ def test_the_rate_for_exact_statistics_is_chosen_by_what_they_test() -> None:
     assert wrapped.final("test_accuracy") == pytest.approx(plain.observed["exact"][:, -1], abs=0.005)
     assert wrapped.batch_loss == pytest.approx(plain.batch_loss, rel=1e-3)
     assert not np.allclose(wrapped.final("test_accuracy"), plain.final("test_accuracy"), atol=0.005)
+
+
+def test_the_page_is_whole(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LUCIDA_CACHE", str(tmp_path))
+    whole_page(monkeypatch, load("where-batch-norm-hurts"), "quick", 100)
 
 
 def test_the_page_has_the_batch_sizes_it_claims_for() -> None:

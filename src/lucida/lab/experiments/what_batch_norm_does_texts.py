@@ -90,7 +90,7 @@ SADDLES_TEXT = (
     "unit is split into equal copies. The wide network computes the same; only copies that part ways lower its "
     "loss, along directions in which the loss curves down. The least curvature there is "
     f"{{least curvature/{PLAIN}/{_DOUBLED}:2}} without and {{least curvature/{BATCH}/{_DOUBLED}:2}} with batch norm: "
-    "per step of equal size, copies part the faster the more negative it is. But the greatest curvature, which "
+    "per step of equal size, copies part the faster the more negative it is. The greatest curvature, which "
     f"bounds the rate, is {{greatest curvature/{PLAIN}/{_DOUBLED}:1}} without and "
     f"{{greatest curvature/{BATCH}/{_DOUBLED}:1}} with it, and the best rates are {{tuned rate/{PLAIN}/{_DOUBLED}}} "
     f"and {{tuned rate/{BATCH}/{_DOUBLED}}}. Near the origin: all matrices are "
