@@ -9,9 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lucida.core.errors import LucidaError
 from lucida.lab import training as lab_training
-from lucida.lab.datasets import DATASETS, load, split
 from lucida.lab.networks import Perceptron
 from lucida.lab.penalties import Penalised
 from lucida.lab.probing import gradients, member_norms, signals
@@ -135,27 +133,6 @@ def test_steps_to_a_target() -> None:
     assert steps[1:].tolist() == [100, 100, 100]
     assert measured.steps_to(9.0, window=10).tolist() == [10, 10, 10, 14]
     assert measured.steps_to(9.0, window=101).tolist() == [100] * 4
-
-
-@pytest.mark.parametrize("name", DATASETS)
-def test_splits_are_apart_and_of_equal_size(name: str) -> None:
-    data = load(name)
-    assert len(data.labels) == len(data.groups) == len(data.inputs["inputs"])
-    assert data.labels.unique().tolist() == list(range(data.classes))
-    parts = [split(data, seed) for seed in (0, 1, 2000)]
-    sizes = {(len(p.train), len(p.validation), len(p.test)) for p in parts}
-    assert len(sizes) == 1
-    for p in parts:
-        groups = [set(data.groups[part.numpy()].tolist()) for part in (p.train, p.validation, p.test)]
-        assert not groups[0] & groups[1]
-        assert not groups[1] & groups[2]
-        assert not groups[0] & groups[2]
-    assert not torch.equal(parts[0].test, parts[1].test)
-
-
-def test_an_unknown_data_set_is_an_error() -> None:
-    with pytest.raises(LucidaError, match="no data set"):
-        load("imagenet")
 
 
 def test_the_l2_penalty_is_weight_decay_of_matrices() -> None:

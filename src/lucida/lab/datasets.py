@@ -1,4 +1,4 @@
-"""Small real data that is always there: what the lab's networks learn from.
+"""Small real data that is always there, and the pictures that a user names: what the lab's networks learn from.
 
 Every data set is cut into training, validation and test anew for each seed, so that a result over seeds is one over
 splits too. Learning rates are tuned on the validation part, with other seeds than those of the results.
@@ -6,9 +6,12 @@ splits too. Learning rates are tuned on the validation part, with other seeds th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -23,6 +26,9 @@ TEST_SHARE = 0.25
 VALIDATION_SHARE = 0.15
 VOCABULARY = 600  # words of the emoji's texts; rarer ones share a token
 LONGEST = 12  # words
+OWN_PICTURES = "own pictures"
+MOST_PICTURES, FEWEST_PICTURES = 2000, 200
+_named: ContextVar[Path | None] = ContextVar("pictures that the user named", default=None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,4 +179,54 @@ def _on_white(pictures: np.ndarray, size: int) -> np.ndarray:
     return colours.reshape(len(pictures), size, 4, size, 4, 3).mean(axis=(2, 4))
 
 
-DATASETS = {"digits": digits, "digit sequences": digit_rows, "emoji": emoji, "emoji words": emoji_words}
+@contextmanager
+def pictures_from(path: Path | None) -> Iterator[None]:
+    """Inside the block the data set :data:`OWN_PICTURES` is made of these (CIFAR-10 as Parquet, a folder a class)."""
+    token = _named.set(path)
+    try:
+        yield
+    finally:
+        _named.reset(token)
+
+
+def named_pictures() -> Path | None:
+    """Where the user's pictures are; ``None`` if none were named, and then there is no such data set."""
+    return _named.get()
+
+
+def own_pictures() -> Dataset:
+    """The user's pictures, at most 2,000 of them, 16 pixels wide; the class is their label."""
+    path = named_pictures()
+    if path is None:
+        raise LucidaError("no pictures were named", where="lab", remedy="name some with --pictures")
+    return _own_pictures(path.resolve())
+
+
+@cache
+def _own_pictures(path: Path, size: int = 16) -> Dataset:
+    from lucida.data.pixels import decode_all
+    from lucida.data.readers import read_pictures
+
+    decoded = decode_all(read_pictures(path, limit=MOST_PICTURES), size)
+    rows = [i for i, picture in enumerate(decoded.corpus) if picture.label is not None]
+    names = sorted({str(decoded.corpus.pictures[i].label) for i in rows})
+    if len(names) < 2 or len(rows) < FEWEST_PICTURES:
+        found = f"{len(rows)} labelled pictures of {len(names)} classes"
+        remedy = f"the lab needs {FEWEST_PICTURES} or more with two labels or more: a folder for each class, or a table"
+        raise LucidaError(found, where=path, remedy=remedy)
+    pixels = np.asarray(decoded.pixels)[rows] / 255.0
+    pixels = (pixels - pixels.mean(axis=(0, 1, 2))) / pixels.std(axis=(0, 1, 2))
+    labels = torch.tensor([names.index(str(decoded.corpus.pictures[i].label)) for i in rows])
+    groups = np.array([decoded.corpus.pictures[i].identity for i in rows])
+    inputs = {"inputs": torch.tensor(pixels.transpose(0, 3, 1, 2), dtype=torch.float32).contiguous()}
+    note = f"{path.stem}: {len(rows):,} pictures, {size}×{size} pixels in colour, {len(names)} classes"
+    return Dataset(OWN_PICTURES, inputs, labels, len(names), groups, note)
+
+
+DATASETS: dict[str, Callable[[], Dataset]] = {
+    "digits": digits,
+    "digit sequences": digit_rows,
+    "emoji": emoji,
+    "emoji words": emoji_words,
+    OWN_PICTURES: own_pictures,
+}

@@ -7,6 +7,7 @@ from typing import Any
 
 from lucida.core.config import to_dict
 from lucida.core.results import Metric, Results
+from lucida.lab.datasets import named_pictures, own_pictures
 from lucida.lab.design import Scale
 from lucida.lab.experiment import MOST_EXTENSIONS, ORIGIN, Bench, Experiment, Reservation
 from lucida.lab.observations import Observations
@@ -87,12 +88,16 @@ def _page(
         scale=scale,
         seeds=seeds,
         design_hash=design.hash(experiment.settings[scale], seeds),
-        rerun=f"lucida lab run {design.name} --scale {scale}" + _seeds_option(experiment, scale, seeds),
+        rerun=_command(experiment, scale, seeds),
     )
 
 
-def _seeds_option(experiment: Experiment, scale: Scale, seeds: int) -> str:
-    return "" if seeds == experiment.design.seeds[scale] else f" --seeds {seeds}"
+def _command(experiment: Experiment, scale: Scale, seeds: int) -> str:
+    """What measures the same again; whoever named pictures names them again."""
+    words = [f"lucida lab run {experiment.design.name} --scale {scale}"]
+    words += [f"--seeds {seeds}"] if seeds != experiment.design.seeds[scale] else []
+    words += [f"--pictures {path.name}"] if (path := named_pictures()) is not None else []
+    return " ".join(words)
 
 
 def _ruling(judgement: Judgement, observations: Observations) -> Ruling:
@@ -124,6 +129,7 @@ def _ruling(judgement: Judgement, observations: Observations) -> Ruling:
 def _design_rows(experiment: Experiment, bench: Bench) -> tuple[tuple[str, str], ...]:
     design = experiment.design
     rows = [("Data", design.data), ("Networks", design.networks)]
+    rows += [("Your pictures", own_pictures().note)] if named_pictures() is not None else []
     rows += [(f"Varied: {name}", values) for name, values in design.factors.items()]
     rows += [("Held fixed", "; ".join(design.held_fixed))]
     first, last = bench.seeds[0], bench.seeds[-1]

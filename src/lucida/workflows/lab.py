@@ -9,6 +9,7 @@ from pathlib import Path
 from lucida.core.errors import LucidaError
 from lucida.core.progress import clock, say
 from lucida.core.results import Results
+from lucida.lab.datasets import own_pictures, pictures_from
 from lucida.lab.design import Scale
 from lucida.lab.experiment import Experiment
 from lucida.lab.experiments import NAMES, load
@@ -28,12 +29,15 @@ class LabRunConfig:
         scale: "quick" shows the shape in minutes, "full" is what the book is built from.
         seeds: how many; by default what each design says for the scale.
         out: a folder for the results, one a page, and the book of them.
+        pictures: labelled pictures of yours (a folder for each class, Parquet, a table), on which some pages measure
+            too; of CIFAR-10, say.
     """
 
     all: bool = False
     scale: Scale = "quick"
     seeds: int | None = None
     out: Path = Path("runs/lab")
+    pictures: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -75,11 +79,14 @@ def lab_run(names: Sequence[str], config: LabRunConfig) -> Path:
     for experiment in experiments:
         _check_seeds(experiment, config.seeds)
         _check_out(config.out / experiment.design.name / "results.json", config.scale)
-    for experiment in experiments:
-        results = run_experiment(experiment, config.scale, config.seeds)
-        path = config.out / experiment.design.name / "results.json"
-        results.save(path)
-        say(_told(results, path))
+    with pictures_from(config.pictures):
+        if config.pictures is not None:
+            say(own_pictures().note)  # what is wrong with them is said before anything is measured
+        for experiment in experiments:
+            results = run_experiment(experiment, config.scale, config.seeds)
+            path = config.out / experiment.design.name / "results.json"
+            results.save(path)
+            say(_told(results, path))
     return write_book(_result_files(config.out), config.out / "book")
 
 
