@@ -17,6 +17,7 @@ from lucida.core.errors import LucidaError
 from lucida.training.findings import read_rows
 from lucida.training.probes import watch
 from lucida.training.probes.attention import probabilities_of, relative_entropy
+from lucida.training.probes.guard import ProbeWarning
 
 
 class Everything(nn.Module):
@@ -289,7 +290,7 @@ def test_pictures_are_exchanged_and_nothing_moves() -> None:
     _, plain = go(None)
     assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), plain.state_dict().values(), strict=True))
     assert go(lambda: (1.0, 2.0))[0][1]["pictures"] == {"own": 1.0, "other": 2.0}
-    with pytest.raises(LucidaError, match="images"):
+    with pytest.warns(ProbeWarning, match="without .images.*pixel_values"):
         go("images")
 
 

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lucida.core.errors import LucidaError
+
+if TYPE_CHECKING:
+    from lucida.training.noise import NoiseScale
 
 Row = Mapping[str, Any]
 
@@ -52,6 +55,8 @@ class Diagnosis:
         rules: how many rules judged.
         not_judged: ``{rule: why}`` of those that could not.
         stopped: the error that ended the run, if one did.
+        not_watched: ``{part: why}`` of what the probes left out.
+        noise_scale: of the gradients, in examples, if it could be estimated; it is no finding, but tells of the batch.
     """
 
     findings: tuple[Finding, ...]
@@ -63,6 +68,8 @@ class Diagnosis:
     rules: int
     not_judged: dict[str, str]
     stopped: str | None = None
+    not_watched: dict[str, str] = field(default_factory=dict)
+    noise_scale: NoiseScale | None = None
 
     @property
     def healthy(self) -> bool | None:
@@ -73,16 +80,33 @@ class Diagnosis:
 
 
 class Record:
-    """The rows of a run by kind: ``header``, ``probes`` in order of their steps, and the error, if one ended it."""
+    """The rows of a run by kind: ``header``, ``probes`` in order of their steps, and the error, if one ended it.
+
+    Where parameters were replaced in the middle of a run, what was before is no part of the record: weights that are
+    other weights did not grow.
+    """
 
     def __init__(self, rows: Iterable[Row]):
         rows = list(rows)
-        self.header: Row = next((row for row in rows if row.get("kind") == "model"), {})
-        self.probes = sorted((row for row in rows if row.get("kind") == "probe"), key=lambda row: row["step"])
+        headers = [row for row in rows if row.get("kind") == "model"]
+        self.header: Row = headers[-1] if headers else {}
+        changes = [row for row in headers if row.get("replaced")]
+        start = changes[-1]["step"] if changes else 0
+        probes = (row for row in rows if row.get("kind") == "probe" and row["step"] > start)
+        self.probes = sorted(probes, key=lambda row: row["step"])
         last = self.probes[-1]["step"] if self.probes else 0
         errors = [row for row in rows if row.get("kind") == "error" and row["step"] >= last]
         self.error: Row | None = errors[-1] if errors else None
         self.kinds = {name: label.partition(": ")[0] for name, label in self.header.get("layers", {}).items()}
+        self.left_out = {
+            row["part"] or "the model": f"since step {row['step']}: {row['reason']}"
+            for row in rows
+            if row.get("kind") == "left out"
+        }
+        if changes:
+            names = changes[-1]["replaced"]
+            what = f"{', '.join(names[:3])}{', …' if len(names) > 3 else ''} replaced"
+            self.left_out[f"steps 1 to {start}"] = f"{what} after them: the run is judged from there on"
 
     def layers(self, row: Row, *kinds: str) -> dict[str, Row]:
         """The measured layers of a row in the order in which they ran, of these kinds (all if none is named)."""
@@ -100,6 +124,7 @@ def find(rows: Iterable[Row]) -> list[Finding]:
 
 def diagnose(rows: Iterable[Row]) -> Diagnosis:
     """Findings, and what was looked at; see :class:`Diagnosis`."""
+    from lucida.training.noise import noise_scale
     from lucida.training.rules import judge
 
     record = Record(rows)
@@ -116,6 +141,8 @@ def diagnose(rows: Iterable[Row]) -> Diagnosis:
         judged,
         not_judged,
         None if error is None else f"{error['error']}: {error['message']}",
+        record.left_out,
+        noise_scale(record),
     )
 
 
@@ -151,5 +178,7 @@ def _is_row(row: Any) -> bool:
     """Whether the rules can read it: a kind, a step, and of a probe what all of them look into."""
     if not isinstance(row, dict) or not isinstance(row.get("kind"), str) or not isinstance(row.get("step"), int):
         return False
-    needed = {"probe": ("layers", "parameters"), "model": ("layers", "parameters")}.get(row["kind"], ())
+    if row["kind"] == "left out":
+        return isinstance(row.get("part"), str) and isinstance(row.get("reason"), str)
+    needed = ("layers", "parameters") if row["kind"] in ("probe", "model") else ()
     return all(isinstance(row.get(key), dict) for key in needed)

@@ -5,8 +5,6 @@ from __future__ import annotations
 _GAIN = "initialise for the activation: He for ReLU (variance 2 / inputs), Xavier for tanh; or normalise between layers"
 
 REMEDIES = {
-    "non-finite": "look at the examples of that step (a value that is no number, log of 0, division by an empty mask); "
-    "if the gradient norm grew before it, lower the rate or clip",
     "nothing-supervised": "print one example's labels: a template or tokenizer mismatch masks every answer",
     "part-not-trained": "give the part to the optimizer, and take away the detach() or no_grad() around it",
     "initialisation-too-small": _GAIN,
@@ -14,6 +12,8 @@ REMEDIES = {
     "exploding-gradients": "clip the gradient norm at 1, start recurrent matrices orthogonal with gain 1, or use an "
     "LSTM or GRU",
     "learning-rate-too-high": "divide the learning rate by 10; then warm it up and search upwards",
+    "non-finite": "look at the examples of that step (a value that is no number, log of 0, division by an empty mask); "
+    "if the gradient norm grew before it, lower the rate or clip",
     "no-warm-up": "warm the rate up over the first 5 to 10 % of the steps, or put the norms before attention and MLP "
     "(pre-norm)",
     "dead-units": "lower the rate, start biases at 0, or use leaky ReLU or GELU; dead units do not come back by "

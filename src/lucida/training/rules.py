@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+import re
 import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -58,6 +59,7 @@ class Thresholds:
 
 
 LIMITS = Thresholds()
+_NOT_FINITE = re.compile(r"\bnot finite\b|\bnon-?finite|\bnan\b|\binf(inity|inite)?\b", re.IGNORECASE)
 
 Found = tuple[str, str | None, int, str]
 """Name, layer, first step, evidence."""
@@ -299,35 +301,80 @@ def _starts_at_the_start(record: Record) -> str | None:
 
 
 def learning_rate_too_high(record: Record) -> Iterator[Found]:
-    """Weights that grow many times over, or updates that are no longer small beside the weights."""
+    """Weights that grow many times over, updates that are no longer small beside the weights, or both until NaN."""
     matrices = {n for n, p in record.header.get("parameters", {}).items() if len(p["shape"]) >= 2}
     first = record.probes[0]["parameters"]
     start = {n: first[n][1] for n in matrices if n in first and first[n][1]}
-    ratios = []
+    ratios, sizes = [], []
     for row in record.probes:
-        here = {n: x for n, x in row["parameters"].items() if n in start and x[1] and x[2] is not None}
+        here = {n: x for n, x in row["parameters"].items() if n in start and x[1]}
         if here:
-            growth = statistics.median(x[1] / start[n] for n, x in here.items())
-            update = {n: x[2] / x[1] for n, x in here.items()}
-            layer = max(update, key=lambda n: update[n])
-            ratios.append((row["step"], layer, statistics.median(update.values()), growth))
-    steps = [step for step, *_ in ratios]
-    early = runs_of(steps[:2], [r > LIMITS.first_update for _, _, r, _ in ratios[:2]], 1)
-    late = runs_of(steps[1:], [r > LIMITS.late_update for _, _, r, _ in ratios[1:]], LIMITS.sustained)
-    near = [[g for s, *_, g in ratios if 0 <= step - s <= LIMITS.growth_steps] for step in steps]
-    grown = runs_of(steps, [g / min(before) > LIMITS.growth for (*_, g), before in zip(ratios, near, strict=True)], 1)
-    if early is None and (late is None or len(steps) <= LIMITS.sustained) and grown is None:
-        return
-    since = min(step for step in (early, late, grown) if step is not None)
-    step, layer, ratio, growth = max((x for x in ratios if x[0] >= since), key=lambda x: x[2])
-    rates = record.probes[steps.index(step)]["rates"]
-    yield (
-        "learning-rate-too-high",
-        layer,
-        since,
-        f"at step {step} one update is {ratio:.2g} of the weights (median over matrices; healthy: about 0.001, at most "
-        f"0.1) at rate {max(rates):.2g}; weights grew up to {max(g for *_, g in ratios):.1f} times",
+            sizes.append((row["step"], statistics.median(x[1] / start[n] for n, x in here.items())))
+        update = {n: x[2] / x[1] for n, x in here.items() if x[2] is not None}
+        if update:
+            ratios.append((row, max(update, key=lambda n: update[n]), statistics.median(update.values())))
+    steps = [row["step"] for row, *_ in ratios]
+    early = runs_of(steps[:2], [r > LIMITS.first_update for *_, r in ratios[:2]], 1)
+    late = runs_of(steps[1:], [r > LIMITS.late_update for *_, r in ratios[1:]], LIMITS.sustained)
+    late = late if len(steps) > LIMITS.sustained else None
+    near = [[g for s, g in sizes if 0 <= step - s <= LIMITS.growth_steps] for step, _ in sizes]
+    grown = runs_of(
+        [s for s, _ in sizes], [g / min(some) > LIMITS.growth for (_, g), some in zip(sizes, near, strict=True)], 1
     )
+    rose = rise_to_the_end(record)
+    known = [x for x in (early, late, grown, rose and rose[0]) if x is not None]
+    if not known or not ratios:
+        return
+    since = min(known)
+    row, layer, ratio = max([x for x in ratios if x[0]["step"] >= since] or ratios[-1:], key=lambda x: x[2])
+    text = (
+        f"at step {row['step']} one update is {ratio:.2g} of the weights (median over matrices; healthy: about 0.001, "
+        f"at most 0.1) at rate {max(row['rates']):.2g}; weights grew up to {max(g for _, g in sizes):.3g} times"
+    )
+    if rose is not None:
+        text += f"; the gradient grew {rose[1]:.1e} times before values were no longer finite at step {rose[0]}"
+    yield "learning-rate-too-high", layer, since, text
+
+
+def broken(record: Record) -> Row | None:
+    """The row of the first values that are not finite, where such stayed or ended the run (the error's, if no other).
+
+    A single step that a loss scaler skipped is no such end.
+    """
+    error = error_of_nan(record)
+    if not (record.probes[-1].get("bad") or error):
+        return None
+    return next((row for row in record.probes if row.get("bad")), error)
+
+
+def error_of_nan(record: Record) -> Row | None:
+    """The error that ended the run, if it speaks of values that are not finite."""
+    error = record.error
+    return error if error is not None and _NOT_FINITE.search(f"{error['error']} {error['message']}") else None
+
+
+def rise_to_the_end(record: Record) -> tuple[int, float] | None:
+    """``(step, how many times)`` gradients grew until values were not finite: steps that overshoot, no bad example.
+
+    Asked only where the last weights are not known: where they are, they themselves have grown.
+    """
+    row = broken(record)
+    if row is None or any(x[1] for x in row.get("parameters", {}).values()):
+        return None
+    usual = [x["pulse"]["median"] for x in record.probes if x["step"] < row["step"] and x.get("pulse")]
+    usual = [x for x in usual if x]
+    pulse = row.get("pulse") or {}
+    if not usual or not pulse.get("last"):
+        return None
+    times = pulse["last"] / statistics.median_low(usual)
+    return (pulse["at"] if pulse["bad"] else row["step"], times) if times > LIMITS.leap else None
+
+
+def _one_update_a_step(record: Record) -> str | None:
+    most = max(row.get("evaluations", 1) for row in record.probes)
+    if most < 2:
+        return None
+    return f"a step of the optimizer evaluates the loss up to {most} times: it is no single update at the rate"
 
 
 RULES: dict[str, tuple[Rule, Callable[[Record], str | None]]] = {
@@ -335,5 +382,5 @@ RULES: dict[str, tuple[Rule, Callable[[Record], str | None]]] = {
     "no warm-up": (no_warm_up, _several_layers),
     "exploding gradients": (exploding_gradients, _several_layers),
     "initialisation": (initialisation, _starts_at_the_start),
-    "learning rate too high": (learning_rate_too_high, lambda record: None),
+    "learning rate too high": (learning_rate_too_high, _one_update_a_step),
 }

@@ -7,9 +7,17 @@ import re
 from collections.abc import Callable, Iterator
 
 from lucida.training.findings import Record, Row
-from lucida.training.rules import LIMITS, Found, Rule, _enough, runs_of
-
-_NOT_FINITE = re.compile(r"\bnot finite\b|\bnon-?finite|\bnan\b|\binf(inity|inite)?\b", re.IGNORECASE)
+from lucida.training.rules import (
+    LIMITS,
+    Found,
+    Rule,
+    _enough,
+    _one_update_a_step,
+    broken,
+    error_of_nan,
+    learning_rate_too_high,
+    runs_of,
+)
 
 
 def dead_units(record: Record) -> Iterator[Found]:
@@ -76,7 +84,7 @@ def part_not_trained(record: Record) -> Iterator[Found]:
                 reasons.setdefault("are not in the optimizer", []).append(name)
         elif not graded and took_part:
             reasons.setdefault("took part in the forward pass but got no gradient", []).append(name)
-        elif graded and group is not None and all(row["rates"][group] == 0 for row in record.probes):
+        elif graded and group is not None and not any(any(row["rates"][group : group + 1]) for row in record.probes):
             reasons.setdefault("have a learning rate of 0", []).append(name)
     known = record.header.get("parameters", {})
     still = [n for n in expected if not known.get(n, {}).get("requires_grad", False)]
@@ -211,13 +219,10 @@ def _has_pictures(record: Record) -> str | None:
 
 def non_finite(record: Record) -> Iterator[Found]:
     """NaN or infinity that stays, or that ended the run; a step that a loss scaler skipped is none."""
-    probes = record.probes
-    stopped = record.error is not None and bool(
-        _NOT_FINITE.search(f"{record.error['error']} {record.error['message']}")
-    )
-    if not (probes[-1].get("bad") or stopped):
+    probes, row = record.probes, broken(record)
+    if row is None:
         return
-    first = next((row for row in probes if row.get("bad")), probes[-1])
+    first = row if row.get("kind") == "probe" else probes[-1]
     pulse = first.get("pulse") or {}
     since = pulse["at"] if pulse.get("bad") else first["step"]
     since = min([since, *(row["pulse"]["at"] for row in probes if (row.get("pulse") or {}).get("bad"))])
@@ -229,14 +234,20 @@ def non_finite(record: Record) -> Iterator[Found]:
             f"{len(examples['bad'])} of {examples['of']} examples in the {examples['where']}"
             f" (first: number {examples['bad'][0]})"
         )
-    if bad and not bad["weights"] and before:
+    if _rate_is_too_high(record):
+        parts.append("the learning rate is the likely cause: weights or gradients had grown many times before")
+    elif bad and not bad["weights"] and before:
         parts.append("all weights were finite before: this batch or its loss is the cause")
     if before:
         norms = [row.get("unclipped") or row["grad_norm"] for row in before]
         parts.append(f"gradient norm before: {norms[-1]:.3g} (first {norms[0]:.3g})")
-    if stopped and record.error is not None:
-        parts.append(record.error["message"])
+    if error := error_of_nan(record):
+        parts.append(error["message"])
     yield "non-finite", _first_bad_layer(record, first), since, "; ".join(parts) or "values are not finite"
+
+
+def _rate_is_too_high(record: Record) -> bool:
+    return _one_update_a_step(record) is None and next(learning_rate_too_high(record), None) is not None
 
 
 def _first_bad_layer(record: Record, row: Row) -> str | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from lucida.core.errors import LucidaError
 from lucida.training.findings import Diagnosis, diagnose, read_rows
+from lucida.training.noise import NoiseScale
 from lucida.training.probes.watch import PROBES
 from lucida.workflows.records import TRAINED
 
@@ -80,11 +81,31 @@ def _part(name: str, one: Diagnosis) -> str:
         lines.append(f"    remedy:   {finding.remedy}")
         if finding.lab_page:
             lines.append(f"    why:      lab page {finding.lab_page}")
+    lines += [f"  not watched: {part}, {why}" for part, why in one.not_watched.items()]
+    lines += [] if one.noise_scale is None else [f"  noise scale: {noise_in_words(one.noise_scale)}"]
     reasons: dict[str, list[str]] = {}
     for rule, why in one.not_judged.items():
         reasons.setdefault(why, []).append(rule)
     lines += [f"  not judged: {', '.join(rules)}: {why}" for why, rules in reasons.items()]
     return "\n".join(lines)
+
+
+def noise_in_words(noise: NoiseScale) -> str:
+    """The gradient noise scale beside the batch.
+
+    >>> noise_in_words(NoiseScale(310.4, 240.0, 431.0, 64.0, 8, 80, 150))
+    '310 examples (95 % interval 240 to 431), the batch has 64; from 8 pairs of steps, 80 to 150'
+    >>> noise_in_words(NoiseScale(None, 240.0, None, 64.0, 8, 80, 150))
+    'above 240 examples (no upper bound can be told), the batch has 64; from 8 pairs of steps, 80 to 150'
+    """
+    if noise.examples is not None and noise.low is not None and noise.high is not None:
+        size = f"{noise.examples:,.3g} examples (95 % interval {noise.low:,.3g} to {noise.high:,.3g})"
+    elif noise.low is not None:
+        size = f"above {noise.low:,.3g} examples (no upper bound can be told)"
+    else:
+        size = "not known: the gradients of two steps in a row do not agree"
+    steps = f"{noise.first:,} to {noise.last:,}"
+    return f"{size}, the batch has {noise.batch:,.4g}; from {noise.pairs} pairs of steps, {steps}"
 
 
 def _count(number: int, what: str) -> str:

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
-from lucida.training.probes.sampling import LIMIT, Pending, enlarged, rounded, sample
+from lucida.training.probes.guard import Guard
+from lucida.training.probes.sampling import LIMIT, Pending, enlarged, sample, short
+from lucida.training.probes.weights import norms
 
 SKIPPED = ("Dropout", "Identity", "Flatten", "Softmax", "Pool", "Padding", "Upsample", "Loss")
 BOUNDED = (nn.Sigmoid, nn.Tanh, nn.Hardtanh, nn.Hardsigmoid, nn.Softsign)
@@ -59,8 +61,13 @@ def thinned(value: Tensor, rows: int = 256) -> Tensor:
     (torch.Size([250, 32]), torch.Size([250, 33]), torch.Size([3, 4]))
     """
     count, units = value.shape
-    value = value[:: math.ceil(count / min(count, max(rows, LIMIT // units)))]
-    return value[:, :: math.ceil(value.numel() / LIMIT)]
+    value = _every(value, math.ceil(count / min(count, max(rows, LIMIT // units))))
+    every = math.ceil(value.numel() / LIMIT)
+    return value[:, ::every] if every > 1 else value
+
+
+def _every(value: Tensor, step: int) -> Tensor:
+    return value[::step] if step > 1 else value
 
 
 class ActivationProbe:
@@ -82,14 +89,16 @@ class ActivationProbe:
     Layers stand in the order in which they first ran.
     """
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: nn.Module, guard: Guard):
         self.kinds: dict[str, str] = {}
         self.modules: dict[str, nn.Module] = {}
+        self._guard = guard
         for name, module in model.named_modules():
             if (kind := kind_of(module)) is not None:
                 self.kinds[name], self.modules[name] = kind, module
         self.calls: dict[str, int] = {}
         self._pending = Pending()
+        self._tops: list[tuple[str, str, Tensor]] = []
         self._rows: dict[str, int] = {}
         self._examples: dict[str, int] = {}
         self._channels: tuple[int, ...] | None = None
@@ -102,7 +111,10 @@ class ActivationProbe:
     def attach(self, active: Any) -> None:
         """Put the hooks on; ``active()`` says whether a forward pass is one of training."""
         for name, module in self.modules.items():
-            self._handles.append(module.register_forward_hook(partial(self._forward, name, active)))
+            if name not in self._guard.left_out:
+                hook = self._guard.hook(name, partial(self._forward, name, active))
+                handle = self._guard.value(name, partial(module.register_forward_hook, hook), None)
+                self._handles += [] if handle is None else [handle]
 
     def detach(self) -> None:
         """Take the hooks off."""
@@ -123,22 +135,25 @@ class ActivationProbe:
         kind, value = self.kinds[name], x.detach()
         part = self._units_last(kind, value).float().contiguous()
         rows, units = part.shape
-        put, norm = self._pending.put, torch.linalg.vector_norm
-        put((name, "rms"), norm(part), part.numel() ** -0.5)
+        put = self._pending.put
         moved = part - part[0]  # without it, a small variance would drown in the rounding of a large mean
-        put((name, "moved"), norm(moved), part.numel() ** -0.5)
-        put((name, "mean"), norm(moved.sum(dim=0)), units**-0.5 / rows)
+        size, away = torch._foreach_norm([part, moved])
+        put((name, "rms"), size, part.numel() ** -0.5)
+        put((name, "moved"), away, part.numel() ** -0.5)
+        put((name, "mean"), torch.linalg.vector_norm(moved.sum(dim=0)), units**-0.5 / rows)
         if kind in ("linear", "conv"):
-            put((name, "negative"), (part.amax(dim=0) <= 0).sum(dtype=torch.float32), 1 / units)
+            self._tops.append((name, "negative", part.amax(dim=0)))
         elif kind in ("activation", "other"):
-            put((name, "silent"), (part.abs().amax(dim=0) == 0).sum(dtype=torch.float32), 1 / units)
+            self._tops.append((name, "silent", torch.linalg.vector_norm(part, math.inf, dim=0)))
         self._rows[name] = max(self._rows.get(name, 0), rows)
         if kind == "bounded" or isinstance(module, nn.RNN | nn.RNNCell):
             put((name, "saturated"), _saturated(part, module))
         if kind == "batch norm" and isinstance(module, _BatchNorm) and module.training:
             self._batch_norm(name, module, args)
         if x.requires_grad:
-            x.register_hook(partial(self._gradient, name))
+            handle = x.register_hook(self._guard.hook(name, partial(self._gradient, name)))
+            if x.is_leaf:  # a parameter that a module hands out: it would keep the hook
+                self._handles.append(handle)
 
     def _units_last(self, kind: str, value: Tensor) -> Tensor:
         """A sample ``[rows, units]`` of outputs; convolutions and what follows them have their channels second."""
@@ -151,7 +166,7 @@ class ActivationProbe:
         flat = value.flatten(2)
         every = math.ceil(flat.numel() / LIMIT)
         places = min(every, max(1, flat.shape[2] // 4))
-        flat = flat[:: math.ceil(every / places), :, ::places]
+        flat = _every(flat, math.ceil(every / places))[:, :, ::places]
         return flat.transpose(1, 2).reshape(-1, flat.shape[1])
 
     def _batch_norm(self, name: str, module: _BatchNorm, args: Any) -> None:
@@ -173,9 +188,23 @@ class ActivationProbe:
         found: dict[str, dict[str, Any]] = {}
         for (name, key), numbers in self._pending.read().items():
             found.setdefault(name, {})[key] = numbers
-        rows = {name: self._row(name, numbers) for name, numbers in found.items()}
-        self._rows, self._examples, self._channels = {}, {}, None
+        for (name, key, top), share in zip(self._tops, self._never_positive(), strict=True):
+            found[name].setdefault(key, []).append(share if top.numel() else math.nan)
+        rows = {
+            name: self._row(name, numbers)
+            for name, numbers in found.items()
+            if name not in self._guard.left_out and "rms" in numbers  # a gradient may come after its row was read
+        }
+        self._rows, self._examples, self._channels, self._tops = {}, {}, None, []
         return rows
+
+    def _never_positive(self) -> list[float]:
+        """The share of units whose largest (largest absolute) output is not above 0, of each call."""
+        tops = [top for *_, top in self._tops]
+        if not tops:
+            return []
+        above = norms(list(torch._foreach_clamp_min(tops, 0.0)), 0)  # how many are not 0
+        return [1 - count / max(1, top.numel()) for count, top in zip(above, tops, strict=True)]
 
     def take_calls(self) -> dict[str, int]:
         """How often each layer was called in training since the last time; 0: in other passes only."""
@@ -187,8 +216,8 @@ class ActivationProbe:
         variance = [max(0.0, a * a - b * b) for a, b in zip(numbers.pop("moved"), numbers.pop("mean"), strict=True)]
         total = _mean(rms)
         row: dict[str, Any] = {
-            "rms": _number(math.sqrt(total)),
-            "spread": _number(math.sqrt(_mean(variance) / total)) if 0 < total < math.inf else None,
+            "rms": short(math.sqrt(total)),
+            "spread": short(math.sqrt(_mean(variance) / total)) if 0 < total < math.inf else None,
             "rows": self._rows[name],
             "bad": not math.isfinite(total),
         }
@@ -196,10 +225,10 @@ class ActivationProbe:
             row["examples"] = self._examples[name]
         gradients = numbers.pop("grad", [])
         if gradients:
-            row["grad"] = _number(math.sqrt(sum(g * g for g in gradients)))
+            row["grad"] = short(math.sqrt(sum(g * g for g in gradients)))
             if len(gradients) > 2:  # the last call's gradient arrives first
-                row["grad_calls"] = [_number(g) for g in reversed(gradients)]
-        return row | {key: _number(_mean(values)) for key, values in numbers.items()}
+                row["grad_calls"] = [short(g) for g in reversed(gradients)]
+        return row | {key: short(_mean(values)) for key, values in numbers.items()}
 
 
 def _saturated(part: Tensor, module: nn.Module) -> Tensor:
@@ -210,7 +239,3 @@ def _saturated(part: Tensor, module: nn.Module) -> Tensor:
 
 def _mean(values: list[float]) -> float:
     return sum(values) / len(values)
-
-
-def _number(value: float) -> float:
-    return rounded(value) if math.isfinite(value) else value

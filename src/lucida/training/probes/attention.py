@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from lucida.training.probes.guard import Guard
 from lucida.training.probes.sampling import Pending
 
 EXAMPLES, QUERIES = 2, 32
@@ -55,7 +57,7 @@ def probabilities_of(
 class _Listening(TorchFunctionMode):
     """Hears the scaled dot products that are computed below it, and changes nothing."""
 
-    def __init__(self, hear: Callable[[Tensor], None]):
+    def __init__(self, hear: Callable[[dict[str, Any]], None]):
         super().__init__()
         self.hear = hear
 
@@ -63,19 +65,18 @@ class _Listening(TorchFunctionMode):
         kwargs = kwargs or {}
         if func is F.scaled_dot_product_attention:
             given = dict(zip(("query", "key", "value", "attn_mask", "dropout_p", "is_causal"), args, strict=False))
-            given |= kwargs
-            if given["query"].ndim == 4:
-                with torch.no_grad():
-                    self.hear(
-                        probabilities_of(
-                            given["query"],
-                            given["key"],
-                            given.get("attn_mask"),
-                            causal=bool(given.get("is_causal")),
-                            scale=given.get("scale"),
-                        )
-                    )
+            self.hear(given | kwargs)
         return func(*args, **kwargs)
+
+
+@torch.no_grad()
+def _heard(given: dict[str, Any]) -> Tensor | None:
+    """The attention of a scaled dot product's arguments; only such of four dimensions are read."""
+    query, key = given["query"], given["key"]
+    if query.ndim != 4 or not query.numel() or not key.numel():
+        return None
+    causal = bool(given.get("is_causal"))
+    return probabilities_of(query, key, given.get("attn_mask"), causal=causal, scale=given.get("scale"))
 
 
 class AttentionProbe:
@@ -86,19 +87,20 @@ class AttentionProbe:
     taken. Others are not measured.
     """
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: nn.Module, guard: Guard):
+        self._guard = guard
         named = dict(model.named_modules())
         self.modules = {n: m for n, m in named.items() if type(m).__name__.endswith("Attention")}
         self._pending = Pending()
         self._handles: list[Any] = []
-        self._listening: list[_Listening] = []
+        self._listening: list[tuple[str, _Listening]] = []
 
     def attach(self, active: Callable[[], bool]) -> None:
         """Put the hooks on."""
         for name, module in self.modules.items():
-            before, after = self._hooks(name, active)
-            self._handles.append(module.register_forward_pre_hook(before, with_kwargs=True))
-            self._handles.append(module.register_forward_hook(after, always_call=True))
+            part = _part(name)
+            put_on = partial(self._attach, name, module, active)
+            self._handles += self._guard.value(part, put_on, [])
 
     def detach(self) -> None:
         """Take the hooks off."""
@@ -108,32 +110,55 @@ class AttentionProbe:
 
     def read(self) -> dict[str, float]:
         """``{layer: relative entropy}`` of the first call; forgets them."""
-        return {name: numbers[0] for name, numbers in self._pending.read().items()}
+        read = self._pending.read().items()
+        return {name: numbers[0] for name, numbers in read if _part(name) not in self._guard.left_out}
 
-    def _hooks(self, name: str, active: Callable[[], bool]) -> tuple[Any, Any]:
-        def hear(probabilities: Tensor) -> None:
+    def _attach(self, name: str, module: nn.Module, active: Callable[[], bool]) -> list[Any]:
+        part = _part(name)
+        look = self._guard.hook(part, partial(self._look, name, active))
+        if isinstance(module, nn.MultiheadAttention):
+            return [module.register_forward_pre_hook(look, with_kwargs=True)]
+        returned = self._guard.hook(part, partial(self._look_at_weights, name, active))
+
+        def leave_and_look(module: nn.Module, args: Any, output: Any) -> None:
+            if torch.compiler.is_compiling():
+                return
+            if self._listening and self._listening[-1][0] == name:  # whatever failed since it was entered
+                self._listening.pop()[1].__exit__(None, None, None)
+            returned(module, args, output)
+
+        return [
+            module.register_forward_pre_hook(look, with_kwargs=True),
+            module.register_forward_hook(leave_and_look, always_call=True),
+        ]
+
+    def _look(self, name: str, active: Callable[[], bool], module: nn.Module, args: Any, kwargs: Any) -> None:
+        if isinstance(module, nn.MultiheadAttention):
+            if active():
+                self._put(name, _multihead(module, args, kwargs))
+            return
+        # Listened to in other passes too: a module around this one must not hear what is inside this one.
+        hear = self._guard.hook(_part(name), lambda given: self._put(name, _heard(given)) if active() else None)
+        mode = _Listening(hear)
+        mode.__enter__()
+        self._listening.append((name, mode))
+
+    def _look_at_weights(
+        self, name: str, active: Callable[[], bool], module: nn.Module, args: Any, output: Any
+    ) -> None:
+        weights = output[1] if isinstance(output, tuple) and len(output) > 1 else None
+        if active() and isinstance(weights, Tensor) and weights.ndim == 4 and weights.numel():
+            every = math.ceil(weights.shape[-2] / QUERIES)
+            self._put(name, weights.detach()[:EXAMPLES, :, ::every].float())
+
+    def _put(self, name: str, probabilities: Tensor | None) -> None:
+        if probabilities is not None:
             self._pending.put(name, relative_entropy(probabilities))
 
-        def before(module: nn.Module, args: Any, kwargs: Any) -> None:
-            if isinstance(module, nn.MultiheadAttention):
-                if active() and (found := _multihead(module, args, kwargs)) is not None:
-                    hear(found)
-                return
-            mode = _Listening(hear if active() else lambda _: None)
-            mode.__enter__()
-            self._listening.append(mode)
 
-        def after(module: nn.Module, args: Any, output: Any) -> None:
-            if isinstance(module, nn.MultiheadAttention):
-                return
-            if self._listening:
-                self._listening.pop().__exit__(None, None, None)
-            weights = output[1] if isinstance(output, tuple) and len(output) > 1 else None
-            if active() and isinstance(weights, Tensor) and weights.ndim == 4:
-                every = math.ceil(weights.shape[-2] / QUERIES)
-                hear(weights.detach()[:EXAMPLES, :, ::every].float())
-
-        return before, after
+def _part(name: str) -> str:
+    """An attention as a part of its own: where only its entropy fails, the layer is measured all the same."""
+    return f"the attention of {name or 'the model'}"
 
 
 @torch.no_grad()
@@ -142,7 +167,7 @@ def _multihead(module: nn.MultiheadAttention, args: Any, kwargs: Any) -> Tensor 
     given |= kwargs
     query, key = given["query"], given["key"]
     weight, bias = module.in_proj_weight, module.in_proj_bias
-    if weight is None or query.ndim != 3 or query.is_nested:
+    if weight is None or query.ndim != 3 or query.is_nested or not query.numel() or not key.numel():
         return None
     if not module.batch_first:
         query, key = query.transpose(0, 1), key.transpose(0, 1)

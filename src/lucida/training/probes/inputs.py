@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from inspect import signature
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from lucida.core.errors import LucidaError
+from lucida.training.probes.guard import Guard
 
 IGNORED = -100
+INPUTS, PICTURES = "the inputs of the model", "the pictures"
 
 Pictures = str | Callable[[], tuple[float, float]]
 
@@ -34,10 +37,12 @@ class InputProbe:
             return its loss. Or a function that returns these two losses.
     """
 
-    def __init__(self, model: nn.Module, pictures: Pictures | None):
-        self.model, self.pictures = model, pictures
+    def __init__(self, model: nn.Module, pictures: Pictures | None, guard: Guard):
+        self.model, self.pictures, self._guard = model, pictures, guard
         self._handles: list[Any] = []
         self._batch: dict[str, Any] = {}
+        self._given: tuple[str, ...] = ()
+        self._seen = False
         self._forget()
 
     def _forget(self) -> None:
@@ -57,20 +62,14 @@ class InputProbe:
                 self._supervised.append((labels != IGNORED).sum())
                 self._tokens += labels.numel()
             if isinstance(self.pictures, str):
-                if self.pictures not in kwargs:
-                    raise LucidaError(
-                        f"the model was called without {self.pictures!r}",
-                        where="probes, pictures",
-                        remedy=f"name one of: {', '.join(kwargs) or 'nothing was given by keyword'}",
-                    )
-                self._batch = kwargs
+                self._batch, self._given = kwargs, tuple(kwargs)
 
         def after(module: nn.Module, args: Any, output: Any) -> None:
             if active() and (loss := loss_of(output)) is not None:
                 self._losses.append(loss.detach().float())
 
-        self._handles.append(self.model.register_forward_pre_hook(before, with_kwargs=True))
-        self._handles.append(self.model.register_forward_hook(after))
+        self._handles.append(self.model.register_forward_pre_hook(self._guard.hook(INPUTS, before), with_kwargs=True))
+        self._handles.append(self.model.register_forward_hook(self._guard.hook(INPUTS, after)))
 
     def detach(self) -> None:
         """Take the hooks off."""
@@ -86,27 +85,39 @@ class InputProbe:
         if self._losses:
             row["loss"] = torch.stack(self._losses).mean().item()
         if look and self.pictures is not None:
-            pair = self.pictures() if callable(self.pictures) else self._two_losses(self.pictures)
+            pair = self._guard.value(PICTURES, self._own_and_other, None)
             if pair is not None:
-                row["pictures"] = {"own": float(pair[0]), "other": float(pair[1])}
+                row["pictures"] = {"own": pair[0], "other": pair[1]}
         self._forget()
         return row
 
+    def _own_and_other(self) -> tuple[float, float] | None:
+        with left_as_it_was(self.model):
+            pair = self.pictures() if callable(self.pictures) else self._two_losses(str(self.pictures))
+        return None if pair is None else (float(pair[0]), float(pair[1]))
+
     def _two_losses(self, name: str) -> tuple[float, float] | None:
+        """The losses on the step's last batch; ``None`` where it holds fewer than two pictures (text alone)."""
+        if name not in self._batch and not self._seen and name not in signature(self.model.forward).parameters:
+            raise LucidaError(
+                f"the model was called without {name!r}",
+                where="probes, pictures",
+                remedy=f"name one of: {', '.join(self._given) or 'nothing was given by keyword'}",
+            )
         if name not in self._batch or len(self._batch[name]) < 2:
             return None
-        with left_as_it_was(self.model):
-            found = []
-            for shift in (0, 1):
-                batch = self._batch | {name: self._batch[name].roll(shift, dims=0)}
-                loss = loss_of(self.model(**batch))
-                if loss is None:
-                    raise LucidaError(
-                        "the model returns no loss",
-                        where="probes, pictures",
-                        remedy="give a function that returns the losses with the own and with other pictures",
-                    )
-                found.append(loss.item())
+        self._seen = True
+        found = []
+        for shift in (0, 1):
+            batch = self._batch | {name: self._batch[name].roll(shift, dims=0)}
+            loss = loss_of(self.model(**batch))
+            if loss is None:
+                raise LucidaError(
+                    "the model returns no loss",
+                    where="probes, pictures",
+                    remedy="give a function that returns the losses with the own and with other pictures",
+                )
+            found.append(loss.item())
         return found[0], found[1]
 
 
@@ -118,7 +129,7 @@ class left_as_it_was:  # reads as a word where it is used
 
     def __enter__(self) -> None:
         self._modes = {module: module.training for module in self.model.modules()}
-        self._buffers = [(buffer, buffer.clone()) for buffer in self.model.buffers()]
+        self._buffers = [(buffer, buffer._version, buffer.clone()) for buffer in self.model.buffers()]
         self._fork = torch.random.fork_rng()
         self._no_grad = torch.no_grad()
         self._fork.__enter__()
@@ -126,8 +137,9 @@ class left_as_it_was:  # reads as a word where it is used
         self.model.eval()
 
     def __exit__(self, *error: Any) -> None:
-        for buffer, kept in self._buffers:
-            buffer.copy_(kept)
+        for buffer, version, kept in self._buffers:
+            if buffer._version != version:  # else it was not written to, and need not be now
+                buffer.copy_(kept)
         for module, training in self._modes.items():
             module.training = training
         self._no_grad.__exit__(*error)

@@ -71,3 +71,8 @@ def rounded(number: float) -> float:
     (123500.0, 0.0001235)
     """
     return float(f"{number:.4g}")
+
+
+def short(number: float | None) -> float | None:
+    """:func:`rounded`, where there is a finite number."""
+    return rounded(number) if number is not None and math.isfinite(number) else number

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,12 +19,17 @@ from lucida.core.results import json_values
 from lucida.core.run_folder import append_jsonl
 from lucida.training.probes.activations import ActivationProbe
 from lucida.training.probes.attention import AttentionProbe
-from lucida.training.probes.inputs import InputProbe, Pictures
-from lucida.training.probes.sampling import rounded
-from lucida.training.probes.weights import WeightProbe, dense
+from lucida.training.probes.guard import WHOLE, Guard
+from lucida.training.probes.inputs import INPUTS, InputProbe, Pictures
+from lucida.training.probes.pairs import GradientPair
+from lucida.training.probes.parts import parts_of, processes, rows_of, without_shape
+from lucida.training.probes.pulse import Pulse
+from lucida.training.probes.sampling import short
+from lucida.training.probes.weights import WeightProbe
 from lucida.training.progress import truncate_metrics
 
 PROBES = "probes.jsonl"
+LATEST = "the latest batch"
 LOOKS_EVERY = 10
 """Of the probed steps, every tenth asks whether the pictures matter: that is two forward passes."""
 
@@ -86,23 +92,36 @@ class Watch:
             raise LucidaError(f"probes every {every} steps", where="every", remedy="use 1 or more")
         if not isinstance(optimizer, torch.optim.Optimizer) or not any(g["params"] for g in optimizer.param_groups):
             raise LucidaError("the optimizer holds no parameters", where="watch")
+        if lazy := without_shape(model):
+            remedy = "pass one batch through the model before it is watched"
+            raise LucidaError("a parameter has no shape yet", where=f"watch, {lazy[0]}", remedy=remedy)
         self.model, self.optimizer, self.every, self.done = model, optimizer, every, start
         self.path = None if folder is None else Path(folder) / PROBES
         self.rows: list[dict[str, Any]] = []
-        self.weights = WeightProbe(model, optimizer)
-        self.activations, self.attention = ActivationProbe(model), AttentionProbe(model)
-        self.inputs = InputProbe(model, pictures)
+        self._guard = Guard(lambda: self.done + 1)
+        self.inputs = InputProbe(model, pictures, self._guard)
+        self._look_at_parts()
         expected = (expected,) if isinstance(expected, str) else expected
         self.expected = [name for name, _ in model.named_parameters() if any(fnmatchcase(name, x) for x in expected)]
         if expected and not self.expected:
             raise LucidaError(f"no parameter matches {' or '.join(expected)}", where="watch, expected")
         self._ever_training = False
         self._handles: list[Any] = []
-        self._pulse = Pulse(self.weights)
         self._noted: dict[str, float] = {}
         self._half: dict[str, Any] | None = None
         self._attached = False
         self._latest: tuple[Any, Any, Any] | None = None
+        self._examples = 0
+        self._evaluations = 0
+        self._closed = False
+
+    def _look_at_parts(self) -> None:
+        """Probes for the modules and parameters as they are now."""
+        self.weights, self.gradients = WeightProbe(self.model, self.optimizer), GradientPair()
+        self.activations = ActivationProbe(self.model, self._guard)
+        self.attention = AttentionProbe(self.model, self._guard)
+        self._pulse = Pulse(self.weights, self._guard)
+        self._parts = parts_of(self.model, self.optimizer)
 
     def note(self, **numbers: float) -> None:
         """Numbers of the loop's own (``loss=...``) for the next row."""
@@ -131,9 +150,9 @@ class Watch:
         self._handles = [
             self.optimizer.register_step_pre_hook(self._before_step),
             self.optimizer.register_step_post_hook(self._after_step),
-            self.model.register_forward_hook(self._keep_latest, with_kwargs=True),
+            self.model.register_forward_hook(self._guard.hook(LATEST, self._keep_latest), with_kwargs=True),
         ]
-        self._begin()
+        self._guard.value(WHOLE, self._begin, None)
         return self
 
     def _prepare(self, path: Path) -> None:
@@ -152,12 +171,14 @@ class Watch:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if isinstance(error, Exception):
-            self._last_words(error)
+            self._guard.value(WHOLE, partial(self._last_words, error), None)
         for handle in self._handles:
             handle.remove()
         self._handles = []
         self._pulse.stop()
         self._detach()
+        with suppress(OSError):  # it has been told, if it was the disk that failed
+            self._write_failures()
 
     def _header(self) -> dict[str, Any]:
         return {
@@ -174,74 +195,140 @@ class Watch:
         return step == 1 or step % self.every == 0
 
     def _active(self) -> bool:
-        """Whether a forward pass is one of training."""
-        return torch.is_grad_enabled() and (self.model.training or not self._ever_training)
+        """Whether a forward pass is one of training, and the first of a step that makes several evaluations."""
+        if self._evaluations or not torch.is_grad_enabled():
+            return False
+        return self.model.training or not self._ever_training
 
     def _begin(self) -> None:
         if self._probed(self.done + 1) and not self._attached:
+            self._look_again()
+            self._attached = True
             for probe in (self.activations, self.attention, self.inputs):
                 probe.attach(self._active)
-            self._attached = True
 
     def _detach(self) -> None:
         for probe in (self.activations, self.attention, self.inputs):
             probe.detach()
         self._attached = False
 
-    def _keep_latest(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-        self._latest = (args, kwargs, output.detach() if isinstance(output, Tensor) else None)
+    def _look_again(self) -> None:
+        """Parts that were put in, replaced or unfrozen since the last look are measured from here on."""
+        now, before = parts_of(self.model, self.optimizer), self._parts
+        if now == before:
+            return
+        replaced = before.replaced(now)
+        self._pulse.stop()
+        self._detach()
+        self._look_at_parts()
+        self._write({"kind": "model", "step": self.done, "replaced": replaced} | self._header())
 
-    def _before_step(self, *_: Any) -> None:
+    def _keep_latest(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        if self._active():
+            self._latest = (args, kwargs, output.detach() if isinstance(output, Tensor) else None)
+            self._examples += rows_of([*args, *kwargs.values()])
+
+    def _before_step(self, optimizer: Any, args: Any, kwargs: Any) -> Any:
+        """Measure; of a step with a closure, behind its first evaluation, at the weights before the step."""
+        self._evaluations, self._closed = 0, False
+        if self._guard.ended:
+            return None
+        closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
+        if not callable(closure):
+            self._guard.value(WHOLE, self._before_update, None)
+            return None
+        watched = partial(self._evaluated, closure)
+        self._closed = True
+        if "closure" in kwargs:
+            return args, {**kwargs, "closure": watched}
+        return (args[0], watched, *args[2:]), kwargs
+
+    def _evaluated(self, closure: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        result = closure(*args, **kwargs)
+        self._evaluations += 1
+        if self._evaluations == 1:
+            self._guard.value(WHOLE, self._before_update, None)
+        return result
+
+    @torch.no_grad()
+    def _before_update(self) -> None:
         step = self.done + 1
         self._ever_training |= self.model.training
+        if self._attached:  # what was replaced since then took part in this step's gradients
+            self._look_again()
+            self._attached = True
         broken = self._pulse.beat(step)
+        gradients = self.weights.gradients() if self._attached or broken or self._probed(step + 1) else {}
+        enlargement = self._pulse.enlargement() if gradients else None
         if self._attached or broken:
-            self._half = self._measured()
+            self._half = self._measured(gradients) | self.gradients.compare(
+                gradients, self._examples * processes(), enlargement
+            )
         if self._probed(step + 1):
-            self.weights.remember()
+            self.gradients.remember(gradients, self._examples * processes(), enlargement)
 
     def _after_step(self, *_: Any) -> None:
+        if self._guard.ended:
+            if self._attached:
+                self._detach()
+            return
+        self._guard.value(WHOLE, self._after_update, None)
+
+    def _after_update(self) -> None:
         if self._half is not None:
             row = self._row(self._half, self.weights.after())
             self._half = None
             self._write(row)
-        self._latest = None
+        self._write_failures()
+        self._latest, self._examples = None, 0
+        self._pulse.forget()
         if self._attached:
             self._detach()
         self.done += 1
+        self._evaluations, self._closed = 0, False
         self._begin()
 
-    def _row(self, half: dict[str, Any], after: dict[str, tuple[float, float]]) -> dict[str, Any]:
+    def _row(
+        self, half: dict[str, Any], after: Mapping[str, tuple[float, float | None]], *, unfinished: bool = False
+    ) -> dict[str, Any]:
         step = self.done + 1
         numbers: dict[str, list[float | None]] = {}
         for name in {**after, **half["gradients"]}:
             weight, update = after.get(name, (None, None))
             entry = (half["gradients"].get(name), weight, update, half["silent"].get(name))
-            numbers[name] = [_short(x) for x in entry]
+            numbers[name] = [short(x) for x in entry]
+        look = not unfinished and (step == 1 or step % (self.every * LOOKS_EVERY) == 0)
+        none: dict[str, Any] = {}
         row = {
             "kind": "probe",
             "step": step,
             "rates": [float(group["lr"]) for group in self.optimizer.param_groups],
             **self._noted,
-            "grad_norm": _short(half["grad_norm"]),
-            "cosine": _short(half["cosine"]),
+            "grad_norm": short(half["grad_norm"]),
+            "cosine": short(half.get("cosine")),
             **self._pulse.read(half["grad_norm"]),
-            "layers": self.activations.read(),
+            "layers": self._guard.value("the layers", self.activations.read, none),
             "parameters": numbers,
             "scalars": self.weights.scalars(),
-            "attention": {name: _short(x) for name, x in self.attention.read().items()},
-            **self.inputs.read(look=bool(after) and (step == 1 or step % (self.every * LOOKS_EVERY) == 0)),
+            "attention": {n: short(x) for n, x in self._guard.value("attention", self.attention.read, none).items()},
+            **self._guard.value(INPUTS, partial(self.inputs.read, look=look), none),
         }
         calls = self.activations.take_calls()
         for name, layer in row["layers"].items():
             layer["calls"] = calls.get(name, 0)
         row["idle"] = [name for name in calls if name not in row["layers"]]  # ran, but never with gradients on
+        if self._closed:
+            row["evaluations"] = self._evaluations
+        if "noise" in half:
+            row["noise"] = {key: short(x) for key, x in half["noise"].items()}
         if "bad" in half:
             row["bad"] = half["bad"]
+        if unfinished:
+            row["unfinished"] = True
         return row
 
-    def _measured(self) -> dict[str, Any]:
-        half = self.weights.before()
+    def _measured(self, gradients: dict[str, Tensor]) -> dict[str, Any]:
+        half = self.weights.before(gradients)
         self._pulse.measure()
         if not all(math.isfinite(x) for x in half["gradients"].values()):
             half["bad"] = self._what_is_bad(half["gradients"])
@@ -258,7 +345,7 @@ class Watch:
         args, kwargs, output = self._latest or ((), {}, None)
         named = {f"input {k}": x for k, x in enumerate(args)} | {f"input {k}": x for k, x in kwargs.items()}
         for name, tensor in [*named.items(), ("output", output)]:
-            if isinstance(tensor, Tensor) and tensor.is_floating_point() and tensor.ndim > 0:
+            if isinstance(tensor, Tensor) and tensor.is_floating_point() and tensor.ndim > 0 and tensor.numel():
                 rows = (~tensor.detach().isfinite()).reshape(len(tensor), -1).any(dim=1)
                 if rows.any():
                     found["examples"] = {"where": name, "bad": rows.nonzero()[:8, 0].tolist(), "of": len(tensor)}
@@ -270,10 +357,10 @@ class Watch:
         gradients = self.weights.gradients()
         broken = any(not bool(g.isfinite().all()) for g in gradients.values() if g.is_floating_point())
         if broken or self._attached:
-            self._write(self._row(self._half or self._measured(), {}) | {"unfinished": True})
-        self._write(
-            {"kind": "error", "step": self.done + 1, "error": type(error).__name__, "message": str(error)[:300]}
-        )
+            half = self._half or self._measured(gradients)
+            self._write(self._row(half, self.weights.standing(), unfinished=True))
+        row = {"kind": "error", "step": self.done + 1, "error": type(error).__name__, "message": str(error)[:300]}
+        self._write(row | self._pulse.read(math.nan))
 
     def _write(self, row: dict[str, Any]) -> None:
         if self.path is None:
@@ -281,92 +368,6 @@ class Watch:
         else:
             append_jsonl(self.path, row)
 
-
-class Pulse:
-    """The norm of one small gradient at every step, before any clipping: leaps between probes, and the first bad step.
-
-    The first vector among the parameters that received a gradient stands for all: in recurrent nets the first bias lies
-    within the recurrence. Whether values are finite is looked up in the first row of the last matrix too: a ReLU stops
-    a NaN on its way back, and what comes out of the layers before reaches that row.
-    """
-
-    def __init__(self, weights: WeightProbe):
-        self._weights = weights
-        self._vector: Tensor | None = None
-        self._matrix: Tensor | None = None
-        self._handle: Any = None
-        self._raw: Tensor | None = None
-        self._beats: list[tuple[int, Tensor]] = []
-        self._was_bad = False
-        self._now = math.nan
-
-    def beat(self, step: int) -> bool:
-        """Take the norm of this step; whether it is the first that is not finite (looked at on a CPU only)."""
-        if self._vector is None:
-            self._choose()
-        if self._vector is None or self._vector.grad is None:
-            return False
-        raw = self._norm(self._vector) if self._raw is None else self._raw
-        self._raw = None
-        if self._matrix is not None and self._matrix.grad is not None:
-            raw = torch.add(raw, self._matrix.grad[0].sum(), alpha=0)  # as it was, or not finite
-        self._beats.append((step, raw))
-        if raw.device.type != "cpu":
-            return False
-        bad = not math.isfinite(raw.item())
-        first, self._was_bad = bad and not self._was_bad, bad
-        return first
-
-    def measure(self) -> None:
-        """Take the norm that the optimizer is about to see."""
-        there = self._vector is not None and self._vector.grad is not None
-        self._now = self._norm(self._vector).item() if there and self._vector is not None else math.nan
-
-    def read(self, grad_norm: float) -> dict[str, Any]:
-        """``unclipped`` norm of the whole gradient, and the ``pulse`` since the last row: median, largest, its step."""
-        if not self._beats:
-            return {}
-        steps = [step for step, _ in self._beats]
-        values = torch.stack([value for _, value in self._beats]).tolist()
-        now, self._beats = self._now, []
-        finite = [x for x in values if math.isfinite(x)]
-        worst = max(range(len(values)), key=lambda i: values[i] if math.isfinite(values[i]) else math.inf)
-        row: dict[str, Any] = {
-            "pulse": {
-                "median": _short(statistics.median(finite)) if finite else None,
-                "max": _short(values[worst]),
-                "at": steps[worst],
-                "steps": len(values),
-                "bad": len(values) - len(finite),
-            }
-        }
-        if now > 0 and math.isfinite(now) and math.isfinite(values[-1]):
-            row["unclipped"] = _short(grad_norm * values[-1] / now)
-        return row
-
-    def stop(self) -> None:
-        """Take the hook off."""
-        if self._handle is not None:
-            self._handle.remove()
-
-    def _choose(self) -> None:
-        there = [p for p in self._weights.named.values() if p.grad is not None and p.is_floating_point()]
-        vectors = [p for p in there if p.ndim == 1 and p.numel() > 1]
-        matrices = [p for p in there if p.ndim > 1 and p.grad is not None and not p.grad.is_sparse]
-        self._vector = next(iter(vectors or sorted(there, key=Tensor.numel)), None)
-        self._matrix = matrices[-1] if matrices else None
-        if self._vector is not None and self._vector.requires_grad:
-            self._handle = self._vector.register_post_accumulate_grad_hook(self._accumulated)
-
-    def _accumulated(self, parameter: Tensor) -> None:
-        self._raw = self._norm(parameter)
-
-    @staticmethod
-    def _norm(parameter: Tensor) -> Tensor:
-        gradient = parameter.grad
-        assert gradient is not None  # it was accumulated, or looked for
-        return torch.linalg.vector_norm(dense(gradient.detach()).float())
-
-
-def _short(number: float | None) -> float | None:
-    return rounded(number) if number is not None and math.isfinite(number) else number
+    def _write_failures(self) -> None:
+        for row in self._guard.take_rows():
+            self._write(row)

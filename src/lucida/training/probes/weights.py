@@ -1,4 +1,4 @@
-"""Gradient, weight and update of each parameter; scalars; the cosine of two gradients in a row."""
+"""Gradient, weight and update of each parameter; scalars."""
 
 from __future__ import annotations
 
@@ -13,18 +13,21 @@ MAX_SCALARS = 64
 
 
 def dense(gradient: Tensor) -> Tensor:
-    """A gradient as a dense tensor of what is stored of it."""
-    return gradient.coalesce().values() if gradient.is_sparse else gradient
+    """A gradient as a dense tensor of real numbers: what is stored of a sparse one, the two parts of a complex one."""
+    if gradient.is_sparse:
+        gradient = gradient.coalesce().values()
+    return torch.view_as_real(gradient) if gradient.is_complex() else gradient
 
 
-def norms(tensors: list[Tensor]) -> list[float]:
-    """The Euclidean norm of each tensor, with one synchronisation."""
+def norms(tensors: list[Tensor], order: float = 2) -> list[float]:
+    """The norm of each tensor, the Euclidean one unless told, with one synchronisation."""
     if not tensors:
         return []
     floats = [t if t.dtype in (torch.float32, torch.float64) else t.float() for t in tensors]
-    found = torch._foreach_norm(floats)
-    device = found[0].device
-    return torch.stack([norm.to(device, torch.float32) for norm in found]).tolist()
+    found: list[Tensor] = list(torch._foreach_norm(floats, order))
+    if any(norm.device != found[0].device or norm.dtype != torch.float32 for norm in found):
+        found = [norm.to(found[0].device, torch.float32) for norm in found]
+    return torch.stack(found).tolist()
 
 
 class WeightProbe:
@@ -33,13 +36,10 @@ class WeightProbe:
     A row of ``parameters`` is ``[gradient, weight, update, silent]``: three norms at the moment of the optimizer's
     step (so after any clipping), and the share of a bias vector's entries whose gradient is exactly 0; ``None`` where
     there is none.
-
-    The noise scale (McCandlish et al. 2018, 1812.06162) comes from the gradients ``g, g'`` of two steps in a row:
-    their batches are independent, so ``E[g.g'] = |G|^2`` while ``E[|g|^2] = |G|^2 + tr S / B``. With the cosine
-    ``c`` of the two, ``tr S / |G|^2 = B (1 - c) / c``; a negative cosine says that steps overshoot.
     """
 
     def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer):
+        self.optimizer = optimizer
         held = {id(p): k for k, group in enumerate(optimizer.param_groups) for p in group["params"]}
         self.named = {name: p for name, p in model.named_parameters() if id(p) in held or p.requires_grad}
         known = {id(p) for p in self.named.values()}
@@ -51,8 +51,10 @@ class WeightProbe:
         self.biases = {
             name for name in self.named if name.endswith("bias") and isinstance(owners.get(name[:-5]), plain)
         }
-        self._before: list[tuple[str, Tensor, Tensor]] = []
-        self._last: dict[str, Tensor] = {}
+        self._moving = {n: p for n, p in self.named.items() if id(p) in held and p.is_floating_point()}
+        self._ones = [(name, p) for name, p in self.named.items() if p.numel() == 1 and not p.is_complex()]
+        self._kept: list[Tensor] = []
+        self._remembered = False
 
     def header(self) -> dict[str, Any]:
         """What the parameters are, for the first row: shape, whether they ask for gradients, and who holds them."""
@@ -67,53 +69,70 @@ class WeightProbe:
         }
 
     def gradients(self) -> dict[str, Tensor]:
-        """The gradients that are there, dense."""
-        return {name: dense(p.grad.detach()) for name, p in self.named.items() if p.grad is not None}
+        """The gradients that are there, dense and real."""
+        found = {}
+        for name, parameter in self.named.items():
+            gradient = parameter.grad
+            if gradient is not None:
+                found[name] = dense(gradient.detach() if gradient.requires_grad else gradient)
+        return found
 
-    def remember(self) -> None:
-        """Keep a sample of the gradients, for the cosine with those of the next step."""
-        self._last = {name: sample(g, 4096).clone() for name, g in self.gradients().items() if g.is_floating_point()}
+    @torch.no_grad()
+    def before(self, gradients: dict[str, Tensor]) -> dict[str, Any]:
+        """Measure before the optimizer's step, and keep a sample of the weights.
 
-    def cosine(self, gradients: dict[str, Tensor]) -> float | None:
-        """The cosine of the remembered gradients and these, or ``None``; forgets the remembered ones."""
-        pairs = [(old, sample(gradients[name], 4096), gradients[name]) for name, old in self._last.items()
-                 if name in gradients]  # fmt: skip
-        pairs = [(old, new, whole) for old, new, whole in pairs if old.shape == new.shape]
-        self._last = {}
-        if not pairs:
-            return None
-        scales = [enlarged(new, whole) for _, new, whole in pairs]
-        old = torch.cat([x.float().flatten() * s for (x, _, _), s in zip(pairs, scales, strict=True)])
-        new = torch.cat([x.float().flatten() * s for (_, x, _), s in zip(pairs, scales, strict=True)])
-        length = torch.linalg.vector_norm(old) * torch.linalg.vector_norm(new)
-        return (torch.dot(old, new) / length).item() if length > 0 else None
+        Args:
+            gradients: those of :meth:`gradients`, which are multiplied by a loss scale only where the optimizer
+                divides by it itself; that is undone here.
+        """
+        scale = getattr(self.optimizer, "grad_scale", None)  # set by a GradScaler for fused optimizers alone
+        factor = 1.0 if scale is None else 1 / float(scale)
+        sizes = dict(zip(gradients, (factor * x for x in norms(list(gradients.values()))), strict=True))
+        biases = {name: gradients[name] for name in self.biases if name in gradients and gradients[name].numel()}
+        counts = norms(list(biases.values()), 0)  # of what is not 0
+        samples = [sample(p) for p in self._moving.values()]
+        if any(map(_differ, self._kept, samples)) or len(self._kept) != len(samples):
+            self._kept = [torch.empty_like(x) for x in samples]
+        torch._foreach_copy_(self._kept, samples)
+        self._remembered = True
+        return {
+            "grad_norm": sum(x * x for x in sizes.values()) ** 0.5,
+            "gradients": sizes,
+            "silent": {name: 1 - n / biases[name].numel() for name, n in zip(biases, counts, strict=True)},
+        }
 
-    def before(self) -> dict[str, Any]:
-        """Measure before the optimizer's step, and keep a sample of the weights."""
-        gradients = self.gradients()
-        sizes = dict(zip(gradients, norms(list(gradients.values())), strict=True))
-        silent = {name: (gradients[name] == 0).float().mean() for name in self.biases if name in gradients}
-        shares = torch.stack(list(silent.values())).tolist() if silent else []
-        cosine = self.cosine(gradients)
-        held = [(name, p.detach()) for name, p in self.named.items() if id(p) in self.held and p.is_floating_point()]
-        self._before = [(name, p, sample(p).clone()) for name, p in held]
-        total = sum(x * x for x in sizes.values()) ** 0.5
-        return {"grad_norm": total, "cosine": cosine, "gradients": sizes,
-                "silent": dict(zip(silent, shares, strict=True))}  # fmt: skip
-
+    @torch.no_grad()
     def after(self) -> dict[str, tuple[float, float]]:
         """``{parameter: (weight, update)}``: norms, of the weight before the step and of its change."""
-        if not self._before:
+        if not self._remembered:
             return {}
-        old = [kept for _, _, kept in self._before]
-        change = torch._foreach_sub([sample(p) for _, p, _ in self._before], old)
-        scales = [enlarged(kept, p) for _, p, kept in self._before]
-        weights, updates = norms(old), norms(list(change))
-        names = [name for name, _, _ in self._before]
-        self._before = []
-        return {n: (w * s, u * s) for n, w, u, s in zip(names, weights, updates, scales, strict=True)}
+        self._remembered = False
+        old, whole = self._kept, list(self._moving.values())
+        change = torch._foreach_sub([sample(p) for p in whole], old)
+        both = norms([*old, *change])
+        scales = [enlarged(kept, p) for kept, p in zip(old, whole, strict=True)]
+        return {
+            name: (w * s, u * s)
+            for name, w, u, s in zip(self._moving, both[: len(old)], both[len(old) :], scales, strict=True)
+        }
+
+    def standing(self) -> dict[str, tuple[float, None]]:
+        """What :meth:`after` would say of a step that was never taken: norms of the weights, no updates."""
+        if not self._remembered:
+            return {}
+        self._remembered = False
+        scales = [enlarged(kept, p) for kept, p in zip(self._kept, self._moving.values(), strict=True)]
+        return {n: (w * s, None) for n, w, s in zip(self._moving, norms(self._kept), scales, strict=True)}
 
     def scalars(self) -> dict[str, float]:
         """The values of trainable parameters of one element (temperatures, gates)."""
-        ones = [(name, p) for name, p in self.named.items() if p.numel() == 1][:MAX_SCALARS]
-        return {name: rounded(p.detach().float().item()) for name, p in ones}
+        ones = self._ones[:MAX_SCALARS]
+        if not ones:
+            return {}
+        values = [p.detach().float().reshape(()) for _, p in ones]
+        numbers = torch.stack([value.to(values[0].device) for value in values]).tolist()
+        return {name: rounded(number) for (name, _), number in zip(ones, numbers, strict=True)}
+
+
+def _differ(a: Tensor, b: Tensor) -> bool:
+    return a.shape != b.shape or a.dtype != b.dtype or a.device != b.device
