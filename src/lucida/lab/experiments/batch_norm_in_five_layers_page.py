@@ -206,7 +206,8 @@ def _deep(found: Observations) -> Section:
         f"{{explosion/{arm('batch', depth=FIFTY)}/digits}} decades in fifty (digits). It does not depend on the "
         "weights, so no initialisation cures it. A residual path gives the gradient a way round: what remains are "
         f"{{explosion/{arm('batch', depth=FIFTY, residual=True)}/digits}} decades, and by depth the curve bends, "
-        "because each layer adds less and less to a path that has grown. Layer norm has no such gain."
+        "because each layer adds less and less to a path that has grown. Layer norm has no such gain: "
+        f"{{explosion/{arm('layer', depth=FIFTY)}/digits}} decades."
     )
     return Section("Ten to fifty layers", text, tuple(figures))
 
@@ -280,6 +281,12 @@ _RESIDUAL: dict[Word, tuple[str, str]] = {
         "A residual path moves that by {claim/residual_path_prevents_it/effect:ci} decades, less than was claimed of "
         "it; training ends it: {claim/training_ends_it/effect:ci}.",
         "残差连接使它变化 {claim/residual_path_prevents_it/effect:ci} 个数量级，不及所说的那么多；训练会让它消失"
+        "（{claim/training_ends_it/effect:ci} 个）。",
+    ),
+    "inconclusive": (
+        "Whether a residual path prevents it could not be told, {claim/residual_path_prevents_it/effect:ci} decades; "
+        "training ends it: {claim/training_ends_it/effect:ci}.",
+        "残差连接能否避免它还不能断定（{claim/residual_path_prevents_it/effect:ci} 个数量级）；训练会让它消失"
         "（{claim/training_ends_it/effect:ci} 个）。",
     ),
 }

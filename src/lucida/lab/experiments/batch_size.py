@@ -191,27 +191,23 @@ def _record_noise(found: Observations, task: Task, steps: NDArray, loss: NDArray
     found.draw(f"noise/{task.name}/sampled", (steps + 1)[usable], sampled[:, usable])
     if not task.deep:
         return
-    for name, target, values in zip(TARGETS, task.targets, _averages(steps, loss, scale, task), strict=True):
+    ends = at_loss(loss, steps.astype(float), task.targets)
+    for k, (name, target) in enumerate(zip(TARGETS, task.targets, strict=True)):
+        missed = np.isnan(ends[:, k])
+        values = _averages(steps, scale, np.where(missed, steps[-1], ends[:, k]))
         found.record("log2 mean noise scale to the target", name, np.log2(values), task.name)
         found.facts[f"mean noise scale/{name}/{task.name}"] = float(np.exp(np.log(values).mean()))
         found.facts[f"target/{name}/{task.name}"] = target
+        found.facts[f"noise short of the target/{name}/{task.name}"] = int(missed.sum())
 
 
-def _averages(steps: NDArray, loss: NDArray, scale: NDArray, task: Task) -> list[NDArray]:
-    """Mean noise scale over the steps up to each target, ``[seeds]`` each.
+def _averages(steps: NDArray, scale: NDArray, ends: NDArray) -> NDArray:
+    """Mean noise scale over the steps up to an end of each seed, ``[seeds]``.
 
     McCandlish et al. (appendix D) compare this one with the critical batch size: what is right changes on the way.
     """
-    ends = at_loss(loss, steps.astype(float), task.targets)
-    ends = np.where(np.isfinite(ends), ends, steps[-1])
-    means = []
-    for k in range(len(task.targets)):
-        own = []
-        for seed, end in enumerate(np.maximum(ends[:, k], 1.0)):
-            fine = np.linspace(0, end, 200)
-            own.append(float(np.interp(fine, steps, scale[seed]).mean()))
-        means.append(np.array(own))
-    return means
+    fine = [np.linspace(0, max(end, 1.0), 200) for end in ends]
+    return np.array([np.interp(x, steps, own).mean() for x, own in zip(fine, scale, strict=True)])
 
 
 def _speed_up(found: Observations, task: Task, courses: dict[int, dict[str, Outcome]]) -> None:

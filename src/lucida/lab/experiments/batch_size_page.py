@@ -170,6 +170,11 @@ def _speed_up(found: Observations) -> Section:
         found,
         {f"missed/{k}/{task}": f"{k} target, {task}" for task in DEEP for k in TARGETS},
         "Some runs never came to the target: %s. They count with the steps they were given, in the fits too.",
+    ) + _counted(
+        found,
+        {f"noise short of the target/{k}/{task}": f"{k} target, {task}" for task in DEEP for k in TARGETS},
+        "Of the runs along which the noise scale is measured some ended before the target: %s. Theirs is the mean over "
+        "all steps.",
     )
     text = (
         "Each batch size at the rate that is fastest for the target. Below the critical batch size twice the batch "
@@ -222,10 +227,14 @@ def _sharpness(found: Observations) -> Section:
     text = (
         "After as many examples and at one rate the full batch ends {claim/sharper_after_equal_examples/effect/digits, "
         "perceptron:ci} doublings sharper than batch 32 on digits and "
-        "{claim/sharper_after_equal_examples/effect/emoji, perceptron:ci} on emoji. It is not at a minimum, though: "
-        "this loss is flat where it is near zero, which batch 32 has reached on digits and nobody has on emoji. After "
-        "as many steps at one rate it ends {claim/sharper_after_equal_steps/effect:ci} doublings sharper: "
-        "the direction that Keskar et al. report. With own rates the difference is "
+        "{claim/sharper_after_equal_examples/effect/emoji, perceptron:ci} on emoji. But not all of these are minima: "
+        "this loss is flat where it is near zero, and the training losses of the full batch and of batch 32 are "
+        f"{{training loss, {EXAMPLES}/{FULL}, {FIXED}/digits, perceptron}} and "
+        f"{{training loss, {EXAMPLES}/{THIRTY_TWO}, {FIXED}/digits, perceptron}} on digits, "
+        f"{{training loss, {EXAMPLES}/{FULL}, {FIXED}/emoji, perceptron}} and "
+        f"{{training loss, {EXAMPLES}/{THIRTY_TWO}, {FIXED}/emoji, perceptron}} on emoji. After "
+        "as many steps at one rate it ends {claim/sharper_after_equal_steps/effect:ci} doublings sharper; "
+        "Keskar et al. report sharper ones. With own rates the difference is "
         "{claim/sharper_at_own_rate/effect:ci}: large batches bear larger rates, and a training cannot stay for long "
         "where the curvature is far above two over its rate, so that the rate sets the sharpness more than the batch "
         f"does (emoji, full batch, log2: {{log2 sharpness, {STEPS}/{FULL}, {FIXED}/emoji, perceptron}} at the fixed "
@@ -258,7 +267,7 @@ def _going_on(found: Observations) -> Section:
         f"{{distance/{SMALL_NEXT}/emoji, perceptron:%}} (emoji) of their norm, the full batch with as many examples by "
         f"{{distance/{FULL_NEXT}/digits, perceptron:%}} and {{distance/{FULL_NEXT}/emoji, perceptron:%}}: it takes few "
         f"steps. With as many steps the full batch moves by {{distance/{FULL_STEPS}/digits, perceptron:%}} and "
-        f"{{distance/{FULL_STEPS}/emoji, perceptron:%}}, so it was not stuck either. On the straight way to where "
+        f"{{distance/{FULL_STEPS}/emoji, perceptron:%}}. On the straight way to where "
         f"batch 32 ends the loss rises by {{barrier/{SMALL_NEXT}/digits, perceptron}} and "
         f"{{barrier/{SMALL_NEXT}/emoji, perceptron}}. The test accuracy changes by "
         f"{{gain from going on/{SMALL_NEXT}/digits, perceptron:points ci}} and "

@@ -43,7 +43,7 @@ DEPTH = 10
 LARGE = 4.0  # gain of the weights where the cause is looked for; over He's in a perceptron
 TOO_LARGE = 2.0  # of the perceptrons that get a remedy
 TARGET = 0.75  # of the loss of guessing
-LOOKS = 30  # evaluations of a perceptron while it trains
+LOOKS = 20  # evaluations of a perceptron while it trains
 LEARNED = 0.1  # above the share of the most frequent class, on training examples
 _WINDOW = 10  # steps of which a course shows the mean
 
@@ -176,8 +176,7 @@ def _perceptron(bench: Bench, settings: Settings, found: Observations, data: str
     _record_tuned(found, remedy, level, outcome)
     _record_steps(found, remedy, data, level, outcome)
     if observers is not None:
-        found.draw(f"weights/{remedy.name}", outcome.steps, outcome.observed["weights"])
-        found.draw(f"explosion/{remedy.name}", outcome.steps, decades(outcome.observed["layers"][:, :, 0]))
+        _record_watched(found, remedy, outcome)
     members = [Member(seed, rate, network) for seed, rate in product(bench.seeds, settings.rates)]
     everywhere = bench.train(f"{name}, all rates", training, members)
     _record_range(found, settings, remedy, level, everywhere, len(bench.seeds))
@@ -208,6 +207,15 @@ def _record_steps(found: Observations, remedy: Remedy, data: str, level: str, ou
     found.record("steps to the target", remedy.name, np.where(missed, outcome.steps[-1], steps), level, cut=missed)
     found.record("missed the target", remedy.name, missed, level)
     found.facts[f"milliseconds/{remedy.name}/{level}"] = 1000 * min(outcome.seconds_per_step) / len(outcome.alive)
+
+
+def _record_watched(found: Observations, remedy: Remedy, outcome: Outcome) -> None:
+    """The inner weights and the explosion while a network trains."""
+    courses = {"weights": outcome.observed["weights"], "explosion": decades(outcome.observed["layers"][:, :, 0])}
+    for name, values in courses.items():
+        found.draw(f"{name}/{remedy.name}", outcome.steps, values)
+        found.record(f"{name} at the start", remedy.name, values[:, 0])
+        found.record(f"{name} at the end", remedy.name, values[:, -1])
 
 
 def _record_range(

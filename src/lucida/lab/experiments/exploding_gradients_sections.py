@@ -201,8 +201,10 @@ def _rates(found: Observations) -> Section:
         f"guessing, and stays there, is stable. What learned is {{learned/{NOTHING.name}/{level}:%}} without a remedy, "
         f"{{learned/{CLIPPED.name}/{level}:%}} with clipping, {{learned/{ADAM.name}/{level}:%}} with Adam, "
         f"{{learned/{SMALLER.name}/{level}:%}} with weights of gain one and {{learned/{LAYER.name}/{level}:%}} with "
-        "layer norm. Clipping and normalisation move the range of useful rates up, to where one expects it; they do "
-        "not make it wider, because a step of fixed length is too short at small rates. How high the curve rises is "
+        "layer norm. Clipping changes the share that learns by "
+        f"{{claim/clipping_widens/effect/{PERCEPTRONS[0]}:points ci}} on digits and by "
+        f"{{claim/clipping_widens/effect/{PERCEPTRONS[1]}:points ci}} on emoji: it moves the range of useful rates up, "
+        "to where one expects it, but a step of fixed length is too short at small rates. How high the curve rises is "
         "another matter."
     )
     return Section("At which rates it trains", text, (*lines, table))
@@ -249,14 +251,17 @@ def _why(found: Observations) -> Section:
         ),
     )
     text = (
-        "Why does clipping not bring back what the explosion costs? Because it leaves the cause as it was. The steps "
-        "with which such a network survives are so short that the weights hardly move: their gain stays near two, with "
-        "clipping as without, and most of the explosion with it. The penalty that should shrink them acts at the same "
-        "small rate: weights shrink by `rate · l2` a step, which is next to nothing. Adam does not shrink the weights "
-        "either, but as its steps are of equal size for all of them, it changes the network far more, and more of "
-        "the explosion goes."
+        "What do the remedies leave of the cause? Clipping does not touch it: its steps are short, and the gain of the "
+        f"weights goes from {{weights at the start/{CLIPPED.name}}} to {{weights at the end/{CLIPPED.name}}}, without "
+        f"a remedy to {{weights at the end/{NOTHING.name}}}. The penalty that should shrink the weights acts at the "
+        "rate of all the rest, by `rate · l2` a step, which is next to nothing where only small rates survive: "
+        f"{{weights at the end/{L2.name}}}. Adam's steps are of equal size for all weights, large gradient or small: "
+        f"{{weights at the end/{ADAM.name}}}. Of {{explosion at the start/{NOTHING.name}}} decades of explosion "
+        f"{{explosion at the end/{NOTHING.name}}} are left without a remedy, {{explosion at the end/{CLIPPED.name}}} "
+        f"with clipping, {{explosion at the end/{L2.name}}} with the penalty and {{explosion at the end/{ADAM.name}}} "
+        f"with Adam; with weights of gain one there were {{explosion at the start/{SMALLER.name}}} to begin with."
     )
-    return Section("What clipping leaves as it was", text, figures)
+    return Section("What is left of the cause", text, figures)
 
 
 def _courses(found: Observations) -> Section:
