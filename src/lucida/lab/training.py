@@ -97,8 +97,8 @@ class Outcome:
         alive: whether loss and gradient were finite to the end, ``[M]``.
         observed: of each observer, ``[M, E, …]``.
         stacked: whether the members were trained at once.
-        seconds_per_step: of all members together, measured for both ways; NaN where there was no choice: for a single
-            member, and for networks that draw random numbers, which are always trained at once.
+        seconds_per_step: of the processor, of all members together, measured for both ways; NaN where there was no
+            choice: for a single member, and for networks that draw random numbers, which are always trained at once.
     """
 
     steps: NDArray
@@ -317,7 +317,7 @@ class _OneByOne:
 
 
 def _measured(course: _Course, networks: Sequence[nn.Module]) -> tuple[float, float]:
-    """Seconds of a step of all members, stacked and one by one; they train copies.
+    """Seconds of the processor for a step of all members, stacked and one by one; they train copies.
 
     NaN where nothing is to be chosen: the two ways would give a network that draws different numbers.
     """
@@ -336,7 +336,7 @@ def _seconds(step: Callable[[], None]) -> float:
     step()
     taken = []
     for _ in range(_TIMED_STEPS):
-        began = time.perf_counter()
+        began = time.process_time()  # what else the machine does must not decide
         step()
-        taken.append(time.perf_counter() - began)
+        taken.append(time.process_time() - began)
     return min(taken)

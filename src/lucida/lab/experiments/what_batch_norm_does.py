@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lucida.lab.datasets import load, training_batch
+from lucida.lab.datasets import OWN_PICTURES, load, named_pictures, training_batch
 from lucida.lab.experiment import Bench, Score
 from lucida.lab.input_shift import observe_inputs, observe_shift
 from lucida.lab.loss_curves import moving_mean
@@ -32,6 +32,8 @@ PLAIN, BATCH, NOISY, SAME_RATE = "no norm", "batch norm", "noisy batch norm", "b
 SMALL_GAINS, NOISE_ALONE = "batch norm, its gains scaled too", "the noise without batch norm"
 NORMS: dict[str, NormName] = {PLAIN: "none", BATCH: "batch", NOISY: "batch_noisy"}
 CONTEXTS = ("perceptron, digits", "perceptron, emoji", "convolutions, digits")
+OWN = f"convolutions, {OWN_PICTURES}"  # besides the claims, where a user named pictures
+OWN_TARGET = 0.8  # of the loss of guessing
 DOUBLED, ORIGIN = "doubled units", "near the origin"
 SADDLES = (f"{DOUBLED}, digits", f"{ORIGIN}, digits", f"{ORIGIN}, emoji")
 ONE_PERCENT = LENGTHS.index(0.01)
@@ -88,6 +90,8 @@ class Settings:
 
     def target(self, context: str) -> float:
         """The training loss that counts as reached."""
+        if context == OWN:
+            return OWN_TARGET * float(np.log(load(OWN_PICTURES).classes))
         return self.targets[CONTEXTS.index(context)]
 
 
@@ -133,7 +137,10 @@ class NoiseAlone:
 def measure(bench: Bench, settings: Settings) -> Observations:
     """Training with and without batch norm and with the noise, then the noise by amount and width, then saddles."""
     found = Observations()
-    for context in CONTEXTS:
+    named = named_pictures() is not None
+    if not named:
+        found.left_out[f"steps/{OWN}"] = "no pictures were named: lucida lab run … --pictures YOUR_PICTURES"
+    for context in (*CONTEXTS, OWN) if named else CONTEXTS:
         networks = {arm: settings.network(context, norm) for arm, norm in NORMS.items()}
         best = {
             arm: _trained(bench, settings, found, context, arm, network, settings.rates)

@@ -12,6 +12,7 @@ from lucida.lab.experiments.what_batch_norm_does import (
     CONTEXTS,
     NOISE_ALONE,
     NOISY,
+    OWN,
     PLAIN,
     SADDLES,
     SAME_RATE,
@@ -22,6 +23,7 @@ from lucida.lab.experiments.what_batch_norm_does_design import ANSWERS, DESIGN, 
 from lucida.lab.experiments.what_batch_norm_does_texts import (
     INPUTS_TEXT,
     NOISE_TEXT,
+    OWN_TEXT,
     SADDLES_TEXT,
     SMOOTHNESS_TEXT,
     SPEED_TEXT,
@@ -32,6 +34,7 @@ from lucida.report.lab_page import EffectRow, EffectsFigure, LinesFigure, Series
 FOUR = (PLAIN, BATCH, NOISY, SAME_RATE)
 SHORT = {SAME_RATE: "batch norm, plain network's rate", HALF: "batch norm, half the noise"}
 COUNTED = {"steps": "reached", "steps to leave": "left", "steps by width": "reached by width"}  # in log2; who got there
+OVER_PLAIN = ("beta", "drift", "shape drift")
 PARTS = ("beta", "gradient change", "loss range", "drift", "shape drift", "gradient shift")
 
 
@@ -70,8 +73,9 @@ def _is_drawn(name: str) -> bool:
 
 
 def present(found: Observations) -> Sequence[Section]:
-    """Speed, smoothness, the layers' inputs, the noise, the saddles."""
-    return (_speed(found), _smoothness(found), _inputs(found), _noise(found), _saddles(found))
+    """Speed, smoothness, the layers' inputs, the noise, the saddles; the user's own pictures, if there are any."""
+    own = (_own_pictures(),) if ("steps", PLAIN, OWN) in found.numbers else ()
+    return (_speed(found), _smoothness(found), _inputs(found), _noise(found), _saddles(found), *own)
 
 
 def _arms(found: Observations, name: str, arms: Sequence[str], *, log: bool = True) -> tuple[Series, ...]:
@@ -279,6 +283,28 @@ def _saddles(found: Observations) -> Section:
         shares=(False, True),
     )
     return Section("Leaving saddles", SADDLES_TEXT, (verified, *curves, leaving))
+
+
+def _own_pictures() -> Section:
+    speed = TableFigure(
+        "Steps to the target loss, own pictures",
+        ("steps", "seeds that got there", "learning rate", "test accuracy at the end"),
+        tuple(
+            (arm, (f"plain steps/{arm}/{OWN}", f"reached/{arm}/{OWN}", _rate(arm, OWN), f"test accuracy/{arm}/{OWN}"))
+            for arm in FOUR
+        ),
+        shares=(False, True, False, True),
+    )
+    against = TableFigure(
+        "Against the plain network, own pictures",
+        ("times fewer steps", "β", "drift of the inputs", "change of their shape"),
+        tuple(
+            (arm, (f"times fewer steps/{arm}/{OWN}", *(f"{name} over plain/{arm}/{OWN}" for name in OVER_PLAIN)))
+            for arm in FOUR
+            if arm != PLAIN
+        ),
+    )
+    return Section("On pictures of your own", OWN_TEXT, (speed, against))
 
 
 EXPERIMENT = Experiment(
