@@ -15,12 +15,15 @@ from lucida.lab.experiments.exploding_gradients import (
     L1,
     L2,
     NOTHING,
+    PERCEPTRONS,
     VALUES,
     Remedy,
+    _record_steps,
     observe_weights,
 )
 from lucida.lab.experiments.exploding_gradients_page import EXPERIMENT
 from lucida.lab.networks import Perceptron
+from lucida.lab.observations import Observations
 from lucida.lab.signal_propagation import decades, predicted
 from lucida.lab.training import Member, Moment, Training, train_members
 from tests.lab.drawn_bench import whole_page
@@ -57,6 +60,25 @@ def test_clipping_changes_the_step_and_not_the_gradient() -> None:
 @pytest.mark.parametrize("remedy", [L1, L2])
 def test_penalties_are_too_weak_to_prevent_anything(remedy: Remedy) -> None:
     assert first_step(remedy)[0] == pytest.approx(first_step(NOTHING)[0], rel=0.02)
+
+
+def test_steps_to_the_target_leave_the_penalty_out() -> None:
+    """The loss they are read off is the task's own; who never gets there is marked."""
+    heavy = Remedy("heavy", training={"l2": 1.0})
+    network, found, outcomes = Perceptron(64, 10, 2, 16), Observations(), {}
+    for remedy, rate in ((NOTHING, 0.1), (heavy, 0.1), (CLIPPED, 0.0)):
+        training = Training("digits", 32, steps=60, every=5, **remedy.training)
+        outcome = train_members(training, [Member(seed, rate, network) for seed in (0, 1)])
+        _record_steps(found, remedy, "digits", PERCEPTRONS[0], outcome)
+        outcomes[remedy.name] = outcome
+    assert (outcomes["heavy"].batch_loss[:, 0] > 5 * outcomes["heavy"].loss[:, 0]).all()
+    np.testing.assert_array_equal(outcomes["heavy"].loss[:, 0], outcomes[NOTHING.name].loss[:, 0])
+    metrics = found.metrics()
+    free, still = (metrics[f"steps to the target/{remedy.name}/{PERCEPTRONS[0]}"] for remedy in (NOTHING, CLIPPED))
+    assert 0 < free.value < 60
+    assert free.censored == 0
+    assert (still.value, still.censored) == (60, 2)
+    assert metrics[f"missed the target/{CLIPPED.name}/{PERCEPTRONS[0]}"].value == 1
 
 
 def test_of_equal_weights_the_gain_decides_and_the_activation_how_fast() -> None:

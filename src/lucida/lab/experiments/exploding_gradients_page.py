@@ -93,7 +93,7 @@ EXPERIMENT = Experiment(
     design=DESIGN,
     settings={
         "quick": Settings(
-            128, 64, ("relu", "tanh", "gelu", "sigmoid"), (0.5, 1.0, 2.0, 4.0), (0.5, 1.0, 1.5, 2.0), 32, 150, 32,
+            128, 64, ("relu", "tanh", "gelu", "sigmoid"), (0.5, 1.0, 2.0, 4.0), (0.5, 1.0, 1.5, 2.0), 32, 140, 32,
             RATES, False, 120, (0.001, 0.01, 0.1),
         ),
         "full": Settings(
