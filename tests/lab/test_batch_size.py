@@ -14,7 +14,14 @@ from torch.func import functional_call
 from lucida.lab.batch_costs import predicted_bytes, saved_bytes
 from lucida.lab.datasets import load, split, training_batch
 from lucida.lab.experiments import load as load_experiment
-from lucida.lab.experiments.batch_size import FIXED, SHARPNESS_RANGE, _equal_loss, _record_sharpness, _speed_up
+from lucida.lab.experiments.batch_size import (
+    FIXED,
+    SHARPNESS_RANGE,
+    _equal_loss,
+    _record_loss,
+    _record_sharpness,
+    _speed_up,
+)
 from lucida.lab.experiments.batch_size_claims import FULL, TWO
 from lucida.lab.experiments.batch_size_page import _without_sharpness
 from lucida.lab.experiments.batch_size_probes import Departure, final_sharpness, whole_set_noise
@@ -280,6 +287,13 @@ def test_a_diverged_network_counts_as_the_sharpest_and_is_counted() -> None:
         "They count as the sharpest there is, as if it were 10,000."
     )
     assert _without_sharpness(Observations(facts={f"without a sharpness/{task.name}": 0})) == ""
+
+
+def test_a_loss_that_is_no_number_is_a_large_one() -> None:
+    found, task = Observations(), SETTINGS["quick"].tasks[0]
+    _record_loss(found, "training loss", "gone", np.array([np.nan, 0.5, np.inf, 1e9]), task)
+    assert found.numbers["training loss", "gone", task.name].tolist() == [1e3, 0.5, 1e3, 1e3]
+    assert found.metrics()[f"training loss/gone/{task.name}"].censored == 3
 
 
 def test_at_equal_loss_nobody_is_compared_who_is_not_there() -> None:

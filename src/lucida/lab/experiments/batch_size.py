@@ -23,6 +23,7 @@ from lucida.lab.training import Member, Observer, Outcome, Training
 FIXED, OWN = "fixed rate", "own rate"
 SMALL_NEXT, FULL_NEXT, FULL_STEPS = "then batch 32", "then full batch", "then full batch, as many steps"
 TARGETS = ("early", "late")
+LARGEST_LOSS = 1e3  # that is told
 SHARPNESS_RANGE = 1e-3, 1e4  # of an eigenvalue, for its logarithm
 
 
@@ -111,11 +112,16 @@ def _record_sharpness(found: Observations, measure: str, arm: str, eigenvalues: 
         found.facts[f"without a sharpness/{measure}, {arm}/{task.name}"] = int(gone.sum())
 
 
+def _record_loss(found: Observations, measure: str, arm: str, loss: NDArray, task: Task) -> None:
+    """A loss a seed; of a network that diverged one only knows that it is large."""
+    beyond = ~(loss < LARGEST_LOSS)  # so is a loss that is no number
+    found.record(measure, arm, np.where(beyond, LARGEST_LOSS, loss), task.name, cut=beyond)
+
+
 def _record(found: Observations, task: Task, arm: str, budget: str, outcome: Outcome) -> None:
     """How an arm ended."""
     found.record(f"test accuracy, {budget}", arm, outcome.final("test_accuracy"), task.name)
-    loss = np.nan_to_num(outcome.loss[:, -1], nan=1e3, posinf=1e3)
-    found.record(f"training loss, {budget}", arm, np.minimum(loss, 1e3), task.name)
+    _record_loss(found, f"training loss, {budget}", arm, outcome.final("loss"), task)
     _record_sharpness(found, f"log2 sharpness, {budget}", arm, outcome.observed["sharpness"][:, -1], task)
 
 
@@ -250,9 +256,9 @@ def _continuation(bench: Bench, found: Observations, task: Task, settings: Setti
         outcome = bench.train(f"{task.name}: full batch, {arm}", going_on, members, observers)
         found.record("test accuracy after going on", arm, outcome.final("test_accuracy"), task.name)
         found.record("gain from going on", arm, outcome.final("test_accuracy") - outcome.test_accuracy[:, 0], task.name)
-        found.record("training loss after going on", arm, outcome.final("loss"), task.name)
+        _record_loss(found, "training loss after going on", arm, outcome.final("loss"), task)
         found.record("distance", arm, outcome.observed["departure"][:, -1, 0], task.name)
-        found.record("barrier", arm, outcome.observed["departure"][:, -1, 1], task.name)
+        _record_loss(found, "barrier", arm, outcome.observed["departure"][:, -1, 1], task)
         _record_sharpness(found, "log2 sharpness after going on", arm, outcome.observed["sharpness"][:, -1], task)
         share = outcome.steps / outcome.steps[-1]
         found.draw(f"going on/{task.name}/{arm}/accuracy", share, outcome.test_accuracy)
