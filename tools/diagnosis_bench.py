@@ -1,10 +1,14 @@
 """How well ``lucida diagnose`` does: planted faults it finds, healthy runs it leaves alone, and what watching costs.
 
     python tools/diagnosis_bench.py --seeds 0 1 2 3 4 --out docs/results/diagnosis.json
+    python tools/diagnosis_bench.py --seeds 1000 --only rate_too_high mlp --pairs 0 --out trial.json
 
-The patients are those of ``tools/patients.py``: every fault and every kind of healthy run, each with every seed.
-Thresholds were fixed on seeds from 1000 on. Cost: two copies of a model, one of them watched every tenth step, take ten
-steps in turn; processor time of one thread, so that other programs on the machine count little.
+The patients are those of ``tools/patients``: every fault and every kind of healthy run, each with every seed.
+Thresholds were fixed on seeds from 1000 on. Seeds of one fault resemble each other, so a fault (a kind of healthy run)
+counts as one unit in the intervals over all, however many seeds it has.
+
+Cost: two copies of a model, one of them watched every tenth step, take ten steps in turn; processor time of one thread,
+so that other programs on the machine count little.
 """
 
 from __future__ import annotations
@@ -39,18 +43,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--out", type=Path, default=Path("docs/results/diagnosis.json"))
     parser.add_argument("--pairs", type=int, default=15, help="pairs of ten steps a model, for the cost")
+    parser.add_argument("--only", nargs="+", default=[], help="faults and kinds of healthy runs; all by default")
     parser.add_argument("--note", default="", help="what a reader must know of these seeds")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     results = Results()
     results.details["environment"] = environment(options.seeds[0])  # of the code that is about to judge
+    if unknown := set(options.only) - set(patients.FAULTS) - set(patients.HEALTHY):
+        parser.error(f"no such fault or kind of healthy run: {', '.join(sorted(unknown))}")
+    cases = [one for one in patients.all_cases(options.seeds) if not options.only or one[1] in options.only]
+    begun = time.process_time()
     with results.timed("patients"):
-        rows = [examined(*one) for one in patients.all_cases(options.seeds)]
+        rows = [examined(*one) for one in cases]
     add_shares(results, rows)
+    judged = time.process_time()
     with results.timed("cost"):
         add_cost(results, options.pairs)
     results.details |= {
         "seeds": options.seeds,
+        "processor_seconds": {"patients": judged - begun, "cost": time.process_time() - judged},
         "note": options.note,
         "runs": rows,
     }
@@ -81,26 +92,52 @@ def examined(group: str, name: str, seed: int) -> dict[str, Any]:
 
 
 def add_shares(results: Results, rows: list[dict[str, Any]]) -> None:
-    """Recall by fault and over all, false alarms by kind and over all; intervals by Wilson's method."""
+    """Recall by fault and over all, false alarms by kind and over all."""
     faults = [row for row in rows if row["group"] == "fault"]
     healthy = [row for row in rows if row["group"] == "healthy"]
-    results.add("recall", share([row["right"] for row in faults]))
-    results.add("recall/named_first", share([row["first"] for row in faults]))
-    results.add("false_alarms", share([not row["right"] for row in healthy]))
-    results.add("other_findings_beside_the_fault", share([len(row["found"]) > row["right"] for row in faults]))
-    for name in patients.FAULTS:
-        results.add(f"recall/{name}", share([row["right"] for row in faults if row["name"] == name]))
-    for name in patients.HEALTHY:
-        results.add(f"false_alarms/{name}", share([not row["right"] for row in healthy if row["name"] == name]))
+    judged = {
+        "recall": (faults, lambda row: row["right"]),
+        "recall/named_first": (faults, lambda row: row["first"]),
+        "false_alarms": (healthy, lambda row: not row["right"]),
+        "other_findings_beside_the_fault": (faults, lambda row: len(row["found"]) > row["right"]),
+    }
+    for name, (group, flag) in judged.items():
+        by_kind: dict[str, list[bool]] = {}
+        for row in group:
+            by_kind.setdefault(row["name"], []).append(flag(row))
+        if by_kind:
+            results.add(name, share_of_kinds(list(by_kind.values())))
+        if name in ("recall", "false_alarms"):
+            for kind, flags in by_kind.items():
+                results.add(f"{name}/{kind}", share(flags))
+
+
+def share_of_kinds(kinds: list[list[bool]]) -> Metric:
+    """The mean over kinds of each kind's share, with an interval that takes a kind for one unit.
+
+    Runs of one kind may all go alike: then their number says nothing. The mean of ``k`` shares between 0 and 1 varies
+    at most as that of ``k`` single trials does, so Wilson's interval of ``k`` trials is wide enough whatever the runs
+    of one kind have in common; a bootstrap over kinds would have no width at all where no run failed.
+
+    >>> share_of_kinds([[True, True], [True, False]]).value, share_of_kinds([[False] * 5] * 20).ci95[1] > 0.15
+    (0.75, True)
+    """
+    shares = [sum(flags) / len(flags) for flags in kinds]
+    return wilson(statistics.fmean(shares), len(shares))
 
 
 def share(flags: list[bool]) -> Metric:
-    """A share with its Wilson interval.
+    """A share with its Wilson interval, of independent runs.
 
     >>> share([True] * 60).ci95[0] > 0.93
     True
     """
-    n, p, z = len(flags), sum(flags) / len(flags), 1.96
+    return wilson(sum(flags) / len(flags), len(flags))
+
+
+def wilson(p: float, n: int) -> Metric:
+    """A share ``p`` of ``n`` independent units with its 95 % interval (Wilson 1927)."""
+    z = 1.96
     middle, half = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     scale = 1 + z * z / n
     return Metric(p, (max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)), n)
@@ -164,7 +201,7 @@ MODELS = {
 def add_cost(results: Results, pairs: int) -> None:
     """The ratio of ten watched steps, one of them probed, to ten unwatched ones, for each model."""
     table: dict[str, Any] = {}
-    for name, make in MODELS.items():
+    for name, make in MODELS.items() if pairs else ():
         ratios, plain = cost(make, pairs)
         ratio = statistics.median(ratios)
         quartiles = statistics.quantiles(ratios, n=4)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -16,12 +17,16 @@ from lucida.training.findings import diagnose, find, read_rows
 from lucida.training.remedies import EXPLAINS, LAB_PAGES, REMEDIES
 from lucida.training.rules import judge, runs_of
 
-PATIENTS = Path(__file__).resolve().parents[2] / "tools" / "patients.py"
+TOOLS = Path(__file__).resolve().parents[2] / "tools"
+PATIENTS = TOOLS / "patients"
 SEED = 2000
 
 
 def _load() -> ModuleType:
-    specification = importlib.util.spec_from_file_location("lucida_patients", PATIENTS)
+    folder = [str(PATIENTS)]
+    specification = importlib.util.spec_from_file_location(
+        "lucida_patients", PATIENTS / "__init__.py", submodule_search_locations=folder
+    )
     assert specification is not None
     assert specification.loader is not None
     module = importlib.util.module_from_spec(specification)
@@ -140,6 +145,41 @@ def test_a_step_that_the_loss_scaler_skipped_is_no_finding() -> None:
     assert [finding.name for finding in find(rows)] == ["non-finite"]
 
 
+def broken_off(seed: int, name: str) -> list[dict[str, Any]]:
+    return patients.run(patients.case({**patients.FAULTS, **patients.HEALTHY}[name], seed))
+
+
+def test_a_rate_that_ended_in_nan_before_the_second_probe_is_named() -> None:
+    rows = broken_off(1026, "rate_too_high")  # plain SGD, NaN at step 9
+    found = find(rows)
+    assert [x.name for x in found] == ["learning-rate-too-high", "non-finite"]
+    assert probes(rows)[1]["step"] == found[0].since_step == 9
+    assert "at step 1 one update is 0.13 of the weights" in found[0].evidence
+    assert "the learning rate is the likely cause" in found[1].evidence
+
+
+@pytest.mark.parametrize("weights", ["known", "not known"])
+def test_growth_tells_a_rate_from_a_bad_example(weights: str) -> None:
+    """On a GPU the weights are NaN by the next probe: the gradients before tell."""
+    rows, calm = broken_off(1026, "rate_too_high"), broken_off(1000, "nan_example")
+    if weights == "not known":
+        for row in (x for some in (rows, calm) for x in probes(some) if x.get("bad")):
+            row["parameters"] = {name: [None] * 4 for name in row["parameters"]}
+    assert "learning-rate-too-high" in names(rows)
+    assert names(calm) == ["non-finite"]
+    assert "this batch or its loss is the cause" in find(calm)[0].evidence
+
+
+def test_a_loss_that_raised_leaves_its_growth_in_the_error(healthy: list[dict[str, Any]]) -> None:
+    """The loop of the workbench stops before a bad gradient is there: only the beats until then are known."""
+    error = {"kind": "error", "step": 156, "error": "NonFiniteError", "message": "the loss is nan at step 155"}
+    usual = probes(healthy)[-1]["pulse"]["median"]
+    pulse = {"median": usual, "max": None, "at": 155, "steps": 5, "bad": 0}
+    for last, expected in ((usual, ["non-finite"]), (1e6 * usual, ["learning-rate-too-high", "non-finite"])):
+        found = find([*healthy, error | {"pulse": pulse | {"last": last}}])
+        assert sorted(x.name for x in found) == expected
+
+
 def test_an_error_is_told() -> None:
     rows: list[dict[str, Any]] = patients.run(patients.case(patients.HEALTHY["mlp"], SEED))
     message = "the gradient is not finite at step 151 (first bad tensor: gradient of 0.weight)"
@@ -183,3 +223,22 @@ def test_files_that_are_not_probes_are_refused(tmp_path: Path) -> None:
 def test_runs_of_flags() -> None:
     assert runs_of([], [], 3) is None
     assert runs_of([1, 2, 3], [True, True, False], 3) is None
+
+
+def test_the_note_is_drawn_from_the_recorded_results() -> None:
+    """Its numbers are never typed: every one stands in a file below docs/results."""
+    command = [sys.executable, str(TOOLS / "diagnosis_note.py"), "--check"]
+    checked = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stderr
+
+
+def test_a_fault_counts_once_however_many_seeds_it_has() -> None:
+    sys.path.insert(0, str(TOOLS))
+    try:
+        from diagnosis_bench import share_of_kinds
+    finally:
+        sys.path.remove(str(TOOLS))
+    few, many = (share_of_kinds([[False] * seeds] * 23) for seeds in (5, 500))
+    assert few == many
+    assert few.n == 23
+    assert few.ci95 == pytest.approx((0.0, 0.143), abs=1e-3)

@@ -18,7 +18,7 @@ from lucida.training.remedies import EXPLAINS, LAB_PAGES, REMEDIES
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Where healthy ends. Chosen on development seeds of ``tools/patients.py`` so that healthy runs keep a wide margin.
+    """Where healthy ends. Chosen on development seeds of ``tools/patients`` so that healthy runs keep a wide margin.
 
     Attributes:
         sustained: probed steps in a row that must show a fault before it is one.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,32 +10,51 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 
-@dataclass(frozen=True)
 class Parts:
-    """What a network is made of, by identity: the modules, the parameters by name, those that train."""
+    """The modules and parameters of a network as they were when this was made, by identity.
 
-    modules: tuple[int, ...]
-    parameters: Mapping[str, int]
-    trained: frozenset[int]
+    Args:
+        model: the network.
+        optimizer: what holds parameters is part of it.
+    """
 
-    def replaced(self, now: Parts) -> list[str]:
+    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer):
+        self._model, self._optimizer = model, optimizer
+        self._kept = [*model.modules(), *model.parameters()]  # so that no identity is used again
+        self._print = self._fingerprint()
+        self._ids = self._named()
+
+    def changed(self) -> bool:
+        """Whether anything was put in, taken out, exchanged or unfrozen since."""
+        return self._fingerprint() != self._print
+
+    def replaced(self) -> list[str]:
         """The names of the parameters that are not what they were: exchanged, new or gone."""
-        names = {**self.parameters, **now.parameters}
-        return sorted(name for name in names if self.parameters.get(name) != now.parameters.get(name))
+        now = self._named()
+        return sorted(name for name in {**self._ids, **now} if self._ids.get(name) != now.get(name))
+
+    def _named(self) -> dict[str, int]:
+        return {name: id(p) for name, p in self._model.named_parameters()}
+
+    def _fingerprint(self) -> tuple[list[int], int, int]:
+        """Asked at every probe, so without names: those cost more than the rest."""
+        ids: dict[int, None] = {}
+        trained, modules = 0, [self._model]
+        for module in modules:
+            if id(module) in ids:
+                continue
+            ids[id(module)] = None
+            for parameter in module._parameters.values():
+                if parameter is not None:
+                    ids[id(parameter)] = None
+                    trained += parameter.requires_grad
+            modules.extend(child for child in module._modules.values() if child is not None)
+        return [*ids], trained, sum(len(group["params"]) for group in self._optimizer.param_groups)
 
 
 def without_shape(model: nn.Module) -> list[str]:
     """The parameters of lazy modules that no batch has gone through yet."""
     return [name for name, p in model.named_parameters() if is_lazy(p)]
-
-
-def parts_of(model: nn.Module, optimizer: torch.optim.Optimizer) -> Parts:
-    """The parts as they are now."""
-    parameters = dict(model.named_parameters())
-    held = (p for group in optimizer.param_groups for p in group["params"])
-    trained = {id(p) for p in parameters.values() if p.requires_grad} | {id(p) for p in held}
-    ids = {name: id(p) for name, p in parameters.items()}
-    return Parts(tuple(map(id, model.modules())), ids, frozenset(trained))
 
 
 def rows_of(values: Iterable[Any]) -> int:

@@ -22,7 +22,7 @@ from lucida.training.probes.attention import AttentionProbe
 from lucida.training.probes.guard import WHOLE, Guard
 from lucida.training.probes.inputs import INPUTS, InputProbe, Pictures
 from lucida.training.probes.pairs import GradientPair
-from lucida.training.probes.parts import parts_of, processes, rows_of, without_shape
+from lucida.training.probes.parts import Parts, processes, rows_of, without_shape
 from lucida.training.probes.pulse import Pulse
 from lucida.training.probes.sampling import short
 from lucida.training.probes.weights import WeightProbe
@@ -121,7 +121,7 @@ class Watch:
         self.activations = ActivationProbe(self.model, self._guard)
         self.attention = AttentionProbe(self.model, self._guard)
         self._pulse = Pulse(self.weights, self._guard)
-        self._parts = parts_of(self.model, self.optimizer)
+        self._parts = Parts(self.model, self.optimizer)
 
     def note(self, **numbers: float) -> None:
         """Numbers of the loop's own (``loss=...``) for the next row."""
@@ -214,10 +214,9 @@ class Watch:
 
     def _look_again(self) -> None:
         """Parts that were put in, replaced or unfrozen since the last look are measured from here on."""
-        now, before = parts_of(self.model, self.optimizer), self._parts
-        if now == before:
+        if not self._parts.changed():
             return
-        replaced = before.replaced(now)
+        replaced = self._parts.replaced()
         self._pulse.stop()
         self._detach()
         self._look_at_parts()
