@@ -245,7 +245,7 @@ DESIGN = Design(
         "jittered anew at every step (the control of Santurkar et al.)",
         "learning rate": "each arm's own best; and batch norm at the plain network's",
         "amount and width": "shares of that noise; at full scale also narrower and wider perceptrons; the noise "
-        "without batch norm in the perceptrons (an arm that was added after a first run on other seeds)",
+        "without batch norm in the perceptrons (an arm that was added after a first run)",
         "saddle": "doubled units; weights near the origin",
     },
     held_fixed=(
