@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lucida.lab.probing import kept_buffers
-from lucida.lab.stack import MakeTask, Stack, StackTask
+from lucida.lab.stack import MakeTask, Stack, StackTask, along
 from lucida.training.batches import Batch
 from lucida.training.tasks import ClassificationTask
 
@@ -41,7 +41,7 @@ def largest_eigenvalues(
 
         def product(vectors: Sequence[Tensor], shift: Tensor) -> list[Tensor]:
             curved = torch.autograd.grad(slopes, parameters, grad_outputs=list(vectors), retain_graph=True)
-            return [h - _along(shift, v) * v for h, v in zip(curved, vectors, strict=True)]
+            return [h - along(shift, v) * v for h, v in zip(curved, vectors, strict=True)]
 
         def iterate(shift: Tensor) -> Tensor:
             generator = torch.Generator().manual_seed(0)
@@ -105,10 +105,6 @@ def barrier(stack: Stack, weights: Weights, batch: Batch, *, points: int = 9) ->
     return path.amax(dim=1) - torch.maximum(path[:, 0], path[:, -1])
 
 
-def _along(values: Tensor, like: Tensor) -> Tensor:
-    return values.view(-1, *([1] * (like.ndim - 1)))
-
-
 def _dot(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
     return torch.stack([(x * y).reshape(len(x), -1).sum(dim=1) for x, y in zip(a, b, strict=True)]).sum(dim=0)
 
@@ -119,4 +115,4 @@ def _norm(tensors: Sequence[Tensor]) -> Tensor:
 
 def _unit(vectors: Sequence[Tensor]) -> list[Tensor]:
     norm = _norm(vectors).clamp(min=1e-30)
-    return [v / _along(norm, v) for v in vectors]
+    return [v / along(norm, v) for v in vectors]

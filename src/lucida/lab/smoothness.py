@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from lucida.lab.probing import gradients, total_norms
-from lucida.lab.stack import MakeTask, Stack
+from lucida.lab.stack import MakeTask, Stack, along
 from lucida.lab.training import Moment, Observer
 from lucida.training.batches import Batch
 from lucida.training.tasks import ClassificationTask
@@ -98,7 +98,7 @@ def moved(stack: Stack, direction: Mapping[str, Tensor], factor: Tensor) -> Iter
     try:
         with torch.no_grad():
             for name, step in direction.items():
-                parameters[name].add_(step * factor.view(-1, *([1] * (step.ndim - 1))))
+                parameters[name].add_(step * along(factor, step))
         yield
     finally:
         with torch.no_grad():

@@ -191,14 +191,14 @@ class StackTrainer:
         self.alive &= torch.isfinite(self.task.losses.detach()) & torch.isfinite(self.grad_norms)
         scale = self._clip_coefficients()
         for step, grad in zip(self.steps, grads, strict=True):
-            scaled = grad if scale is None else grad * _along(scale, grad)
-            step.grad = scaled if bool(self.alive.all()) else torch.where(_along(self.alive, grad), scaled, 0.0)
+            scaled = grad if scale is None else grad * along(scale, grad)
+            step.grad = scaled if bool(self.alive.all()) else torch.where(along(self.alive, grad), scaled, 0.0)
             step.zero_()
         self.optimizer.step()
         rates = self.rates * self.alive
         with torch.no_grad():
             for parameter, step in zip(self.parameters, self.steps, strict=True):
-                parameter.addcmul_(step, _along(rates, step))
+                parameter.addcmul_(step, along(rates, step))
 
     def _clip_coefficients(self) -> Tensor | None:
         largest = self.updates.max_grad_norm
@@ -235,6 +235,6 @@ def _flat(name: str) -> str:
     return "member_" + name.replace(".", "__")
 
 
-def _along(values: Tensor, like: Tensor) -> Tensor:
-    """``[M]`` shaped to multiply ``[M, …]``."""
+def along(values: Tensor, like: Tensor) -> Tensor:
+    """Values of the members, ``[M]``, shaped to multiply ``[M, …]``."""
     return values.view(-1, *([1] * (like.ndim - 1)))

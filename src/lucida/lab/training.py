@@ -92,7 +92,8 @@ class Outcome:
         steps: of the evaluations, ``[E]``.
         loss: of training examples, in evaluation mode, ``[M, E]``.
         train_accuracy, validation_accuracy, test_accuracy: ``[M, E]``.
-        batch_loss: of every step's batch before the step, ``[M, steps]``; NaN once a member has diverged.
+        batch_loss: of every step's batch before the step, penalties with it, ``[M, steps]``; NaN once a member has
+            diverged.
         grad_norm: of every step before clipping, ``[M, steps]``.
         alive: whether loss and gradient were finite to the end, ``[M]``.
         observed: of each observer, ``[M, E, …]``.
@@ -218,14 +219,11 @@ class _Course:
         return train[torch.from_numpy(np.concatenate(epochs)[:needed])].reshape(self.training.steps, self.size)
 
     def batch(self, step: int) -> Batch:
-        return self._examples(self.rows[:, step])
-
-    def _examples(self, rows: Tensor) -> Batch:
-        return {name: x[rows] for name, x in self.data.inputs.items()} | {"labels": self.data.labels[rows]}
+        return self.data.examples(self.rows[:, step])
 
     def part(self, name: str, most: int | None = None) -> Batch:
         """Training, validation or test examples of every member, ``[M, n, …]``."""
-        return self._examples(torch.stack([getattr(self.splits[m.seed], name)[:most] for m in self.members]))
+        return self.data.examples(torch.stack([getattr(self.splits[m.seed], name)[:most] for m in self.members]))
 
     def evaluate(self, stack: Stack, step: int) -> None:
         """Loss and accuracies in evaluation mode, then what the observers see."""
