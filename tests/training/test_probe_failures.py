@@ -409,6 +409,17 @@ def test_a_lazy_layer_must_be_made_before() -> None:
         watch(lazy, optimizer)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_scripted_model_takes_no_hooks_and_its_parameters_are_measured() -> None:
+    def make() -> nn.Module:
+        return torch.jit.script(nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 1)))
+
+    with pytest.warns(ProbeWarning, match="not supported on ScriptModules") as told:
+        rows = both(make)
+    assert sum(issubclass(one.category, ProbeWarning) for one in told) == 1
+    assert rows[-1]["parameters"]["0.weight"][2] > 0
+
+
 def test_what_was_left_out_is_read_back(tmp_path: Path) -> None:
     model = odd()
     optimizer = torch.optim.Adam(model.parameters())

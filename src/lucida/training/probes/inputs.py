@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from inspect import signature
 from typing import Any
 
@@ -53,7 +54,9 @@ class InputProbe:
 
     def attach(self, active: Callable[[], bool]) -> None:
         """Put the hooks on."""
+        self._handles += self._guard.value(INPUTS, partial(self._attach, active), [])
 
+    def _attach(self, active: Callable[[], bool]) -> list[Any]:
         def before(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
             if not active():
                 return
@@ -68,8 +71,10 @@ class InputProbe:
             if active() and (loss := loss_of(output)) is not None:
                 self._losses.append(loss.detach().float())
 
-        self._handles.append(self.model.register_forward_pre_hook(self._guard.hook(INPUTS, before), with_kwargs=True))
-        self._handles.append(self.model.register_forward_hook(self._guard.hook(INPUTS, after)))
+        return [
+            self.model.register_forward_pre_hook(self._guard.hook(INPUTS, before), with_kwargs=True),
+            self.model.register_forward_hook(self._guard.hook(INPUTS, after)),
+        ]
 
     def detach(self) -> None:
         """Take the hooks off."""

@@ -46,8 +46,9 @@ def watch(
 ) -> Watch:
     """Watch a training loop: ``with watch(model, optimizer, folder="runs/mine"): …``.
 
-    A step is a call of ``optimizer.step()``, whatever number of forward and backward passes came before it. The first
-    step is probed, then every step whose number ``every`` divides.
+    A step is a call of ``optimizer.step()``, whatever number of forward and backward passes came before it; of one with
+    a closure, the first evaluation is looked at. The first step is probed, then every step whose number ``every``
+    divides.
 
     Args:
         model: any module; forward passes without gradients, or in evaluation mode where steps are taken in training
@@ -67,7 +68,9 @@ def watch(
         The watch; its hooks are on between entering and leaving it.
 
     Raises:
-        LucidaError: ``every`` is below 1, the optimizer holds nothing, or nothing matches ``expected``.
+        LucidaError: ``every`` is below 1, the optimizer holds nothing, nothing matches ``expected``, or a lazy module
+            has no parameters yet. Once the training runs, nothing is raised: what cannot be watched is told by a
+            :class:`~lucida.training.probes.guard.ProbeWarning` and left out.
     """
     return Watch(model, optimizer, every=every, folder=folder, start=start, pictures=pictures, expected=expected)
 
@@ -150,8 +153,10 @@ class Watch:
         self._handles = [
             self.optimizer.register_step_pre_hook(self._before_step),
             self.optimizer.register_step_post_hook(self._after_step),
-            self.model.register_forward_hook(self._guard.hook(LATEST, self._keep_latest), with_kwargs=True),
         ]
+        latest = self._guard.hook(LATEST, self._keep_latest)
+        put_on = partial(self.model.register_forward_hook, latest, with_kwargs=True)
+        self._handles += self._guard.value(LATEST, lambda: [put_on()], [])
         self._guard.value(WHOLE, self._begin, None)
         return self
 
@@ -359,7 +364,7 @@ class Watch:
             half = self._half or self._measured(gradients)
             self._write(self._row(half, self.weights.standing(), unfinished=True))
         row = {"kind": "error", "step": self.done + 1, "error": type(error).__name__, "message": str(error)[:300]}
-        self._write(row | self._pulse.read(math.nan))
+        self._write(row | {"pulse": self._pulse.read(math.nan).get("pulse")})
 
     def _write(self, row: dict[str, Any]) -> None:
         if self.path is None:
