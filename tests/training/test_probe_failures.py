@@ -295,6 +295,21 @@ def test_modules_under_vmap_and_compile() -> None:
     assert rows[-1]["parameters"]["first.weight"][2] > 0
 
 
+def test_a_step_that_is_compiled_is_not_seen_and_that_is_said() -> None:
+    def go(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        torch._dynamo.reset()
+        step = torch.compile(optimizer.step, backend="eager")
+        for _ in range(4):
+            optimizer.zero_grad()
+            model(torch.randn(6, 8)).square().sum().backward()
+            step()
+
+    with pytest.warns(ProbeWarning, match=r"no call of optimizer\.step\(\) was seen") as told:
+        rows = both(lambda: nn.Linear(8, 1), go, lambda p: torch.optim.SGD(p, lr=0.1))
+    assert sum(issubclass(one.category, ProbeWarning) for one in told) == 1
+    assert steps(rows) == []
+
+
 @pytest.mark.parametrize("fused", [False, True])
 def test_a_gradient_scaler(fused: bool) -> None:
     def go(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:

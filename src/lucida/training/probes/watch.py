@@ -116,6 +116,7 @@ class Watch:
         self._latest: tuple[Any, Any, Any] | None = None
         self._examples = 0
         self._evaluations = 0
+        self._steps_seen = 0
         self._closed = False
 
     def _look_at_parts(self) -> None:
@@ -177,6 +178,9 @@ class Watch:
     ) -> None:
         if isinstance(error, Exception):
             self._guard.value(WHOLE, partial(self._last_words, error), None)
+        elif self._examples and not self._steps_seen:
+            missing = "the model ran, but no call of optimizer.step() was seen: another optimizer, or a compiled step"
+            self._guard.leave_out(WHOLE, RuntimeError(missing))
         for handle in self._handles:
             handle.remove()
         self._handles = []
@@ -234,9 +238,9 @@ class Watch:
 
     def _before_step(self, optimizer: Any, args: Any, kwargs: Any) -> Any:
         """Measure; of a step with a closure, behind its first evaluation, at the weights before the step."""
-        self._evaluations, self._closed = 0, False
-        if self._guard.ended:
+        if torch.compiler.is_compiling() or self._guard.ended:
             return None
+        self._evaluations, self._closed = 0, False
         closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
         if not callable(closure):
             self._guard.value(WHOLE, self._before_update, None)
@@ -272,6 +276,9 @@ class Watch:
             self.gradients.remember(gradients, self._examples * processes(), enlargement)
 
     def _after_step(self, *_: Any) -> None:
+        if torch.compiler.is_compiling():
+            return
+        self._steps_seen += 1
         if self._guard.ended:
             if self._attached:
                 self._detach()
