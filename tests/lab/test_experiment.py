@@ -192,6 +192,15 @@ def test_an_answer_fits_only_the_verdicts_it_speaks_of() -> None:
         run_experiment(replace(both, answers=(replace(written, also={"nothing": "refuted"}),)), "quick", seeds=3)
 
 
+def test_what_holds_or_not_has_an_interval_within_zero_and_one() -> None:
+    found = Observations()
+    found.record("reached", "a", np.array([True, True, False, True]))
+    metric = found.metrics()["reached/a"]
+    assert metric.value == 0.75
+    assert metric.ci95 is not None
+    assert 0 < metric.ci95[0] < 0.75 < metric.ci95[1] < 1
+
+
 def test_what_was_cut_off_is_marked_as_a_lower_bound() -> None:
     found = Observations()
     found.record("steps", "a", [10.0, 20.0, 30.0], cut=[False, False, True])

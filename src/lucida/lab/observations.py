@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lucida.core.results import Metric
-from lucida.core.statistics import mean_interval
+from lucida.core.statistics import mean_interval, wilson
 from lucida.lab.design import Claim
 from lucida.report.lab_page import Series
 
@@ -22,6 +22,7 @@ class Observations:
     Attributes:
         numbers: ``{(measure, arm, level): [seeds]}``; the level is ``""`` where there is none.
         curves: ``{name: (x [n], y [seeds, n])}``.
+        yes_or_no: the entries whose numbers are answers, 1 or 0.
         censored: how many of an entry's seeds are known only to be at least their number (the budget ended first).
         facts: single numbers that no seed changes (a predicted gain, seconds of a step).
         left_out: what was not measured, and why.
@@ -29,6 +30,7 @@ class Observations:
 
     numbers: dict[tuple[str, str, str], NDArray] = field(default_factory=dict)
     curves: dict[str, tuple[NDArray, NDArray]] = field(default_factory=dict)
+    yes_or_no: set[tuple[str, str, str]] = field(default_factory=set)
     censored: dict[tuple[str, str, str], int] = field(default_factory=dict)
     facts: dict[str, float] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
@@ -37,6 +39,7 @@ class Observations:
         """Numbers of an arm, one for each seed in the order of the seeds.
 
         Args:
+            values: numbers, or ``bool`` for what holds of a seed or not: its share has Wilson's interval.
             cut: ``bool [seeds]``, where the number is only a lower bound: a run that never came to its target has the
                 steps it was given.
 
@@ -44,12 +47,15 @@ class Observations:
             ValueError: they are already there, or one is not finite: what divergence counts as is for the experiment
                 to say.
         """
-        array = np.asarray(values, dtype=float)
+        given = np.asarray(values)
+        array = given.astype(float)
         if (measure, arm, level) in self.numbers:
             raise ValueError(f"{measure} of {arm} {level} is already recorded")
         if array.ndim != 1 or not np.isfinite(array).all():
             raise ValueError(f"{measure} of {arm} {level}: one finite number a seed, not {array}")
         self.numbers[measure, arm, level] = array
+        if given.dtype == bool:
+            self.yes_or_no.add((measure, arm, level))
         if cut is not None:
             self.censored[measure, arm, level] = int(np.asarray(cut, dtype=bool).sum())
 
@@ -75,7 +81,10 @@ class Observations:
     def metrics(self) -> dict[str, Metric]:
         """Means over seeds with intervals, named ``measure/arm`` or ``measure/arm/level``; facts under their names."""
         named = {
-            "/".join(filter(None, key)): replace(mean_interval(values), censored=self.censored.get(key, 0))
+            "/".join(filter(None, key)): replace(
+                wilson(int(values.sum()), len(values)) if key in self.yes_or_no else mean_interval(values),
+                censored=self.censored.get(key, 0),
+            )
             for key, values in self.numbers.items()
         }
         return named | {name: Metric(value) for name, value in self.facts.items()}
