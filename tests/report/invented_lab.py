@@ -90,7 +90,7 @@ def _rulings() -> tuple[Ruling, ...]:
             "The number of steps to a loss of 0.1 falls with the batch size.", "decades of steps", -1.0, "depends",
             power=0.71, levels={"batch 8": "supported", "batch 64, the usual one": "inconclusive",
                                 "batch 512": "refuted"},
-            moderator="batch size", arms=("momentum", "none"), interaction=3.1e-7,
+            moderator="batch size", arms=("momentum", "none"), interaction=3.1e-7, censored=(3, 0),
         ),
         Ruling(
             "open_question", "Whatever is left open.", "仍未解决的问题。", "Something is larger.", "thousand steps",

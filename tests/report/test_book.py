@@ -172,6 +172,12 @@ def test_a_page_has_all_its_parts_and_both_languages(book: Path) -> None:
         assert said in page.text, said
 
 
+def test_runs_that_were_cut_off_are_told_with_their_claim(book: Path) -> None:
+    (claim,) = re.findall(r"<article.*?</article>", (book / "optimizers.html").read_text(encoding="utf-8"), re.S)[1:2]
+    assert "the budget ended before" in claim
+    assert 'censored/0" data-as="count">3</span>' in claim
+
+
 def test_what_is_other_peoples_text_is_escaped(book: Path) -> None:
     assert "<plain" not in (book / "optimizers.html").read_text()
     assert "<plain SGD>" in Page(book / "optimizers.html").text
