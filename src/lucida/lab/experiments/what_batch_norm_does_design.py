@@ -49,8 +49,8 @@ CLAIMS = (
     _claim(
         "faster",
         (
-            "Batch norm makes training faster.",
-            "批归一化让训练更快。",
+            "Batch norm makes training faster, counted in steps.",
+            "批归一化让训练更快（按步数计）。",
             "Each at its own best rate, the network with batch norm reaches a training loss in fewer steps.",
         ),
         "steps",
@@ -61,8 +61,8 @@ CLAIMS = (
     _claim(
         "smoother",
         (
-            "Batch norm smooths the loss.",
-            "批归一化让损失曲面更平滑。",
+            "Batch norm smooths the loss along the gradient.",
+            "批归一化使损失沿梯度方向更平滑。",
             "On the way to the same training loss the gradient changes more slowly along its own direction.",
         ),
         "beta",
@@ -73,9 +73,10 @@ CLAIMS = (
     _claim(
         "leaves_saddles",
         (
-            "Batch norm helps to leave saddle points.",
-            "批归一化有助于离开鞍点。",
-            "Started beside a planted saddle, each at its own best rate, the network with batch norm leaves sooner.",
+            "From where a network without batch norm is at a saddle, batch norm gets away in fewer steps.",
+            "从普通网络的鞍点出发，带批归一化的网络用更少的步数离开。",
+            "Each at its own best rate, the network with batch norm leaves sooner: started beside doubled units, a "
+            "saddle of either network, and near the origin, a saddle of the plain one only.",
         ),
         "steps to leave",
         (BATCH, PLAIN),
@@ -97,8 +98,8 @@ CLAIMS = (
     _claim(
         "smoother_at_equal_rates",
         (
-            "The smoothness is no mere consequence of larger steps.",
-            "平滑性不只是步长更大的结果。",
+            "The loss is smoother at the same learning rate too.",
+            "在相同的学习率下损失也更平滑。",
             "At the rate that is best without batch norm, the gradient with it still changes more slowly.",
         ),
         "beta",
@@ -108,9 +109,9 @@ CLAIMS = (
     _claim(
         "gradient_holds",
         (
-            "With batch norm the gradient says more about the loss a step away.",
-            "有了批归一化，梯度对一步之外的损失更有预测力。",
-            "Over the same share of the weights' length, it changes by a smaller share of itself.",
+            "With batch norm the gradient holds farther along its own direction.",
+            "有了批归一化，沿梯度方向走开时，梯度自身保持得更久。",
+            "Over a walk of one percent of the weights' length, it changes by a smaller share of itself.",
         ),
         "gradient change",
         (BATCH, PLAIN),
@@ -141,9 +142,9 @@ CLAIMS = (
     _claim(
         "steady_gradient",
         (
-            "Batch norm shields a layer from what the layers before it learn.",
-            "批归一化使一层免受前面各层更新的影响。",
-            "After the earlier layers' step, the last hidden layer's gradient differs less from what it was.",
+            "Batch norm shields the last hidden layer from what the layers before it learn.",
+            "批归一化使最后一个隐藏层免受前面各层更新的影响。",
+            "After a step of the earlier layers alone, the last hidden layer's gradient differs less from what it was.",
         ),
         "gradient shift",
         (BATCH, PLAIN),
@@ -161,11 +162,14 @@ CLAIMS = (
         0.5,
     ),
     _claim(
-        "stability_is_why",
+        "slower_with_noise",
         (
-            "Batch norm works because it keeps the distribution of the layers' inputs stable.",
-            "批归一化之所以有效，是因为它让各层输入的分布保持稳定（内部协变量偏移）。",
-            "The noisy network, whose inputs are less stable than without batch norm, needs more steps than that.",
+            "With noise that makes its inputs drift more than without normalisation, batch norm is slower than no "
+            "normalisation.",
+            "加上噪声、使输入的漂移大于不做归一化时，批归一化比不做归一化更慢。",
+            "Each at its own best rate, the noisy network needs more steps than the plain one. That is what must be "
+            "seen if steady inputs are why batch norm is fast; it can be seen for other reasons too, since noise may "
+            "cost steps by itself.",
         ),
         "steps",
         (NOISY, PLAIN),
@@ -186,8 +190,8 @@ CLAIMS = (
     _claim(
         "noise_costs",
         (
-            "That noise costs speed by itself.",
-            "这种噪声本身就会减慢训练。",
+            "That noise costs speed without batch norm too.",
+            "没有批归一化时，这种噪声也会减慢训练。",
             "Put into the network without batch norm, at its own best rate, it makes the same loss take more steps.",
         ),
         "steps",
@@ -210,8 +214,8 @@ CLAIMS = (
     _claim(
         "leaves_at_equal_rates",
         (
-            "It leaves saddles sooner at the same learning rate too.",
-            "在相同的学习率下，它也更早离开鞍点。",
+            "From there it gets away in fewer steps at the same learning rate too.",
+            "在相同的学习率下，它离开那里所用的步数也更少。",
             "At the rate that is best without batch norm, the network with it still leaves sooner.",
         ),
         "steps to leave",
@@ -222,9 +226,10 @@ CLAIMS = (
     _claim(
         "small_gains_hold",
         (
-            "The saddle near the origin is still there with batch norm: where its gains are small.",
-            "原点附近的鞍点并未消失：在批归一化的增益很小的地方它仍然存在。",
-            "With its gains scaled down like the weights, the network with batch norm needs more steps to leave.",
+            "Near the origin, small gains slow batch norm's leaving.",
+            "在原点附近，批归一化的增益很小时，离开得更慢。",
+            "With its gains scaled down like the weights, the network with batch norm needs more steps to leave than "
+            "with gains of one.",
         ),
         "steps to leave",
         (SMALL_GAINS, BATCH),
@@ -289,8 +294,8 @@ def _three(name: str, arm: str, decimals: int) -> tuple[str, str, str]:
     return first, second, third
 
 
-_FAST, _FAST_EQUAL = _three("times fewer steps", BATCH, 1), _three("times fewer steps", SAME_RATE, 1)
-_FAST_NOISY, _DRIFT_NOISY = _three("times fewer steps", NOISY, 1), _three("drift over plain", NOISY, 1)
+_STEPS = {arm: _three("plain steps", arm, 0) for arm in (PLAIN, BATCH, SAME_RATE, NOISY)}
+_DRIFT_NOISY = _three("drift over plain", NOISY, 1)
 _BETA, _BETA_EQUAL = _three("beta over plain", BATCH, 2), _three("beta over plain", SAME_RATE, 2)
 _SHAPE, _SHAPE_EQUAL = _three("shape drift over plain", BATCH, 2), _three("shape drift over plain", SAME_RATE, 2)
 _ALONE = [f"{{reached/{NOISE_ALONE}/{context}:% 0}}" for context in CONTEXTS[:2]]
@@ -299,39 +304,48 @@ _LEFT = {
     for arm in (BATCH, PLAIN)
     for level in (SADDLES[0], SADDLES[1])
 }
+_GRADIENT = {arm: f"{{gradient at the saddle/{arm}/{ORIGINS[0]}:3}}" for arm in (BATCH, PLAIN)}
 
 ENGLISH = (
-    f"Faster, yes: at its own best rate the network with batch norm reaches the same training loss in {_FAST[0]} "
-    f"(perceptron, digits), {_FAST[1]} (perceptron, emoji) and {_FAST[2]} times (convolutions, digits) fewer steps. "
-    f"At the rate that is best without batch norm the factors are {_FAST_EQUAL[0]}, {_FAST_EQUAL[1]} and "
-    f"{_FAST_EQUAL[2]}; between the two lies what the rate is worth.\n\nThe loss is smoother on the way: along itself "
-    f"the gradient changes at {_BETA[0]}, {_BETA[1]} and {_BETA[2]} times the plain network's pace; at equal rates, "
-    f"at {_BETA_EQUAL[0]}, {_BETA_EQUAL[1]} and {_BETA_EQUAL[2]} times.\n\nSaddles: it depends on which. Near "
-    "the origin batch norm divides the smallness of the weights out, so that for it there is no saddle "
-    f"({_LEFT[BATCH, ORIGINS[0]]} steps instead of {_LEFT[PLAIN, ORIGINS[0]]}); beside doubled units it needs "
-    f"{_LEFT[BATCH, SADDLES[0]]} steps and the plain network {_LEFT[PLAIN, SADDLES[0]]}.\n\nBatch norm keeps mean "
+    "Faster, yes: at its own best rate the network with batch norm reaches the same training loss in "
+    f"{_STEPS[BATCH][0]} steps instead of {_STEPS[PLAIN][0]} (perceptron, digits), {_STEPS[BATCH][1]} instead of "
+    f"{_STEPS[PLAIN][1]} (perceptron, emoji) and {_STEPS[BATCH][2]} instead of {_STEPS[PLAIN][2]} (convolutions, "
+    f"digits). At the rate that is best without batch norm it takes {_STEPS[SAME_RATE][0]}, {_STEPS[SAME_RATE][1]} and "
+    f"{_STEPS[SAME_RATE][2]}; between its two rates lies what the rate is worth.\n\nThe loss is smoother on the way: "
+    f"along itself the gradient changes at {_BETA[0]}, {_BETA[1]} and {_BETA[2]} times the plain network's pace; at "
+    f"equal rates, at {_BETA_EQUAL[0]}, {_BETA_EQUAL[1]} and {_BETA_EQUAL[2]} times.\n\nSaddles: it depends on which. "
+    f"Near the origin the plain network's gradient is {_GRADIENT[PLAIN]} of an ordinary start's. Batch norm divides "
+    f"the smallness of the weights out, and with it the gradient is {_GRADIENT[BATCH]} of an ordinary start's: it "
+    f"leaves in {_LEFT[BATCH, ORIGINS[0]]} steps instead of {_LEFT[PLAIN, ORIGINS[0]]}, but from a place that is no "
+    f"saddle of its own. Beside doubled units, a saddle of both, it needs {_LEFT[BATCH, SADDLES[0]]} steps and the "
+    f"plain network {_LEFT[PLAIN, SADDLES[0]]}.\n\nBatch norm keeps mean "
     "and spread of the layers' inputs steady: that is what it is made of. The shape of their distribution, which it "
     f"does not fix, changes in one step {_SHAPE[0]}, {_SHAPE[1]} and {_SHAPE[2]} times as much as without it (at equal "
     f"rates {_SHAPE_EQUAL[0]}, {_SHAPE_EQUAL[1]} and {_SHAPE_EQUAL[2]} times). Whether the speed comes from steady "
     "inputs, the noisy control answers differently for different networks: with noise that makes the inputs drift "
     f"{_DRIFT_NOISY[0]}, {_DRIFT_NOISY[1]} and {_DRIFT_NOISY[2]} times as far as without batch norm, training with it "
-    f"is {_FAST_NOISY[0]}, {_FAST_NOISY[1]} and {_FAST_NOISY[2]} times as fast (above one: faster). Noise has a price "
-    f"of its own, though: under the same noise without batch norm {_ALONE[0]} (digits) and {_ALONE[1]} (emoji) of the "
-    "perceptrons get there in the steps they are given."
+    f"takes {_STEPS[NOISY][0]}, {_STEPS[NOISY][1]} and {_STEPS[NOISY][2]} steps. Where that is fewer than without "
+    "batch norm, its inputs need not be steady for it to be faster. Where it is more, nothing follows, because noise "
+    f"has a price of its own: under the same noise without batch norm {_ALONE[0]} (digits) and {_ALONE[1]} (emoji) of "
+    "the perceptrons get there in the steps they are given."
 )
 CHINESE = (
-    f"确实更快：在各自最优的学习率下，按达到同一训练损失所需的步数计，带批归一化的网络的速度是普通网络的 {_FAST[0]} "
-    f"倍（感知机，手写数字）、{_FAST[1]} 倍（感知机，表情符号）和 {_FAST[2]} 倍（卷积网络，手写数字）。若都用普通网络"
-    f"的最优学习率，倍数为 {_FAST_EQUAL[0]}、{_FAST_EQUAL[1]} 和 {_FAST_EQUAL[2]}；两者之差就是学习率的作用。\n\n训练"
+    f"确实更快：在各自最优的学习率下，带批归一化的网络达到同一训练损失需要 {_STEPS[BATCH][0]} 步，普通网络需要 "
+    f"{_STEPS[PLAIN][0]} 步（感知机，手写数字）；另外两组分别是 {_STEPS[BATCH][1]} 步和 {_STEPS[PLAIN][1]} 步（感知机，"
+    f"表情符号）、{_STEPS[BATCH][2]} 步和 {_STEPS[PLAIN][2]} 步（卷积网络，手写数字）。若改用普通网络的最优学习率，带批"
+    f"归一化的网络需要 {_STEPS[SAME_RATE][0]}、{_STEPS[SAME_RATE][1]} 和 {_STEPS[SAME_RATE][2]} 步；它在两种学习率下的"
+    "差别就是学习率的作用。\n\n训练"
     f"途中损失也更平滑：梯度沿自身方向变化的快慢是普通网络的 {_BETA[0]}、{_BETA[1]} 和 {_BETA[2]} 倍；学习率相同时为 "
-    f"{_BETA_EQUAL[0]}、{_BETA_EQUAL[1]} 和 {_BETA_EQUAL[2]} 倍。\n\n鞍点则要看是哪一种：在原点附近，批归一化把权重的"
-    f"微小尺度除掉了，对它来说那里根本不是鞍点（离开需 {_LEFT[BATCH, ORIGINS[0]]} 步，普通网络需 "
-    f"{_LEFT[PLAIN, ORIGINS[0]]} 步）；而在重复单元构成的鞍点旁，它需要 {_LEFT[BATCH, SADDLES[0]]} 步，普通网络需要 "
-    f"{_LEFT[PLAIN, SADDLES[0]]} 步。\n\n批归一化使各层输入的均值和幅度保持稳定，这是它的定义。它不固定的是分布的形状："
+    f"{_BETA_EQUAL[0]}、{_BETA_EQUAL[1]} 和 {_BETA_EQUAL[2]} 倍。\n\n鞍点则要看是哪一种：在原点附近，普通网络的梯度是正"
+    f"常起点处的 {_GRADIENT[PLAIN]} 倍；批归一化把权重的微小尺度除掉了，梯度是正常起点处的 {_GRADIENT[BATCH]} 倍。它离"
+    f"开需 {_LEFT[BATCH, ORIGINS[0]]} 步，普通网络需 {_LEFT[PLAIN, ORIGINS[0]]} 步，但那里本来就不是它的鞍点。重复单元"
+    f"构成的鞍点对两者都是鞍点，在那里它需要 {_LEFT[BATCH, SADDLES[0]]} 步，普通网络需要 {_LEFT[PLAIN, SADDLES[0]]} "
+    "步。\n\n批归一化使各层输入的均值和幅度保持稳定，这是它的定义。它不固定的是分布的形状："
     f"一步更新引起的形状变化是普通网络的 {_SHAPE[0]}、{_SHAPE[1]} 和 {_SHAPE[2]} 倍（学习率相同时为 {_SHAPE_EQUAL[0]}、"
     f"{_SHAPE_EQUAL[1]} 和 {_SHAPE_EQUAL[2]} 倍）。但速度是否由输入的稳定而来，加噪声的对照在不同网络上给出的答案并不一"
     f"致：噪声使输入的漂移达到普通网络的 {_DRIFT_NOISY[0]}、{_DRIFT_NOISY[1]} 和 {_DRIFT_NOISY[2]} 倍时，带批归一化的"
-    f"训练速度是普通网络的 {_FAST_NOISY[0]}、{_FAST_NOISY[1]} 和 {_FAST_NOISY[2]} 倍（大于一即更快）。不过噪声本身就有"
+    f"网络需要 {_STEPS[NOISY][0]}、{_STEPS[NOISY][1]} 和 {_STEPS[NOISY][2]} 步。比普通网络少的地方，说明它不必靠稳定的"
+    "输入也能更快；比普通网络多的地方，则什么也推不出来，因为噪声本身就有"
     f"代价：同样的噪声下若没有批归一化，在给定步数内达到目标损失的感知机占 {_ALONE[0]}（手写数字）和 {_ALONE[1]}（"
     "表情符号）。"
 )
@@ -345,7 +359,7 @@ ANSWERS = (
             **{f"leaves_saddles/{level}": "supported" for level in ORIGINS},
             "steady_inputs": "supported",
             "noise_unsettles": "supported",
-            "stability_is_why": "depends",
+            "slower_with_noise": "depends",
             "noise_costs": "supported",
         },
     ),
