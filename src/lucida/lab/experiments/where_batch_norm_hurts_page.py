@@ -43,8 +43,8 @@ CLAIMS = (
     _claim(
         "small_batch",
         (
-            "With two examples in a batch, batch norm costs accuracy where layer norm does not.",
-            "每批只有两个样本时，批归一化会损失准确率，层归一化不会。",
+            "With two examples in a batch, batch norm reaches a lower accuracy than layer norm.",
+            "每批只有两个样本时，批归一化的准确率低于层归一化。",
             "At equal examples and each at its best rate, batch norm gets fewer test examples right than layer norm.",
         ),
         (TWO, sized(LAYER, 2)),
