@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -94,6 +96,20 @@ def test_many_interactions_are_held_to_holm(monkeypatch: pytest.MonkeyPatch) -> 
         found.append(any(j.word == "depends" for j in judge(claims, tables)))
     print(f"some claim depends on the level in {np.mean(found):.1%} of experiments")
     assert np.mean(found) <= 0.07
+
+
+def test_what_the_budget_cut_off_decides_nothing_it_could_overturn() -> None:
+    """A run that never arrived is a lower bound of its arm: what would become weaker is not supported."""
+    generator = np.random.default_rng(6)
+    fewer, table = replace(claim("c"), smallest_effect=-0.5), {"": -1 + generator.normal(size=12) / 9}
+    words = {cut: judge([fewer], {"c": table}, {"c": {"": cut}})[0].word for cut in ((0, 0), (0, 5), (5, 0))}
+    assert words == {(0, 0): "supported", (0, 5): "supported", (5, 0): "inconclusive"}
+    both = judge([fewer], {"c": {"": np.zeros(12)}}, {"c": {"": (12, 12)}})[0]  # neither ever arrived
+    assert (both.word, both.cut) == ("inconclusive", (12, 12))
+    split = replace(fewer, moderator="size", levels=("small", "large"))
+    levels = {"small": table[""], "large": -1 - generator.normal(size=12) / 9}
+    (judgement,) = judge([split], {"c": levels}, {"c": {"large": (1, 0)}})
+    assert [word for _, word in judgement.levels.values()] == ["supported", "inconclusive"]
 
 
 def test_the_power_counts_what_depends_as_not_found() -> None:

@@ -14,10 +14,13 @@ from lucida.lab import saddles
 from lucida.lab.datasets import training_batch
 from lucida.lab.experiments import load, what_batch_norm_does
 from lucida.lab.experiments.what_batch_norm_does import (
+    BATCH,
     CONTEXTS,
     NOISE_ALONE,
+    NOISY,
     NORMS,
     OBSERVERS,
+    PLAIN,
     SADDLES,
     SAME_RATE,
     SMALL_GAINS,
@@ -29,9 +32,12 @@ from lucida.lab.experiments.what_batch_norm_does import (
     reaching,
     steps_to_leave,
 )
+from lucida.lab.experiments.what_batch_norm_does_page import _count
+from lucida.lab.experiments.what_batch_norm_does_texts import fewer
 from lucida.lab.input_shift import drift, layer_inputs, moments, observe_shift, shape_drift
 from lucida.lab.networks import ConvNet, NetworkConfig, Perceptron
 from lucida.lab.norms import NoisyBatchNorm
+from lucida.lab.observations import Observations
 from lucida.lab.saddles import Curvature, DoubledUnits, NearOrigin, curvature, doubled, lanczos
 from lucida.lab.smoothness import walk
 from lucida.lab.stack import Stack
@@ -241,12 +247,34 @@ def test_rates_at_which_none_arrives_differ_by_how_much_is_missing() -> None:
     assert reaching(1.0)(outcome_of(losses)).tolist() == pytest.approx([27, 60, 48, np.inf, np.inf])
 
 
-def test_noise_is_the_same_again_and_training_goes_down() -> None:
+def test_the_observers_see_a_training_that_goes_down() -> None:
     members = [Member(seed, 0.1, replace(PERCEPTRON, norm="batch", width=16)) for seed in (0, 1)]
     outcome = train_members(Training("digits", 32, 30, 15), members, observers=OBSERVERS)
     assert outcome.observed["walk"].shape == (2, 3, 4 + 2 * 3)
     assert outcome.observed["shift"].shape == (2, 3, 7)
     assert (outcome.loss[:, -1] < outcome.loss[:, 0]).all()
+
+
+def test_how_many_times_fewer_is_a_geometric_mean_and_unknown_where_the_arm_was_cut_off() -> None:
+    found, context = Observations(), CONTEXTS[0]
+    fine = np.array([True, True])
+    for arm, steps, reached in (
+        (PLAIN, (64, 64), np.array([True, False])),
+        (BATCH, (4, 16), fine),
+        (NOISY, (32, 64), ~np.array([False, True])),
+    ):
+        found.record("steps", arm, np.log2(steps), context, cut=~reached)
+        found.record("reached", arm, reached, context)
+        _count(found, "steps", arm, context)
+    metrics = found.metrics()
+    assert metrics[f"plain steps/{BATCH}/{context}"].value == pytest.approx(8)
+    assert metrics[f"times fewer steps/{BATCH}/{context}"].value == pytest.approx(8)
+    assert metrics[f"times fewer steps/{BATCH}/{context}"].censored == 1, "a lower bound: the plain network was cut off"
+    unknown = f"times fewer steps/{NOISY}/{context}"
+    assert unknown not in metrics
+    assert unknown in found.left_out
+    assert fewer(found, NOISY, CONTEXTS[:1], "1").endswith("not known, since runs were cut off (perceptron on digits)")
+    assert f"{{times fewer steps/{BATCH}/{context}:1}}" in fewer(found, BATCH, CONTEXTS[:1], "1")
 
 
 def test_the_page_is_whole(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -11,10 +11,11 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property, partial
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from types import FunctionType, MethodType
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ from lucida.core.cache import cache_folder, content_hash
 from lucida.core.progress import say
 from lucida.core.results import write_bytes
 from lucida.core.run_folder import environment
-from lucida.lab.datasets import load
+from lucida.lab.datasets import Dataset, load
 from lucida.lab.design import Design, Scale
 from lucida.lab.networks import NetworkConfig
 from lucida.lab.observations import Observations
@@ -53,7 +54,7 @@ _MEASURING = (  # what a measurement rests on besides the experiment's own file
 )
 
 ORIGIN = ("commit", "uncommitted_changes", "processor")  # of an environment
-Reservation = Literal["none sound", "at the end of the grid", "tied"]
+Reservation = Literal["not sound", "at the end of the grid", "tied"]
 
 Score = Callable[[Outcome], NDArray]
 """A number a member, the smaller the better, from what was recorded while tuning; test data are out of bounds."""
@@ -125,6 +126,23 @@ class Experiment:
     source: str
     helpers: tuple[str, ...] = ()
 
+    @cached_property
+    def code(self) -> str:
+        """A hash of the code a measurement rests on; comments, docstrings and layout do not count.
+
+        It is taken once: who measures for hours asks for it before, and edits meanwhile do not count.
+        """
+        files = (*_MEASURING, self.source, *self.helpers)
+        return content_hash(
+            torch.__version__, *(without_words((_SOURCES / name).read_text(encoding="utf-8")) for name in files)
+        )
+
+
+@cache
+def here() -> dict[str, Any]:
+    """Versions, commit and machine of this process, as they were when it was first asked for them."""
+    return environment(seed=0)
+
 
 @dataclass
 class Bench:
@@ -137,7 +155,7 @@ class Bench:
         rates: what was tuned: ``{arm: {rate: mean score}}``.
         chosen: and chosen.
         reservations: what is to be said of an arm's rate, if anything.
-        environment: of this run, from its start.
+        environment: of this process, from its start.
         origins: commit and machine of every part; a part from the cache keeps its own.
         remembered, measured: how many parts came from the cache, and how many did not.
         seconds: all parts took to measure, those from the cache when they were measured.
@@ -149,7 +167,7 @@ class Bench:
     rates: dict[str, dict[float, float]] = field(default_factory=dict)
     chosen: dict[str, float] = field(default_factory=dict)
     reservations: dict[str, Reservation] = field(default_factory=dict)
-    environment: dict[str, Any] = field(default_factory=lambda: environment(seed=0))
+    environment: dict[str, Any] = field(default_factory=here)
     origins: dict[Path, dict[str, Any]] = field(default_factory=dict)
     speed: dict[str, tuple[bool, float, float]] = field(default_factory=dict)
     remembered: int = 0
@@ -161,7 +179,7 @@ class Bench:
 
         A run that was stopped goes on with the first part that is not there.
         """
-        path = cache_folder() / "lab" / f"{content_hash(what, list(key), self.code)}.npz"
+        path = cache_folder() / "lab" / f"{content_hash(what, list(key), self.experiment.code)}.npz"
         arrays = _stored(path)
         if arrays is None:
             say(f"{self.experiment.design.name}: {what}")
@@ -181,14 +199,6 @@ class Bench:
             self.origins[path] = json.loads(origin)
             self.seconds += seconds
         return arrays
-
-    @cached_property
-    def code(self) -> str:
-        """A hash of the code a measurement rests on; comments, docstrings and layout do not count."""
-        files = (*_MEASURING, self.experiment.source, *self.experiment.helpers)
-        return content_hash(
-            torch.__version__, *(without_words((_SOURCES / name).read_text(encoding="utf-8")) for name in files)
-        )
 
     def train(
         self,
@@ -232,44 +242,58 @@ class Bench:
     ) -> float:
         """The arm's best learning rate: the mean score over the tuning seeds decides, which no result uses.
 
-        A best rate at an end of the grid is no best rate: the grid is then extended by its own factor, up to
+        A best rate at an end of the grid is no best rate: the grid is then extended by its own factor there, up to
         three times on that side. Of rates with equal scores the one with the lowest training loss at the end is
         taken. What is left to be said of the choice is in ``reservations``.
         """
-        table: dict[float, tuple[float, float]] = {}
+        table: dict[float, Tried] = {}
         grid = sorted(rates)
-        factor = grid[1] / grid[0]
+        down, up = grid[0] / grid[1], grid[-1] / grid[-2]
         wanted = grid
         for _ in range(1 + MOST_EXTENSIONS):
             table |= self._scores(arm, training, network, wanted, score)
-            best = min(table, key=lambda rate: table[rate])
+            best = min(table, key=lambda rate: table[rate][:2])
             if best not in (min(table), max(table)):
                 break
-            wanted = [best * factor if best == max(table) else best / factor]
-        self.rates[arm] = {rate: scored for rate, (scored, _) in sorted(table.items())}
+            wanted = [best * (up if best == max(table) else down)]
+        scores = {rate: tried.score for rate, tried in table.items()}
+        self.rates[arm] = dict(sorted((self.rates.get(arm, {}) | scores).items()))
         self.chosen[arm] = best
         self.reservations.pop(arm, None)
-        if (reservation := _reservation(self.rates[arm], best)) is not None:
+        if (reservation := _reservation(scores, best, table[best].sound)) is not None:
             self.reservations[arm] = reservation
         return best
 
     def _scores(
         self, arm: str, training: Training, network: NetworkConfig, rates: Sequence[float], score: Score
-    ) -> dict[float, tuple[float, float]]:
-        """Mean score and mean training loss at the end of each rate; infinite where a member has none."""
+    ) -> dict[float, Tried]:
         members = [Member(seed, rate, network) for seed, rate in product(self.tuning_seeds, rates)]
         outcome = self.train(f"tuning {arm}", training, members)
         scores, losses = (
             np.nan_to_num(values, nan=np.inf, posinf=np.inf).reshape(len(self.tuning_seeds), len(rates)).mean(axis=0)
             for values in (score(outcome), outcome.loss[:, -1])
         )
-        return {rate: (float(s), float(loss)) for rate, s, loss in zip(rates, scores, losses, strict=True)}
+        sound: NDArray = outcome.stable().reshape(len(self.tuning_seeds), len(rates))
+        return {
+            rate: Tried(float(scores[k]), float(losses[k]), bool(sound[:, k].all())) for k, rate in enumerate(rates)
+        }
 
 
-def _reservation(scores: Mapping[float, float], best: float) -> Reservation | None:
+class Tried(NamedTuple):
+    """A rate over the tuning seeds: mean score and mean training loss at the end (infinite where a member has none).
+
+    ``sound`` if every member stayed finite and ended below the loss it began with.
+    """
+
+    score: float
+    loss: float
+    sound: bool
+
+
+def _reservation(scores: Mapping[float, float], best: float, sound: bool) -> Reservation | None:
     """What is to be said of a rate that was chosen from these scores."""
-    if not np.isfinite(scores[best]):
-        return "none sound"
+    if not sound or not np.isfinite(scores[best]):
+        return "not sound"
     if best in (min(scores), max(scores)):
         return "at the end of the grid"
     return "tied" if sum(scored == scores[best] for scored in scores.values()) > 1 else None
@@ -287,20 +311,43 @@ def one_thread() -> Iterator[None]:
 
 
 def told(made: Any) -> Any:
-    """What an observer is, for the cache: its name, and what it was made with (what it does is in the code's hash)."""
-    if isinstance(made, Bench):
-        return [made.seeds, made.tuning_seeds]
-    if isinstance(made, torch.Tensor):
-        return made.numpy()
+    """What an observer is, for the cache: its name, and what it was made with (what it does is in the code's hash).
+
+    Raises:
+        TypeError: it was made with something whose content cannot be told.
+    """
+    if made is None or isinstance(made, str | int | float | np.ndarray | np.generic):
+        return made
     if isinstance(made, Mapping):
         return {str(key): told(value) for key, value in made.items()}
     if isinstance(made, list | tuple):
         return [told(value) for value in made]
-    if made is None or isinstance(made, str | int | float | np.ndarray):
-        return made
-    name = getattr(made, "__qualname__", type(made).__qualname__)
-    cells = [told(cell.cell_contents) for cell in getattr(made, "__closure__", None) or ()]
-    return [name, *cells] if cells or not dataclasses.is_dataclass(made) else [name, repr(made)]
+    if isinstance(made, Bench | torch.Tensor | Dataset | partial | MethodType | FunctionType):
+        return _told_of(made)
+    if isinstance(made, type):
+        return made.__qualname__
+    if dataclasses.is_dataclass(made):
+        return [type(made).__qualname__, repr(made)]
+    if not hasattr(made, "__dict__"):
+        raise TypeError(f"an observer was made with a {type(made).__qualname__}, whose content cannot be told")
+    state = {name: told(value) for name, value in vars(made).items() if value is not None and value != {}}
+    return [type(made).__qualname__, state] if state else [type(made).__qualname__]
+
+
+def _told_of(made: Bench | torch.Tensor | Dataset | partial[Any] | MethodType | FunctionType) -> Any:
+    if isinstance(made, Bench):
+        return [made.seeds, made.tuning_seeds]
+    if isinstance(made, torch.Tensor):
+        return made.detach().numpy()
+    if isinstance(made, Dataset):
+        return made.content_key
+    if isinstance(made, partial):
+        return ["partial", told(made.func), told(made.args), told(made.keywords)]
+    if isinstance(made, MethodType):
+        return [told(made.__func__), told(made.__self__)]
+    cells = [told(cell.cell_contents) for cell in made.__closure__ or ()]
+    defaults = [told(value) for value in (made.__defaults__, made.__kwdefaults__) if value]
+    return [made.__qualname__, *cells, *defaults]
 
 
 def without_words(source: str) -> str:
@@ -336,8 +383,3 @@ def final_loss(outcome: Outcome) -> NDArray:
 def validation_error(outcome: Outcome) -> NDArray:
     """Score: the share of validation examples that are wrong at the end; all of them where the member is not stable."""
     return np.where(outcome.stable(), 1 - outcome.validation_accuracy[:, -1], 1.0)
-
-
-def steps_to(target: float) -> Score:
-    """Score: steps to a training loss, infinite where the member is not stable."""
-    return lambda outcome: np.where(outcome.stable(), outcome.steps_to(target), np.inf)

@@ -23,7 +23,8 @@ class Observations:
         numbers: ``{(measure, arm, level): [seeds]}``; the level is ``""`` where there is none.
         curves: ``{name: (x [n], y [seeds, n])}``.
         yes_or_no: the entries whose numbers are answers, 1 or 0.
-        censored: how many of an entry's seeds are known only to be at least their number (the budget ended first).
+        ratios: the entries whose numbers are logarithms to the base 2, told as what they are logarithms of.
+        cut: which of an entry's seeds are known only to be at least their number (the budget ended first).
         facts: single numbers that no seed changes (a predicted gain, seconds of a step).
         left_out: what was not measured, and why.
     """
@@ -31,7 +32,8 @@ class Observations:
     numbers: dict[tuple[str, str, str], NDArray] = field(default_factory=dict)
     curves: dict[str, tuple[NDArray, NDArray]] = field(default_factory=dict)
     yes_or_no: set[tuple[str, str, str]] = field(default_factory=set)
-    censored: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    ratios: set[tuple[str, str, str]] = field(default_factory=set)
+    cut: dict[tuple[str, str, str], NDArray] = field(default_factory=dict)
     facts: dict[str, float] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
 
@@ -57,7 +59,14 @@ class Observations:
         if given.dtype == bool:
             self.yes_or_no.add((measure, arm, level))
         if cut is not None:
-            self.censored[measure, arm, level] = int(np.asarray(cut, dtype=bool).sum())
+            self.cut[measure, arm, level] = np.asarray(cut, dtype=bool)
+
+    def record_ratio(
+        self, measure: str, arm: str, log2_values: ArrayLike, level: str = "", cut: ArrayLike | None = None
+    ) -> None:
+        """As :meth:`record`, of logarithms: the metric is the geometric mean, with the interval of the logarithms."""
+        self.record(measure, arm, log2_values, level, cut)
+        self.ratios.add((measure, arm, level))
 
     def draw(self, name: str, x: ArrayLike, y: ArrayLike) -> None:
         """A curve: ``x`` ``[n]``, ``y`` ``[seeds, n]``."""
@@ -78,16 +87,31 @@ class Observations:
             for level in claim.levels or ("",)
         }
 
+    def censored(self, measure: str, arm: str, level: str = "") -> int:
+        """How many seeds of an entry are known only to be at least their number."""
+        return int(self.cut[measure, arm, level].sum()) if (measure, arm, level) in self.cut else 0
+
+    def cut_off(self, claim: Claim) -> dict[str, tuple[int, int]]:
+        """Seeds of the treatment and of the control that are lower bounds, by level; none for a claim without any."""
+        arms = claim.treatment, claim.control
+        found = {
+            level: (self.censored(claim.measure, arms[0], level), self.censored(claim.measure, arms[1], level))
+            for level in claim.levels or ("",)
+        }
+        return {level: both for level, both in found.items() if any(both)}
+
     def metrics(self) -> dict[str, Metric]:
         """Means over seeds with intervals, named ``measure/arm`` or ``measure/arm/level``; facts under their names."""
-        named = {
-            "/".join(filter(None, key)): replace(
-                wilson(int(values.sum()), len(values)) if key in self.yes_or_no else mean_interval(values),
-                censored=self.censored.get(key, 0),
-            )
-            for key, values in self.numbers.items()
-        }
+        named = {"/".join(filter(None, key)): self._metric(key) for key in self.numbers}
         return named | {name: Metric(value) for name, value in self.facts.items()}
+
+    def _metric(self, key: tuple[str, str, str]) -> Metric:
+        values = self.numbers[key]
+        metric = wilson(int(values.sum()), len(values)) if key in self.yes_or_no else mean_interval(values)
+        if key in self.ratios:
+            low, high = metric.ci95 or (np.nan, np.nan)
+            metric = Metric(2.0**metric.value, (2.0**low, 2.0**high) if metric.ci95 else None, metric.n)
+        return replace(metric, censored=self.censored(*key))
 
     def series(self, name: str, label: str) -> Series:
         """A curve's mean over seeds with its interval; a point where a seed has no number is a gap."""
@@ -114,10 +138,14 @@ class Observations:
         return Series(label, logs.x, back(logs.y), back(logs.low), back(logs.high))
 
     def values(self) -> dict[str, Any]:
-        """Everything as JSON values, for ``details["observations"]``: whoever doubts an interval finds the seeds."""
+        """Everything as JSON values, for ``details["observations"]``: whoever doubts an interval finds the seeds.
+
+        ``cut`` holds the places of the seeds whose number is only a lower bound.
+        """
         numbers = {"/".join(filter(None, key)): _short(values) for key, values in self.numbers.items()}
         curves = {name: {"x": _short(x), "y": _short(y)} for name, (x, y) in self.curves.items()}
-        return {"numbers": numbers, "curves": curves}
+        cut = {"/".join(filter(None, key)): np.flatnonzero(seeds).tolist() for key, seeds in self.cut.items()}
+        return {"numbers": numbers, "curves": curves, "cut": {name: places for name, places in cut.items() if places}}
 
 
 def _short(values: NDArray) -> list[Any]:

@@ -30,7 +30,8 @@ def run_experiment(experiment: Experiment, scale: Scale, seeds: int | None = Non
     results = Results()
     observations = experiment.measure(bench, settings)
     results.seconds["measured"] = bench.seconds
-    judgements = judge(design.claims, {claim.name: observations.differences(claim) for claim in design.claims})
+    differences = {claim.name: observations.differences(claim) for claim in design.claims}
+    judgements = judge(design.claims, differences, {claim.name: observations.cut_off(claim) for claim in design.claims})
     for name, metric in _metrics(observations, judgements, bench).items():
         results.add(name, metric)
     for name, reason in observations.left_out.items():
@@ -64,7 +65,7 @@ def _page(
     experiment: Experiment, scale: Scale, judgements: Sequence[Judgement], observations: Observations, bench: Bench
 ) -> ExperimentPage:
     design, seeds, sections = experiment.design, len(bench.seeds), experiment.present(observations)
-    rulings = tuple(_ruling(j, observations) for j in sorted(judgements, key=lambda j: not j.claim.primary))
+    rulings = tuple(_ruling(j) for j in sorted(judgements, key=lambda j: not j.claim.primary))
     text, text_zh = _answer(experiment, rulings)
     keys = [f"part-{k}" for k in range(1, len(sections) + 1)]
     drawings = [
@@ -96,15 +97,12 @@ def _command(experiment: Experiment, scale: Scale, seeds: int) -> str:
     """What measures the same again; whoever named pictures names them again."""
     words = [f"lucida lab run {experiment.design.name} --scale {scale}"]
     words += [f"--seeds {seeds}"] if seeds != experiment.design.seeds[scale] else []
-    words += [f"--pictures {path.name}"] if (path := named_pictures()) is not None else []
+    words += ["--pictures YOUR_PICTURES"] if named_pictures() is not None else []
     return " ".join(words)
 
 
-def _ruling(judgement: Judgement, observations: Observations) -> Ruling:
+def _ruling(judgement: Judgement) -> Ruling:
     claim = judgement.claim
-    arms = (claim.treatment, claim.control)
-    censored = [sum(observations.censored.get((claim.measure, arm, level), 0) for level in claim.levels or ("",))
-                for arm in arms]  # fmt: skip
     return Ruling(
         name=claim.name,
         statement=claim.statement,
@@ -121,8 +119,8 @@ def _ruling(judgement: Judgement, observations: Observations) -> Ruling:
         share=claim.share,
         levels={level: word for level, (_, word) in judgement.levels.items()},
         moderator=claim.moderator,
-        arms=arms,
-        censored=(censored[0], censored[1]),
+        arms=(claim.treatment, claim.control),
+        censored=judgement.cut,
     )
 
 
@@ -139,13 +137,14 @@ def _design_rows(experiment: Experiment, bench: Bench) -> tuple[tuple[str, str],
     rows += [("Seeds", f"{len(bench.seeds)} ({first} to {last}): {varied}")]
     if bench.rates:
         first, last = bench.tuning_seeds[0], bench.tuning_seeds[-1]
-        rows += [("Learning rates", f"each arm's own, tuned on seeds {first} to {last}, which no result uses")]
+        rows += [("Learning rates", f"each arm's own, tuned on other seeds ({first} to {last}): "
+                                   "other splits of the same examples")]  # fmt: skip
     rows += [(title, "; ".join(arms)) for title, arms in _reserved(bench)]
     return tuple(rows)
 
 
 _RESERVATIONS: dict[Reservation, str] = {
-    "none sound": "No rate trained soundly on every tuning seed (the lowest loss was taken)",
+    "not sound": "At the best rate not every tuning seed stayed finite and ended below its first loss",
     "at the end of the grid": f"Best rate at the end of the grid, after {MOST_EXTENSIONS} extensions of it",
     "tied": "Rates of equal score (the lower training loss decided)",
 }

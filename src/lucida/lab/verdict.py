@@ -4,6 +4,9 @@
 that matters, in the predicted direction. *Refuted*: the interval excludes the smallest effect. *Depends*: an
 interaction that was expected in advance is significant (Holm over those of the primary claims), and the verdict differs
 between its levels. Else *inconclusive*.
+
+A run that never came to its target within the budget counts with the whole budget, so that its arm's true number is
+larger: a verdict that a larger number could overturn is *inconclusive*.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ SIMULATIONS = 500
 PLANTED = 1.5  # times the smallest effect
 
 Differences = Mapping[str, ArrayLike]  # by level (one level "" where none is declared): [seeds], the same order
+Cut = Mapping[str, tuple[int, int]]  # by level: how many seeds of the treatment and of the control are lower bounds
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,8 @@ class Judgement:
         word: the verdict.
         effect: mean difference over seeds and levels; the interval is at the claim's own level of confidence.
         confidence: of that interval: 95 % for a secondary claim, more where Holm's correction asks for it.
-        levels: effect and verdict by level.
+        cut: seeds of the treatment and of the control that are lower bounds, over all levels.
+        levels: effect and verdict by level; their intervals share the error of the whole (Bonferroni).
         interaction: p-value of the levels' difference; ``None`` without levels.
         power: share of simulated experiments, with the measured residuals around an effect of 1.5 times the smallest
             at every level, in which the claim is found supported.
@@ -49,18 +54,22 @@ class Judgement:
     word: Word
     effect: Metric
     confidence: float
+    cut: tuple[int, int] = (0, 0)
     levels: dict[str, tuple[Metric, Word]] = field(default_factory=dict)
     interaction: float | None = None
     power: float | None = None
     false_support: float | None = None
 
 
-def judge(claims: Sequence[Claim], differences: Mapping[str, Differences]) -> list[Judgement]:
+def judge(
+    claims: Sequence[Claim], differences: Mapping[str, Differences], cut: Mapping[str, Cut] | None = None
+) -> list[Judgement]:
     """Verdicts of all claims of an experiment.
 
     Args:
         claims: as declared.
         differences: by claim and level: treatment minus control, ``[seeds]``.
+        cut: by claim and level, where there are any.
 
     Raises:
         ValueError: a claim or level was not measured, a difference is not finite, or there are fewer than three seeds.
@@ -69,10 +78,8 @@ def judge(claims: Sequence[Claim], differences: Mapping[str, Differences]) -> li
     primary = {claim.name: tables[claim.name] for claim in claims if claim.primary}
     effects = holm({name: _p_value(table.mean(axis=1)) for name, table in primary.items()})
     interactions = holm({name: interaction_p(table) for name, table in primary.items() if table.shape[1] > 1})
-    return [
-        _judged(claim, tables[claim.name], Alphas(effects.get(claim.name, ALPHA), interactions.get(claim.name, ALPHA)))
-        for claim in claims
-    ]
+    alphas = {c.name: Alphas(effects.get(c.name, ALPHA), interactions.get(c.name, ALPHA)) for c in claims}
+    return [_judged(claim, tables[claim.name], alphas[claim.name], (cut or {}).get(claim.name, {})) for claim in claims]
 
 
 def holm(p_values: Mapping[str, float], alpha: float = ALPHA) -> dict[str, float]:
@@ -106,6 +113,24 @@ def ruling(effect: Metric, smallest_effect: float) -> Word:
     if low > 0 and sign * effect.value >= abs(smallest_effect):
         return "supported"
     return "refuted" if high < abs(smallest_effect) else "inconclusive"
+
+
+def within_budget(word: Word, smallest_effect: float, cut: tuple[int, int]) -> Word:
+    """The verdict that is left where some runs of the treatment or of the control are lower bounds.
+
+    >>> within_budget("supported", -0.5, (0, 3)), within_budget("supported", -0.5, (1, 0))
+    ('supported', 'inconclusive')
+    >>> within_budget("refuted", -0.5, (0, 3)), within_budget("refuted", 0.5, (0, 3))
+    ('inconclusive', 'refuted')
+    """
+    treatment, control = cut
+    more, less = (treatment, control) if smallest_effect > 0 else (control, treatment)  # what the true effect may be
+    overturned = (word == "refuted" and more) or (word == "supported" and less)
+    return "inconclusive" if overturned else word
+
+
+def _whole(cut: Cut) -> tuple[int, int]:
+    return sum(t for t, _ in cut.values()), sum(c for _, c in cut.values())
 
 
 def interaction_p(table: NDArray) -> float:
@@ -155,24 +180,25 @@ class Alphas(NamedTuple):
     interaction: float
 
 
-def _word(claim: Claim, table: NDArray, alphas: Alphas) -> tuple[Word, Metric, Levels, float | None]:
+def _word(claim: Claim, table: NDArray, alphas: Alphas, cut: Cut) -> tuple[Word, Metric, Levels, float | None]:
     effect = mean_interval(table.mean(axis=1), confidence=1 - alphas.effect)
-    word = ruling(effect, claim.smallest_effect)
+    word = within_budget(ruling(effect, claim.smallest_effect), claim.smallest_effect, _whole(cut))
     if not claim.levels:
         return word, effect, {}, None
     levels: Levels = {}
     for k, level in enumerate(claim.levels):
         own = mean_interval(table[:, k], confidence=1 - alphas.effect / len(claim.levels))
-        levels[level] = own, ruling(own, claim.smallest_effect)
+        own_word = ruling(own, claim.smallest_effect)
+        levels[level] = own, within_budget(own_word, claim.smallest_effect, cut.get(level, (0, 0)))
     p = interaction_p(table)
-    differ = len({own_word for _, own_word in levels.values()}) > 1
+    differ = len({word for _, word in levels.values()}) > 1
     return ("depends" if p < alphas.interaction and differ else word), effect, levels, p
 
 
-def _judged(claim: Claim, table: NDArray, alphas: Alphas) -> Judgement:
-    word, effect, levels, p = _word(claim, table, alphas)
+def _judged(claim: Claim, table: NDArray, alphas: Alphas, cut: Cut) -> Judgement:
+    word, effect, levels, p = _word(claim, table, alphas, cut)
     power, false_support = (_simulated(claim, table, alphas, planted) for planted in (PLANTED, 0.0))
-    return Judgement(claim, word, effect, 1 - alphas.effect, levels, p, power, false_support)
+    return Judgement(claim, word, effect, 1 - alphas.effect, _whole(cut), levels, p, power, false_support)
 
 
 def _simulated(claim: Claim, table: NDArray, alphas: Alphas, planted: float) -> float:

@@ -122,6 +122,8 @@ def shown_interval(name: str, metric: Metric, form: str = "", tag: str = "span")
         shown(bound, f"metrics/{name}/ci95/{end}", f"{form} bare".strip(), tag)
         for end, bound in zip(("low", "high"), metric.ci95, strict=True)
     )
+    if metric.censored:  # of a lower bound, the upper end is none
+        return Markup('<{0} class="bounds">[{1}, …)</{0}>').format(tag, low)
     return Markup('<{0} class="bounds">[{1}, {2}]</{0}>').format(tag, low, high)
 
 

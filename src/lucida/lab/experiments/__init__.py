@@ -30,4 +30,5 @@ def load(name: str) -> Experiment:
         remedy = f"did you mean {near!r}?" if near else "`lucida lab list` shows them"
         raise LucidaError(f"no lab page {name!r}", remedy=remedy)
     experiment: Experiment = import_module(f"{__name__}.{PAGES[name]}").EXPERIMENT
+    assert experiment.code  # taken down now: who runs several pages for hours may edit them meanwhile
     return experiment
