@@ -22,11 +22,11 @@ from lucida.lab.experiments.what_batch_norm_does import (
 from lucida.lab.experiments.what_batch_norm_does_design import ANSWERS, DESIGN, HALF, ORIGINS
 from lucida.lab.experiments.what_batch_norm_does_texts import (
     INPUTS_TEXT,
-    NOISE_TEXT,
     OWN_TEXT,
     SADDLES_TEXT,
     SMOOTHNESS_TEXT,
-    SPEED_TEXT,
+    noise_text,
+    speed_text,
 )
 from lucida.lab.observations import Observations
 from lucida.report.lab_page import EffectRow, EffectsFigure, LinesFigure, Series, TableFigure
@@ -45,21 +45,30 @@ def measure(bench: Bench, settings: Settings) -> Observations:
         if name in COUNTED:
             _count(found, name, arm, level)
         elif name.removesuffix(" before training") in PARTS:
-            found.record(f"plain {name}", arm, 2.0**values, level)
+            found.record_ratio(f"plain {name}", arm, values, level)
         if name in PARTS and arm != PLAIN:
-            found.record(f"{name} over plain", arm, 2.0 ** (values - found.numbers[name, PLAIN, level]), level)
+            found.record_ratio(f"{name} over plain", arm, values - found.numbers[name, PLAIN, level], level)
     found.curves = {name: curve for name, curve in found.curves.items() if _is_drawn(name)}
     return found
 
 
 def _count(found: Observations, name: str, arm: str, level: str) -> None:
-    """Steps as such, and how many times fewer than the plain network's: a lower bound where only that one was cut."""
+    """Steps as such, and how many times fewer than the plain network's: a lower bound where that one was cut off.
+
+    Where runs of the arm itself were cut off, the number of times is no lower bound, and unknown if both were.
+    """
     steps, got_there = found.numbers[name, arm, level], found.numbers[COUNTED[name], arm, level] > 0
-    found.record(f"plain {name}", arm, 2.0**steps, level, cut=~got_there)
-    if arm != PLAIN:
-        plain_got_there = found.numbers[COUNTED[name], PLAIN, level] > 0
-        fewer = 2.0 ** (found.numbers[name, PLAIN, level] - steps)
-        found.record(f"times fewer {name}", arm, fewer, level, cut=~plain_got_there & got_there.all())
+    found.record_ratio(f"plain {name}", arm, steps, level, cut=~got_there)
+    if arm == PLAIN:
+        return
+    fewer, plain_got_there = f"times fewer {name}", found.numbers[COUNTED[name], PLAIN, level] > 0
+    if got_there.all():
+        found.record_ratio(fewer, arm, found.numbers[name, PLAIN, level] - steps, level, cut=~plain_got_there)
+    else:
+        found.left_out[f"{fewer}/{arm}/{level}"] = (
+            f"{(~got_there).sum()} of {len(got_there)} runs never got there, and {(~plain_got_there).sum()} without "
+            "batch norm: so many steps were not enough to tell"
+        )
 
 
 def _is_drawn(name: str) -> bool:
@@ -74,7 +83,7 @@ def _is_drawn(name: str) -> bool:
 
 def present(found: Observations) -> Sequence[Section]:
     """Speed, smoothness, the layers' inputs, the noise, the saddles; the user's own pictures, if there are any."""
-    own = (_own_pictures(),) if ("steps", PLAIN, OWN) in found.numbers else ()
+    own = (_own_pictures(found),) if ("steps", PLAIN, OWN) in found.numbers else ()
     return (_speed(found), _smoothness(found), _inputs(found), _noise(found), _saddles(found), *own)
 
 
@@ -101,12 +110,13 @@ def _speed(found: Observations) -> Section:
             tuple(
                 (arm, (f"plain steps/{arm}/{context}", f"reached/{arm}/{context}", _rate(arm, context))) for arm in FOUR
             ),
-            caption="Who did not get there has the number of steps all were given: the true number is larger.",
+            caption="Geometric means over seeds. Who did not get there has the number of steps all were given: the "
+            "true number is larger.",
             shares=(False, True, False),
         )
         for context in CONTEXTS
     )
-    return Section("Faster: at whose rate?", SPEED_TEXT, (*curves, *tables))
+    return Section("Faster: at whose rate?", speed_text(found), (*curves, *tables))
 
 
 def _rate(arm: str, context: str) -> str:
@@ -186,8 +196,8 @@ def _inputs(found: Observations) -> Section:
             for context in CONTEXTS
             for arm in FOUR
         ),
-        caption="Inputs: in units of their spread, of noisy networks each time under new noise. Gradient: share of its "
-        "norm, after the layers before it took the step.",
+        caption="Geometric means over seeds. Inputs: in units of their spread, of noisy networks each time under new "
+        "noise. Gradient: share of its norm, after the layers before it took the step.",
     )
     return Section("What the layers see", INPUTS_TEXT, (*figures, moved))
 
@@ -213,7 +223,7 @@ def _noise(found: Observations) -> Section:
         )
         for c in CONTEXTS[:2]
     )
-    return Section("Is stability the reason?", NOISE_TEXT, (*by_amount, *_by_width(found)))
+    return Section("Is stability the reason?", noise_text(found), (*by_amount, *_by_width(found)))
 
 
 def _by_width(found: Observations) -> tuple[TableFigure | EffectsFigure, ...]:
@@ -226,9 +236,11 @@ def _by_width(found: Observations) -> tuple[TableFigure | EffectsFigure, ...]:
         tuple(
             EffectRow(f"{arm}, {width} wide", f"times fewer steps by width/{arm}/{width}")
             for width, arm in product(widths, (BATCH, NOISY))
+            if f"times fewer steps by width/{arm}/{width}" not in found.left_out
         ),
         "times fewer steps",
-        "Above one: faster than the plain network of that width, each at its own best rate.",
+        "Above one: faster than the plain network of that width, each at its own best rate. Arms of which runs never "
+        "got there are left out.",
     )
     steps = TableFigure(
         "Steps by width, perceptron on digits",
@@ -285,7 +297,7 @@ def _saddles(found: Observations) -> Section:
     return Section("Leaving saddles", SADDLES_TEXT, (verified, *curves, leaving))
 
 
-def _own_pictures() -> Section:
+def _own_pictures(found: Observations) -> Section:
     speed = TableFigure(
         "Steps to the target loss, own pictures",
         ("steps", "seeds that got there", "learning rate", "test accuracy at the end"),
@@ -299,12 +311,19 @@ def _own_pictures() -> Section:
         "Against the plain network, own pictures",
         ("times fewer steps", "β", "drift of the inputs", "change of their shape"),
         tuple(
-            (arm, (f"times fewer steps/{arm}/{OWN}", *(f"{name} over plain/{arm}/{OWN}" for name in OVER_PLAIN)))
+            (arm, (_fewer(found, arm), *(f"{name} over plain/{arm}/{OWN}" for name in OVER_PLAIN)))
             for arm in FOUR
             if arm != PLAIN
         ),
+        caption="Blank where runs of the arm never got there.",
     )
     return Section("On pictures of your own", OWN_TEXT, (speed, against))
+
+
+def _fewer(found: Observations, arm: str) -> str:
+    """The name of how many times fewer steps an arm needs on own pictures; nothing where that is not known."""
+    name = f"times fewer steps/{arm}/{OWN}"
+    return "" if name in found.left_out else name
 
 
 EXPERIMENT = Experiment(

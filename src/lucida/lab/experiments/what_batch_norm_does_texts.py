@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from lucida.lab.experiments.what_batch_norm_does import (
     BATCH,
     CONTEXTS,
@@ -13,17 +15,35 @@ from lucida.lab.experiments.what_batch_norm_does import (
     SMALL_GAINS,
 )
 from lucida.lab.experiments.what_batch_norm_does_design import HALF
+from lucida.lab.observations import Observations
 
-SPEED_TEXT = (
-    "At its own best rate the network with batch norm needs "
-    f"{{times fewer steps/{BATCH}/{CONTEXTS[0]}:1 ci}}, {{times fewer steps/{BATCH}/{CONTEXTS[1]}:1 ci}} and "
-    f"{{times fewer steps/{BATCH}/{CONTEXTS[2]}:1 ci}} times fewer steps (perceptron on digits, on emoji, "
-    "convolutions on digits). At the rate that is best without batch norm the factors are "
-    f"{{times fewer steps/{SAME_RATE}/{CONTEXTS[0]}:1}}, {{times fewer steps/{SAME_RATE}/{CONTEXTS[1]}:1}} and "
-    f"{{times fewer steps/{SAME_RATE}/{CONTEXTS[2]}:1}}: what the speed owes to the rate is the difference between "
-    "the two. Rates are tuned for reaching the target, not for what comes after: further on the curves may cross, and "
-    "who is ahead at this target need not be ahead at a much lower one."
-)
+_SHORT = {
+    CONTEXTS[0]: "perceptron on digits",
+    CONTEXTS[1]: "perceptron on emoji",
+    CONTEXTS[2]: "convolutions on digits",
+}
+
+
+def fewer(found: Observations, arm: str, contexts: Sequence[str], form: str) -> str:
+    """How many times fewer steps an arm needs than the plain network, or that this is not known."""
+    names = {f"times fewer steps/{arm}/{context}": _SHORT[context] for context in contexts}
+    told = [
+        f"not known, since runs were cut off ({what})" if name in found.left_out else f"{{{name}:{form}}} ({what})"
+        for name, what in names.items()
+    ]
+    return " and ".join(filter(None, (", ".join(told[:-1]), told[-1])))
+
+
+def speed_text(found: Observations) -> str:
+    """On the speed at each network's own rate, and at the plain network's."""
+    return (
+        "How many times fewer steps than the plain network it takes with batch norm, each at its own best rate: "
+        f"{fewer(found, BATCH, CONTEXTS, '1 ci')}. At the rate that is best without batch norm: "
+        f"{fewer(found, SAME_RATE, CONTEXTS, '1')}. What the speed owes to the rate is the difference between the two. "
+        "Rates are tuned for reaching the target, not for what comes after: further on the curves may cross, and who "
+        "is ahead at this target need not be ahead at a much lower one."
+    )
+
 
 SMOOTHNESS_TEXT = (
     "From the weights as they are, one walks down the gradient by a given share of the length of all weights, and "
@@ -47,7 +67,7 @@ INPUTS_TEXT = (
     "both. Drift is how far, in units of the spread (the distance between normal distributions of those means and "
     "spreads). In the perceptron on digits it is "
     f"{{plain drift/{PLAIN}/{CONTEXTS[0]}:3}} without batch norm, {{plain drift/{BATCH}/{CONTEXTS[0]}:3}} with it, "
-    f"and {{plain drift/{NOISY}/{CONTEXTS[0]}:3}} with the noise. For batch norm that is true by construction: mean "
+    f"and {{plain drift/{NOISY}/{CONTEXTS[0]}:3}} with the noise. With batch norm it rests on construction: mean "
     "and spread over a batch are its bias and its gain, and drift is no more than what one step changes in those. "
     "So the rest is measured by itself: the shape of the distribution, its mean and spread taken out. Batch norm "
     "leaves it as it finds it. How far a step moves it is the 2-Wasserstein distance between the standardised "
@@ -64,25 +84,27 @@ INPUTS_TEXT = (
     "convolutions."
 )
 
-NOISE_TEXT = (
-    "If steady inputs were the reason, noise that makes them drift more than without batch norm would undo its "
-    "work: the noisy network would be slower than the plain one. It needs "
-    f"{{times fewer steps/{NOISY}/{CONTEXTS[0]}:2 ci}}, {{times fewer steps/{NOISY}/{CONTEXTS[1]}:2 ci}} and "
-    f"{{times fewer steps/{NOISY}/{CONTEXTS[2]}:2 ci}} times fewer steps than the plain network (above one: "
-    f"faster). With half the noise: {{times fewer steps/{HALF}/{CONTEXTS[0]}:2}} (digits) and "
-    f"{{times fewer steps/{HALF}/{CONTEXTS[1]}:2}} (emoji), while its inputs drift by "
-    f"{{plain drift/{HALF}/{CONTEXTS[0]}:2}} and {{plain drift/{HALF}/{CONTEXTS[1]}:2}} of their spread in every "
-    f"step, those of the plain network by {{plain drift/{PLAIN}/{CONTEXTS[0]}:2}} and "
-    f"{{plain drift/{PLAIN}/{CONTEXTS[1]}:2}}. Noise is no free control, since it may cost by itself: in the "
-    "perceptrons without batch norm (where its factors of one to two multiply from layer to layer), at the rate that "
-    "is best for it, it lets "
-    f"{{reached/{NOISE_ALONE}/{CONTEXTS[0]}:% 0}} (digits) and {{reached/{NOISE_ALONE}/{CONTEXTS[1]}:% 0}} (emoji) "
-    "of the seeds reach the target in the steps they are given; behind batch norm it lets "
-    f"{{reached/{NOISY}/{CONTEXTS[0]}:% 0}} and {{reached/{NOISY}/{CONTEXTS[1]}:% 0}}. So a noisy network that is "
-    "still faster than the plain one speaks against stability as the reason; one that is slower leaves it open, "
-    "because the drift and the price of the noise cannot be told apart there. The table also has the effective β "
-    "(under one draw of the noise): whether the noisy networks walk over rougher ground."
-)
+
+def noise_text(found: Observations) -> str:
+    """On the noise behind batch norm, half of it, and the noise alone."""
+    return (
+        "If steady inputs were the reason, noise that makes them drift more than without batch norm would undo its "
+        "work: the noisy network would be slower than the plain one. How many times fewer steps than that one it needs "
+        f"(above one: faster): {fewer(found, NOISY, CONTEXTS, '2 ci')}. With half the noise: "
+        f"{fewer(found, HALF, CONTEXTS[:2], '2')}, while its inputs drift by "
+        f"{{plain drift/{HALF}/{CONTEXTS[0]}:2}} (digits) and {{plain drift/{HALF}/{CONTEXTS[1]}:2}} (emoji) of their "
+        f"spread in every step, those of the plain network by {{plain drift/{PLAIN}/{CONTEXTS[0]}:2}} and "
+        f"{{plain drift/{PLAIN}/{CONTEXTS[1]}:2}}. Noise is no free control, since it may cost by itself: in the "
+        "perceptrons without batch norm (where its factors of one to two multiply from layer to layer), at the rate "
+        "that is best for it, it lets "
+        f"{{reached/{NOISE_ALONE}/{CONTEXTS[0]}:% 0}} (digits) and {{reached/{NOISE_ALONE}/{CONTEXTS[1]}:% 0}} (emoji) "
+        "of the seeds reach the target in the steps they are given; behind batch norm it lets "
+        f"{{reached/{NOISY}/{CONTEXTS[0]}:% 0}} and {{reached/{NOISY}/{CONTEXTS[1]}:% 0}}. So a noisy network that is "
+        "still faster than the plain one speaks against stability as the reason; one that is slower leaves it open, "
+        "because the drift and the price of the noise cannot be told apart there. The table also has the effective β "
+        "(under one draw of the noise): whether the noisy networks walk over rougher ground."
+    )
+
 
 _DOUBLED, _ORIGIN = SADDLES[0], SADDLES[1]
 
