@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 import pytest
@@ -13,16 +13,18 @@ from torch.func import functional_call
 
 from lucida.lab.batch_costs import predicted_bytes, saved_bytes
 from lucida.lab.datasets import load, split, training_batch
+from lucida.lab.experiments import batch_size
 from lucida.lab.experiments import load as load_experiment
 from lucida.lab.experiments.batch_size import (
     FIXED,
     SHARPNESS_RANGE,
+    TARGETS,
     _equal_loss,
     _record_loss,
     _record_sharpness,
     _speed_up,
 )
-from lucida.lab.experiments.batch_size_claims import FULL, TWO
+from lucida.lab.experiments.batch_size_claims import DEEP, FULL, TASKS, TWO
 from lucida.lab.experiments.batch_size_page import _without_sharpness
 from lucida.lab.experiments.batch_size_probes import Departure, final_sharpness, whole_set_noise
 from lucida.lab.experiments.batch_size_settings import EXAMPLES, SETTINGS, STEPS
@@ -322,6 +324,24 @@ def test_steps_that_were_not_enough_are_marked() -> None:
     metrics = found.metrics()
     assert metrics[f"steps to the late target/{TWO}/{task.name}"].censored == 2
     assert metrics[f"steps to the late target/{FULL}/{task.name}"].censored == 0
+
+
+def test_the_noise_scale_is_compared_with_the_critical_batch_seed_by_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = Observations()
+    for task in TASKS:
+        found.draw(f"noise/{task}/scale", [1, 5, 9], np.array([[1.0, 8.0, 4.0], [1.0, 2.0, 1.0]]))
+    for task, target in product(DEEP, TARGETS):
+        found.record("log2 mean noise scale to the target", target, [7.0, 3.0], task)
+        found.record("log2 critical batch", target, [4.0, 4.0], task)
+    monkeypatch.setattr(batch_size, "measure", lambda *_: found)
+    experiment = load_experiment("batch-size")
+    assert experiment.measure(None, None) is found  # type: ignore[arg-type]
+    claim = next(claim for claim in experiment.design.claims if claim.name == "noise_foretells")
+    assert found.differences(claim)[DEEP[0]].tolist() == [0.0, -2.0]
+    metrics = found.metrics()
+    assert metrics[f"noise scale over critical batch/late/{DEEP[0]}"].value == pytest.approx(2.0)
+    assert metrics[f"highest noise scale/{TASKS[0]}"].value == pytest.approx(4.0)
+    assert metrics[f"step of the highest noise scale/{TASKS[0]}"].value == 5
 
 
 def test_the_page_shows_what_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:

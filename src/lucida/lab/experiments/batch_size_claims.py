@@ -8,6 +8,7 @@ from lucida.lab.experiments.batch_size_settings import EXAMPLES, STEPS, USUAL, W
 
 TASKS = ("digits, perceptron", "emoji, perceptron", "digits, convolutions")
 DEEP = TASKS[:2]
+APART, NOISE_SCALE, FACTOR_OF_EIGHT = "apart from the critical batch size", "noise scale", "a factor of eight"
 FULL, THIRTY_TWO, TWO = batch_name(WHOLE), batch_name(USUAL), batch_name(2)
 
 
@@ -75,30 +76,30 @@ CLAIMS = (
     ),
     _claim(
         "sharper_after_equal_examples",
-        ("Large batches end in sharper minima (after as many examples, at one rate).",
-         "大批量停在更尖锐的极小值（样本数相同、学习率不变）。",
+        ("Large batches end where the loss is sharper (after as many examples, at one rate).",
+         "大批量停在损失更尖锐的地方（样本数相同、学习率不变）。",
          "The largest eigenvalue of the Hessian is at least twice that of 32 in a step."),
         (f"log2 sharpness, {EXAMPLES}", _SHARPNESS), (f"{FULL}, {FIXED}", f"{THIRTY_TWO}, {FIXED}"), 1.0, DEEP,
     ),
     _claim(
         "sharper_after_equal_steps",
-        ("Large batches end in sharper minima (after as many steps, at one rate).",
-         "大批量停在更尖锐的极小值（步数相同、学习率不变）。",
+        ("Large batches end where the loss is sharper (after as many steps, at one rate).",
+         "大批量停在损失更尖锐的地方（步数相同、学习率不变）。",
          "The largest eigenvalue of the Hessian is at least twice that of 32 in a step."),
         (f"log2 sharpness, {STEPS}", _SHARPNESS), (f"{FULL}, {FIXED}", f"{THIRTY_TWO}, {FIXED}"), 1.0, DEEP,
     ),
     _claim(
         "sharper_at_own_rate",
-        ("Large batches end in sharper minima (after as many steps, each at its own rate).",
-         "大批量停在更尖锐的极小值（步数相同、各用最佳学习率）。",
+        ("Large batches end where the loss is sharper (after as many steps, each at its own rate).",
+         "大批量停在损失更尖锐的地方（步数相同、各用最佳学习率）。",
          "The largest eigenvalue of the Hessian is at least twice that of 32 in a step."),
         (f"log2 sharpness, {STEPS}", _SHARPNESS), (f"{FULL}, {OWN}", f"{THIRTY_TWO}, {OWN}"), 1.0, DEEP,
     ),
     _claim(
         "stuck",
-        ("The large batch is stuck in a bad minimum: a small batch started there leaves it and tests better.",
-         "大批量卡在了不好的极小值里：从那里换成小批量，就能离开并提高测试准确率。",
-         "Going on with 32 in a step tests better than going on with the full batch for as many examples."),
+        ("From where the full batch ended, going on with small batches tests better than going on with full ones.",
+         "从全批量停下的地方继续训练，换成小批量的测试准确率高于继续用全批量。",
+         "With 32 in a step the test accuracy ends higher than with the full batch for as many examples."),
         ("test accuracy after going on", _ACCURACY), (SMALL_NEXT, FULL_NEXT), 0.01, DEEP,
     ),
     _claim(
@@ -107,6 +108,16 @@ CLAIMS = (
          "目标损失越低，能靠增大批量节省步数的范围就越大。",
          "For the late target the critical batch size is at least 1.4 times that for the early one."),
         ("log2 critical batch", "log2 of the critical batch size"), ("late", "early"), 0.5, DEEP,
+    ),
+    _claim(
+        "noise_foretells",
+        ("The gradient noise scale on the way to a loss tells the critical batch size to within a factor of four.",
+         "训练途中的梯度噪声尺度能给出临界批量，误差在四倍以内。",
+         "For the late target the two are, seed by seed and in either direction, at most two doublings apart in the "
+         "mean, "
+         "and surely less than three."),
+        (APART, "log2 of the larger over the smaller of noise scale and critical batch size"),
+        (NOISE_SCALE, FACTOR_OF_EIGHT), -1.0, DEEP,
     ),
 )  # fmt: skip
 

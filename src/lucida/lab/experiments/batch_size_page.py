@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from lucida.lab.experiment import Experiment, Section
+import numpy as np
+
+from lucida.lab.experiment import Bench, Experiment, Section
+from lucida.lab.experiments import batch_size as measured
 from lucida.lab.experiments.batch_size import (
     FIXED,
     FULL_NEXT,
@@ -13,16 +16,43 @@ from lucida.lab.experiments.batch_size import (
     SHARPNESS_RANGE,
     SMALL_NEXT,
     TARGETS,
-    measure,
 )
 from lucida.lab.experiments.batch_size_answers import ANSWERS
-from lucida.lab.experiments.batch_size_claims import DEEP, DESIGN, FULL, TASKS, THIRTY_TWO, TWO
-from lucida.lab.experiments.batch_size_settings import EXAMPLES, SETTINGS, STEPS, batch_name
+from lucida.lab.experiments.batch_size_claims import (
+    APART,
+    DEEP,
+    DESIGN,
+    FACTOR_OF_EIGHT,
+    FULL,
+    NOISE_SCALE,
+    TASKS,
+    THIRTY_TWO,
+    TWO,
+)
+from lucida.lab.experiments.batch_size_settings import EXAMPLES, SETTINGS, STEPS, Settings
 from lucida.lab.observations import Observations, points
 from lucida.report.lab_page import LinesFigure, Series, TableFigure
 
 _BATCH = "examples in a step"
 _ARMS = tuple((f"{budget}, {kind}", f"{budget}, {kind}") for budget in (EXAMPLES, STEPS) for kind in (FIXED, OWN))
+
+
+def measure(bench: Bench, settings: Settings) -> Observations:
+    """As measured; besides, how far noise scale and critical batch size are apart, and where the former is highest."""
+    found = measured.measure(bench, settings)
+    for task in DEEP:
+        for target in TARGETS:
+            noise = found.numbers["log2 mean noise scale to the target", target, task]
+            ratio = noise - found.numbers["log2 critical batch", target, task]
+            found.record_ratio("noise scale over critical batch", target, ratio, task)
+        found.record(APART, NOISE_SCALE, np.abs(ratio), task)
+        found.record(APART, FACTOR_OF_EIGHT, np.full(len(ratio), np.log2(8)), task)
+    for task in TASKS:
+        steps, scale = found.curves[f"noise/{task}/scale"]
+        course = np.log(scale).mean(axis=0)
+        found.facts[f"highest noise scale/{task}"] = float(np.exp(course.max()))
+        found.facts[f"step of the highest noise scale/{task}"] = float(steps[course.argmax()])
+    return found
 
 
 def _by_batch(found: Observations, measure_name: str, task: str, label: str, *, log_y: bool, caption: str = "",
@@ -45,12 +75,14 @@ def _budgets(found: Observations) -> Section:
         "{steps of batch 32 for one of the full batch/digits, perceptron:0} for the digits. At the rate "
         "tuned for batch 32 the full batch then stops at a training loss of "
         f"{{training loss, {EXAMPLES}/{FULL}, {FIXED}/digits, perceptron}}, batch 32 at "
-        f"{{training loss, {EXAMPLES}/{THIRTY_TWO}, {FIXED}/digits, perceptron}}: it is not trained yet. Given as many "
+        f"{{training loss, {EXAMPLES}/{THIRTY_TWO}, {FIXED}/digits, perceptron}}. Given as many "
         f"steps, at the same rate, it tests at {{test accuracy, {STEPS}/{FULL}, {FIXED}/digits, perceptron:%}} against "
-        f"{{test accuracy, {STEPS}/{THIRTY_TWO}, {FIXED}/digits, perceptron:%}}. The other end of the scale fails for "
-        "another reason: a gradient of two examples is mostly noise, and a rate that batch 32 bears throws the weights "
-        f"about. Batch 2 ends at {{test accuracy, {EXAMPLES}/{TWO}, {FIXED}/digits, perceptron:%}} at that rate, and "
-        f"at {{test accuracy, {EXAMPLES}/{TWO}, {OWN}/digits, perceptron:%}} at its own."
+        f"{{test accuracy, {STEPS}/{THIRTY_TWO}, {FIXED}/digits, perceptron:%}}. At the other end of the scale, a "
+        "gradient of two examples has about sixteen times the variance of one of thirty-two. At the rate of batch 32, "
+        f"{{rate/{THIRTY_TWO}, {EXAMPLES}, digits, perceptron}}, batch 2 ends at "
+        f"{{test accuracy, {EXAMPLES}/{TWO}, {FIXED}/digits, perceptron:%}}, and at its own, "
+        f"{{rate/{TWO}, {EXAMPLES}, digits, perceptron}}, at "
+        f"{{test accuracy, {EXAMPLES}/{TWO}, {OWN}/digits, perceptron:%}}."
     )
     accuracy = tuple(
         _by_batch(found, "test accuracy", task, "test accuracy", log_y=False,
@@ -59,7 +91,7 @@ def _budgets(found: Observations) -> Section:
     )  # fmt: skip
     losses = tuple(
         _by_batch(found, "training loss", task, "training loss", log_y=True,
-                  caption="Test accuracy follows what was learned of the training examples.")
+                  caption="Of training examples, at the end.")
         for task in DEEP
     )  # fmt: skip
     return Section("The same examples are not the same steps", text, accuracy + losses)
@@ -118,13 +150,16 @@ def _noise(found: Observations) -> Section:
             f"What it is made of: {task}",
             (found.log_series(f"noise/{task}/variance", "variance tr Σ"),
              found.log_series(f"noise/{task}/squared", "squared gradient |G|²")),
-            "step (from 1)", "of the gradient", caption, log_x=True, log_y=True,
+            "step (from 1)", "of the gradient",
+            "Geometric means over seeds; the noise scale is their quotient.", log_x=True, log_y=True,
         )
-        for task, caption in (
-            (TASKS[0], "Learned examples pull less, and what is left of the pulls cancels: |G|² falls faster."),
-            (TASKS[2], "On the plateau |G|² all but vanishes; it rises when learning sets in, then falls again."),
-        )
+        for task in (TASKS[0], TASKS[2])
     ]  # fmt: skip
+    quotients = [
+        f"{{log2 squared gradient, end against start/{task}:ci}} and "
+        f"{{log2 gradient variance, end against start/{task}:ci}} doublings ({name})"
+        for task, name in ((TASKS[0], "perceptron on digits"), (TASKS[2], "convolutions"))
+    ]
     text = (
         "The gradient of B examples has the variance tr Σ / B around the gradient G of all. While B is below the noise "
         "scale tr Σ / |G|², noise outweighs signal. Per-example gradients of the whole training set give both exactly. "
@@ -132,10 +167,13 @@ def _noise(found: Observations) -> Section:
         "and {noise scale/at the end/digits, perceptron:0} at the end on digits, "
         "{noise scale/before training/emoji, perceptron:0} and {noise scale/at the end/emoji, perceptron:0} on emoji. "
         "The convolutions go from {noise scale/before training/digits, convolutions:0} to "
-        "{noise scale/at the end/digits, convolutions:0}, and not straight: their weights first sit on a plateau where "
-        "there is hardly a common gradient, so that the noise scale is high before anything is learned. It falls as "
-        "the plateau ends and grows again as the loss falls. The claim compares the end with the very start, and a "
-        "start near a plateau is no low mark to grow from."
+        "{noise scale/at the end/digits, convolutions:0}. It is a quotient: from the start to the end the squared "
+        f"gradient and the variance change by {quotients[0]} and by {quotients[1]}. The claim compares the end with "
+        "the very start and says nothing of the way: on it the noise scale is highest at step "
+        "{step of the highest noise scale/digits, perceptron:0} on digits "
+        "({highest noise scale/digits, perceptron:0}), {step of the highest noise scale/emoji, perceptron:0} on emoji "
+        "({highest noise scale/emoji, perceptron:0}) and {step of the highest noise scale/digits, convolutions:0} in "
+        "the convolutions ({highest noise scale/digits, convolutions:0})."
     )
     return Section("How noisy a gradient is", text, (scale, *parts))
 
@@ -158,12 +196,13 @@ def _speed_up(found: Observations) -> Section:
     rows = tuple(
         (f"{task}, {k} target (loss {found.facts[f'target/{k}/{task}']:g})",
          (f"critical batch/{k}/{task}", f"mean noise scale/{k}/{task}", f"log2 critical batch/{k}/{task}",
-          f"log2 mean noise scale to the target/{k}/{task}"))
+          f"log2 mean noise scale to the target/{k}/{task}", f"noise scale over critical batch/{k}/{task}"))
         for task in DEEP for k in TARGETS
     )  # fmt: skip
     table = TableFigure(
         "Where the speed-up ends, and the noise scale on the way there",
-        ("critical batch size", "mean noise scale", "its log2", "its log2 "), rows,
+        ("critical batch size", "mean noise scale", "log2 of the first", "log2 of the second", "second over first"),
+        rows,
         "Geometric means over seeds; the noise scale is the mean over the steps up to the target.",
     )  # fmt: skip
     missed = _counted(
@@ -177,17 +216,19 @@ def _speed_up(found: Observations) -> Section:
         "all steps.",
     )
     text = (
-        "Each batch size at the rate that is fastest for the target. Below the critical batch size twice the batch "
-        "halves the steps and the examples stay the same; above it steps hardly fall and the examples are spent. The "
-        "noise scale, measured along one run of one batch size, is meant to say beforehand where that is. On digits "
-        "{critical batch/early/digits, perceptron:0} and {critical batch/late/digits, perceptron:0} are found for the "
-        "two targets and {mean noise scale/early/digits, perceptron:0} and "
-        "{mean noise scale/late/digits, perceptron:0} foretold; on emoji "
-        "{critical batch/early/emoji, perceptron:0} and {critical batch/late/emoji, perceptron:0} are found, and "
-        "{mean noise scale/early/emoji, perceptron:0} and {mean noise scale/late/emoji, perceptron:0} foretold: "
-        "the order of size rather than the number. This simple noise scale assumes that all directions are curved "
-        "alike and that the rate may follow; a rate capped by the sharpest direction ends the speed-up sooner. The "
-        "two are not told apart here." + missed
+        "Each batch size at the rate that is fastest for the target. In the model that is fitted (McCandlish et al.), "
+        "twice the batch halves the steps below the critical batch size, and the examples stay the same; above it "
+        "steps hardly fall and the examples are spent. The noise scale, measured along one run of one batch size, is "
+        "meant to say where that is. On digits the critical batch size is {critical batch/early/digits, perceptron:0} "
+        "for the early target and {critical batch/late/digits, perceptron:0} for the late one, and the noise scale is "
+        "{noise scale over critical batch/early/digits, perceptron:1 ci} and "
+        "{noise scale over critical batch/late/digits, perceptron:1 ci} times that; on emoji it is "
+        "{critical batch/early/emoji, perceptron:0} and {critical batch/late/emoji, perceptron:0}, and the noise scale "
+        "{noise scale over critical batch/early/emoji, perceptron:1 ci} and "
+        "{noise scale over critical batch/late/emoji, perceptron:1 ci} times that. This simple noise scale assumes "
+        "that all directions are curved alike and that the rate may follow; a rate capped by the sharpest direction "
+        "ends the "
+        "speed-up sooner. The two are not told apart here." + missed
     )
     return Section("Where the speed-up ends", text, (*figures, table))
 
@@ -227,22 +268,25 @@ def _sharpness(found: Observations) -> Section:
     text = (
         "After as many examples and at one rate the full batch ends {claim/sharper_after_equal_examples/effect/digits, "
         "perceptron:ci} doublings sharper than batch 32 on digits and "
-        "{claim/sharper_after_equal_examples/effect/emoji, perceptron:ci} on emoji. But not all of these are minima: "
-        "this loss is flat where it is near zero, and the training losses of the full batch and of batch 32 are "
-        f"{{training loss, {EXAMPLES}/{FULL}, {FIXED}/digits, perceptron}} and "
+        "{claim/sharper_after_equal_examples/effect/emoji, perceptron:ci} on emoji. But a training that stops early is "
+        "at no minimum, and cross-entropy is flat where it is near zero; the training losses of the full batch and of "
+        f"batch 32 are {{training loss, {EXAMPLES}/{FULL}, {FIXED}/digits, perceptron}} and "
         f"{{training loss, {EXAMPLES}/{THIRTY_TWO}, {FIXED}/digits, perceptron}} on digits, "
         f"{{training loss, {EXAMPLES}/{FULL}, {FIXED}/emoji, perceptron}} and "
         f"{{training loss, {EXAMPLES}/{THIRTY_TWO}, {FIXED}/emoji, perceptron}} on emoji. After "
         "as many steps at one rate it ends {claim/sharper_after_equal_steps/effect:ci} doublings sharper; "
         "Keskar et al. report sharper ones. With own rates the difference is "
-        "{claim/sharper_at_own_rate/effect:ci}: large batches bear larger rates, and a training cannot stay for long "
-        "where the curvature is far above two over its rate, so that the rate sets the sharpness more than the batch "
-        f"does (emoji, full batch, log2: {{log2 sharpness, {STEPS}/{FULL}, {FIXED}/emoji, perceptron}} at the fixed "
-        f"rate, {{log2 sharpness, {STEPS}/{FULL}, {OWN}/emoji, perceptron}} at its own). And the number is no property "
-        "of the function: layers that are rescaled against each other leave every output as it was and move "
-        "the sharpness." + _without_sharpness(found)
+        "{claim/sharper_at_own_rate/effect:ci}. The rates differ then, and full-batch descent cannot stay for long "
+        "where the curvature is far above two over its rate (Cohen et al.): on emoji the full batch's log2 sharpness "
+        f"is {{log2 sharpness, {STEPS}/{FULL}, {FIXED}/emoji, perceptron}} at the fixed rate of "
+        f"{{rate/{THIRTY_TWO}, {EXAMPLES}, emoji, perceptron}} and "
+        f"{{log2 sharpness, {STEPS}/{FULL}, {OWN}/emoji, perceptron}} at its own of "
+        f"{{rate/{FULL}, {STEPS}, emoji, perceptron}}. And the number is no property of the function (Dinh et al.): "
+        "layers that are rescaled against each other leave every output as it was, and the log2 sharpness goes from "
+        "{log2 sharpness of one function/as trained/digits, perceptron} to "
+        "{log2 sharpness of one function/rescaled/digits, perceptron} on digits." + _without_sharpness(found)
     )
-    return Section("Sharp minima", text, (*figures, table))
+    return Section("How sharp it ends", text, (*figures, table))
 
 
 def _going_on(found: Observations) -> Section:
@@ -265,7 +309,7 @@ def _going_on(found: Observations) -> Section:
         "The full batch, trained at its own rate for as many steps as batch 32, goes on in three ways. Batch 32 moves "
         f"the weights by {{distance/{SMALL_NEXT}/digits, perceptron:%}} (digits) and "
         f"{{distance/{SMALL_NEXT}/emoji, perceptron:%}} (emoji) of their norm, the full batch with as many examples by "
-        f"{{distance/{FULL_NEXT}/digits, perceptron:%}} and {{distance/{FULL_NEXT}/emoji, perceptron:%}}: it takes few "
+        f"{{distance/{FULL_NEXT}/digits, perceptron:%}} and {{distance/{FULL_NEXT}/emoji, perceptron:%}}, in few "
         f"steps. With as many steps the full batch moves by {{distance/{FULL_STEPS}/digits, perceptron:%}} and "
         f"{{distance/{FULL_STEPS}/emoji, perceptron:%}}. On the straight way to where "
         f"batch 32 ends the loss rises by {{barrier/{SMALL_NEXT}/digits, perceptron}} and "
@@ -274,8 +318,7 @@ def _going_on(found: Observations) -> Section:
         f"{{gain from going on/{SMALL_NEXT}/emoji, perceptron:points ci}} with batch 32, by "
         f"{{gain from going on/{FULL_NEXT}/digits, perceptron:points ci}} and "
         f"{{gain from going on/{FULL_NEXT}/emoji, perceptron:points ci}} with the full batch for as many examples. "
-        "Noise carries the weights away, at a rate that is large for it even over a barrier; that is leaving, not "
-        "being rescued."
+        "To get away is not yet to test better: the claim asks for the latter."
     )
     return Section("Is the large batch stuck?", text, (*figures, table))
 
@@ -305,13 +348,14 @@ def _costs(found: Observations) -> Section:
         "What the backward pass waits for grows in proportion to the batch: each example's input, activations and "
         f"log-probabilities; the perceptron on digits keeps {{kilobytes measured/{TWO}/digits, perceptron}} kB for two "
         f"examples and {{kilobytes measured/{FULL}/digits, perceptron}} kB for all "
-        f"({{kilobytes computed/{FULL}/digits, perceptron}} on paper). Time is of this machine, and these networks are "
-        "so small that a step costs the same for two examples as for thirty-two: an epoch takes "
-        f"{{seconds for an epoch/{TWO}/digits, perceptron}} s in steps of two, "
+        f"({{kilobytes computed/{FULL}/digits, perceptron}} on paper). Time is of this machine. What a step costs "
+        "whatever its size, larger batches save; what each example costs, they do not. The perceptron's epoch on "
+        f"digits takes {{seconds for an epoch/{TWO}/digits, perceptron}} s in steps of two, "
         f"{{seconds for an epoch/{THIRTY_TWO}/digits, perceptron}} s at batch 32 and "
-        f"{{seconds for an epoch/{FULL}/digits, perceptron}} s in one. Convolutions do enough work for each example "
-        f"that the gain ends: {{seconds for an epoch/{batch_name(512)}/digits, convolutions}} s at batch 512, "
-        f"{{seconds for an epoch/{FULL}/digits, convolutions}} s in one step."
+        f"{{seconds for an epoch/{FULL}/digits, perceptron}} s in one step; that of the convolutions "
+        f"{{seconds for an epoch/{TWO}/digits, convolutions}} s, "
+        f"{{seconds for an epoch/{THIRTY_TWO}/digits, convolutions}} s and "
+        f"{{seconds for an epoch/{FULL}/digits, convolutions}} s."
     )
     return Section("What a batch costs", text, (memory, seconds))
 
