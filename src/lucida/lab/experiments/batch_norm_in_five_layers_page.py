@@ -18,6 +18,7 @@ from lucida.lab.experiments.batch_norm_in_five_layers import (
     measure,
     predicted_gain,
 )
+from lucida.lab.norms import NormName
 from lucida.lab.observations import Observations, points
 from lucida.lab.verdict import Word
 from lucida.report.lab_page import EffectRow, EffectsFigure, LinesFigure, TableFigure
@@ -42,8 +43,8 @@ def _claim(
 CLAIMS = (
     _claim(
         "any_scale",
-        ("In a five-layer network batch norm makes the gradient independent of the scale of the weights.",
-         "在五层网络中，批归一化使梯度不再依赖权重的尺度。",
+        ("In a five-layer network whose weights are too large, batch norm evens out the gradient.",
+         "五层网络的权重过大时，批归一化能让各层的梯度更均匀。",
          "With weights four times too large, the first layer's gradient is fewer decades away from the last one's."),
         "decades", (arm("batch", LARGE), arm("none", LARGE)), -1.0, primary=True,
     ),
@@ -57,8 +58,8 @@ CLAIMS = (
     ),
     _claim(
         "trains_at_any_scale",
-        ("Weights of a wrong scale cost a five-layer network accuracy, and batch norm gives it back.",
-         "权重尺度不对会损失五层网络的准确率，批归一化能把它补回来。",
+        ("With weights that are too large, a five-layer network tests better with batch norm than without.",
+         "权重过大时，带批归一化的五层网络测试准确率高于不带的。",
          "With weights four times too large and each arm at its own best rate, test accuracy is higher with batch "
          "norm."),
         "accuracy", (arm("batch", LARGE), arm("none", LARGE)), 0.03, primary=True,
@@ -72,15 +73,15 @@ CLAIMS = (
     ),
     _claim(
         "residual_path_prevents_it",
-        ("A residual path prevents the explosion.",
-         "残差连接可以避免这种爆炸。",
+        ("A residual path lessens the explosion.",
+         "残差连接能减轻这种爆炸。",
          "With each layer's input added to its output, fifty layers with batch norm explode by fewer decades."),
         "explosion", (arm("batch", depth=FIFTY, residual=True), arm("batch", depth=FIFTY)), -2.0,
     ),
     _claim(
         "training_ends_it",
-        ("Training ends the explosion.",
-         "训练会让爆炸消失。",
+        ("Training lessens the explosion.",
+         "训练会减轻这种爆炸。",
          "Trained at its best rate, the network's first gradient ends fewer decades above the last one's."),
         "explosion", ("trained, after", "trained, before"), -1.0,
     ),
@@ -111,8 +112,12 @@ DESIGN = Design(
         ("Yang et al. 2019, A mean field theory of batch normalization", "https://arxiv.org/abs/1902.08129"),
         ("Ioffe & Szegedy 2015, Batch normalization", "https://arxiv.org/abs/1502.03167"),
         ("He et al. 2015, Delving deep into rectifiers", "https://arxiv.org/abs/1502.01852"),
+        ("van Laarhoven 2017, L2 regularization versus batch and weight normalization",
+         "https://arxiv.org/abs/1706.05350"),
+        ("De & Smith 2020, Batch normalization biases residual blocks towards the identity function",
+         "https://arxiv.org/abs/2002.10444"),
     ),
-)
+)  # fmt: skip
 
 
 def present(found: Observations) -> Sequence[Section]:
@@ -164,7 +169,7 @@ def _predicted(gains: Sequence[float]) -> Section:
         "of `π / (π - 1)`: the ReLU leaves half a bell curve, whose root mean square is larger than its standard "
         "deviation; batch norm divides by the latter, and the gradient is divided by it on its way down. Layer norm "
         "divides by the spread over units, in which the mean over examples remains: its gain is one. The predictions "
-        "are for wide layers and independent inputs; real pictures resemble each other, which the first layers show."
+        "are for wide layers and independent inputs; real pictures resemble each other."
     )
     return Section("Predicted and measured", text, (table,))
 
@@ -202,12 +207,13 @@ def _deep(found: Observations) -> Section:
             )
         )
     text = (
-        f"A gain of {{predicted gain/{arm('batch')}}} is harmless in five layers and grows to "
-        f"{{explosion/{arm('batch', depth=FIFTY)}/digits}} decades in fifty (digits). It does not depend on the "
-        "weights, so no initialisation cures it. A residual path gives the gradient a way round: what remains are "
-        f"{{explosion/{arm('batch', depth=FIFTY, residual=True)}/digits}} decades, and by depth the curve bends, "
-        "because each layer adds less and less to a path that has grown. Layer norm has no such gain: "
-        f"{{explosion/{arm('layer', depth=FIFTY)}/digits}} decades."
+        f"A gain of {{predicted gain/{arm('batch')}}} a layer makes {{decades/{arm('batch')}/digits}} decades in five "
+        f"layers and {{explosion/{arm('batch', depth=FIFTY)}/digits}} in fifty (digits). No scale of the weights "
+        "changes that, since batch norm divides it out. A residual path gives the gradient a way round, and what each "
+        "layer adds to a path that has grown counts for less and less (De & Smith); with one it is "
+        f"{{explosion/{arm('batch', depth=FIFTY, residual=True)}/digits}} decades. Layer norm, whose gain is predicted "
+        f"to be one: {{explosion/{arm('layer', depth=FIFTY)}/digits}} decades; He's weights without normalisation: "
+        f"{{explosion/{arm('none', depth=FIFTY)}/digits}}."
     )
     return Section("Ten to fifty layers", text, tuple(figures))
 
@@ -229,11 +235,14 @@ def _training(found: Observations, gains: Sequence[float]) -> Section:
         for data in DATA
     )
     text = (
-        "Each arm has its own best rate, so what is compared is not whose rate happened to fit. The table shows those "
-        "rates. Without normalisation a larger gain asks for a far smaller rate; with batch norm for a larger one, "
-        "because the larger the weights, the less a step turns them. The explosion of fifty layers is one of the "
-        "start: the first steps fall on the first layers, whose weights grow, and what grows is divided by as much "
-        "more."
+        "Each arm has its own best rate, so what is compared is not whose rate happened to fit. "
+        f"{_rates('none', gains)} without normalisation and {_rates('batch', gains)} with batch norm. Weights that are "
+        "normalised are turned by a step of a given rate the less the larger they are (van Laarhoven); weights that "
+        "are not make outputs and gradients grow with them. Fifty layers with batch norm go in training from "
+        "{explosion/trained, before/digits} decades to {explosion/trained, after/digits} on digits, from "
+        "{explosion/trained, before/emoji} to {explosion/trained, after/emoji} on emoji. A step on normalised weights "
+        "is at right angles to them, so that it makes them longer, and most where the gradient is largest; what is "
+        "longer is divided by as much more."
     )
     rates = TableFigure(
         "Best rates", DATA, tuple((name, tuple(f"rate/{name}, {data}" for data in DATA)) for name in names)
@@ -245,6 +254,12 @@ def _training(found: Observations, gains: Sequence[float]) -> Section:
         y_label="decades of the first gradient over the last",
     )
     return Section("What it means for training", text, (*accuracies, rates, explosion))
+
+
+def _rates(norm: NormName, gains: Sequence[float]) -> str:
+    """The best rates of five layers on digits, gain by gain."""
+    told = [f"{{rate/{arm(norm, gain)}, {DATA[0]}}} (gain {gain:g})" for gain in gains]
+    return f"On {DATA[0]} the best rate is {', '.join(told)}" if norm == "none" else ", ".join(told)
 
 
 _FIVE = (
@@ -262,37 +277,44 @@ _FIVE_ZH = (
 )
 _FIFTY = (
     "\n\nIt has a price. Before a ReLU, batch norm multiplies the gradient by {predicted gain/batch norm, 5 layers} a "
-    "layer. Five layers do not notice; fifty start {explosion/batch norm, 50 layers/digits} decades apart, where He's "
-    "weights without normalisation, or with layer norm, do not explode. "
+    "layer: {decades/batch norm, 5 layers/digits} decades in five layers, {explosion/batch norm, 50 layers/digits} in "
+    "fifty, before the first step. He's weights without normalisation have {explosion/no norm, 50 layers/digits} in "
+    "fifty, with layer norm {explosion/layer norm, 50 layers/digits}. "
 )
 _FIFTY_ZH = (
-    "\n\n代价是：在 ReLU 之前，批归一化让每一层把梯度放大{predicted gain/batch norm, 5 layers} 倍。五层看不出来，五十"
-    "层一开始就相差{explosion/batch norm, 50 layers/digits} 个数量级；而不用归一化、只用 He 初始化，或者用层归一化，"
-    "都不会爆炸。"
+    "\n\n代价是：在 ReLU 之前，批归一化让每一层把梯度放大 {predicted gain/batch norm, 5 layers} 倍：训练开始之前，五层"
+    "相差 {decades/batch norm, 5 layers/digits} 个数量级，五十层相差 {explosion/batch norm, 50 layers/digits} 个；五十"
+    "层只用 He 初始化、不做归一化时相差 {explosion/no norm, 50 layers/digits} 个，用层归一化时相差 "
+    "{explosion/layer norm, 50 layers/digits} 个。"
+)
+_TRAINED = (
+    "In training, a narrower network of fifty layers goes from {explosion/trained, before/digits} to "
+    "{explosion/trained, after/digits} decades."
+)
+_TRAINED_ZH = (
+    "训练一个较窄的五十层网络，它从 {explosion/trained, before/digits} 个数量级变为 "
+    "{explosion/trained, after/digits} 个。"
 )
 _RESIDUAL: dict[Word, tuple[str, str]] = {
     "supported": (
-        "A residual path prevents it, by {claim/residual_path_prevents_it/effect:ci} decades, and training ends it: "
-        "{claim/training_ends_it/effect:ci}.",
-        "残差连接可以避免它（{claim/residual_path_prevents_it/effect:ci} 个数量级），训练也会让它消失"
-        "（{claim/training_ends_it/effect:ci} 个）。",
+        "A residual path changes that by {claim/residual_path_prevents_it/effect:ci} decades. ",
+        "残差连接使它变化 {claim/residual_path_prevents_it/effect:ci} 个数量级。",
     ),
     "refuted": (
-        "A residual path moves that by {claim/residual_path_prevents_it/effect:ci} decades, less than was claimed of "
-        "it; training ends it: {claim/training_ends_it/effect:ci}.",
-        "残差连接使它变化 {claim/residual_path_prevents_it/effect:ci} 个数量级，不及所说的那么多；训练会让它消失"
-        "（{claim/training_ends_it/effect:ci} 个）。",
+        "A residual path changes that by {claim/residual_path_prevents_it/effect:ci} decades, less than was claimed of "
+        "it. ",
+        "残差连接使它变化 {claim/residual_path_prevents_it/effect:ci} 个数量级，不及所说的那么多。",
     ),
     "inconclusive": (
-        "Whether a residual path prevents it could not be told, {claim/residual_path_prevents_it/effect:ci} decades; "
-        "training ends it: {claim/training_ends_it/effect:ci}.",
-        "残差连接能否避免它还不能断定（{claim/residual_path_prevents_it/effect:ci} 个数量级）；训练会让它消失"
-        "（{claim/training_ends_it/effect:ci} 个）。",
+        "Whether a residual path lessens it as much as was claimed could not be told: "
+        "{claim/residual_path_prevents_it/effect:ci} decades. ",
+        "残差连接能否像所说的那样减轻它，还不能断定：{claim/residual_path_prevents_it/effect:ci} 个数量级。",
     ),
 }
 ANSWERS = tuple(
     Answer(
-        ("supported", "supported", "supported"), _FIVE + _FIFTY + text, _FIVE_ZH + _FIFTY_ZH + text_zh,
+        ("supported", "supported", "supported"), _FIVE + _FIFTY + text + _TRAINED,
+        _FIVE_ZH + _FIFTY_ZH + text_zh + _TRAINED_ZH,
         {"layer_norm_explodes": "refuted", "residual_path_prevents_it": word, "training_ends_it": "supported"},
     )
     for word, (text, text_zh) in _RESIDUAL.items()
