@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import math
 import re
 import sys
 import typing
@@ -24,7 +25,7 @@ USAGE = """lucida: a workbench and lab for vision-language models
 usage: lucida run [--recipe NAME] [--pictures PATH] [--out FOLDER] [--split-seed N] [...]
        lucida run --help      every setting of a recipe
        lucida ask RUN PICTURE "is there a dog?"
-       lucida diagnose RUN [--json]
+       lucida diagnose RUN [--json | --follow]
        lucida lab list | run NAME ... | run --all | book
        lucida --version
 
@@ -142,9 +143,13 @@ def _apart(given: list[str], *, switches: Sequence[str]) -> tuple[list[str], lis
 
 
 DIAGNOSE_USAGE = """usage: lucida diagnose RUN [--json]
+       lucida diagnose RUN --follow [--idle SECONDS]
 
-RUN     a folder of `lucida run`, a folder with probes.jsonl, or that file
---json  one JSON object alone
+RUN       a folder of `lucida run`, a folder with probes.jsonl, or that file
+--json    one JSON object alone
+--follow  watch a run that trains: loss, gradients by layer, findings; a line a probe where there is no terminal.
+          It ends when the run ends with an error, and with Ctrl-C
+--idle    end after so many seconds without a new row, too
 
 example: lucida diagnose runs/default
 """
@@ -154,14 +159,45 @@ def _diagnose(given: list[str]) -> None:
     if any(word in ("-h", "--help") for word in given):
         print(DIAGNOSE_USAGE, end="")
         return
-    words = [word for word in given if word != "--json"]
+    idle, rest = _take(given, "--idle", "")
+    words = [word for word in rest if word not in ("--json", "--follow")]
     if len(words) != 1 or words[0].startswith("-"):
         named = " ".join(words) or "nothing"
         raise LucidaError(f"diagnose needs one run, not {named}", remedy="see lucida diagnose --help")
+    if "--follow" in given:
+        if "--json" in given:
+            raise LucidaError("--follow has no JSON form", remedy="leave out --json, or --follow")
+        _follow(Path(words[0]), _seconds(idle) if idle else None)
+        return
+    if idle:
+        raise LucidaError("--idle belongs to --follow", remedy="see lucida diagnose --help")
     from lucida.workflows.diagnose import as_json, as_text, diagnose_run
 
     found = diagnose_run(Path(words[0]))
     print(json.dumps(as_json(found), indent=1, ensure_ascii=False) if "--json" in given else as_text(found))
+
+
+def _follow(path: Path, idle: float | None) -> None:
+    try:
+        from lucida.workflows.follow import follow
+
+        print(f"lucida: {follow(path, idle=idle)}")
+    except KeyboardInterrupt:  # before the watching began
+        print("lucida: stopped watching")
+
+
+def _seconds(word: str) -> float:
+    """
+    >>> _seconds("2.5")
+    2.5
+    """
+    try:
+        seconds = float(word)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise LucidaError(f"--idle {word} is no time", remedy="give seconds above 0")
+    return seconds
 
 
 def override(config: Config, given: Sequence[str], *, command: str) -> Config:

@@ -200,6 +200,7 @@ def test_several_stages(width: int) -> None:
     assert others[0].split()[0] == "frozen_start"
     assert others[0].rstrip().endswith("healthy")
     assert others[1].rstrip().endswith("1 finding")
+    assert "▲ dual_encoder: vanishing-gradients in blocks" in "\n".join(lines)
     assert drawn([first, second, third], width, 24, current="dual_encoder")[1].startswith("dual_encoder  step 200")
 
 

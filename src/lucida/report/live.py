@@ -42,11 +42,12 @@ def picture(
     rest = [stage for stage in stages if stage is not shown]
     room = None if height is None else max(1, height - 1)
     if width < TWO_COLUMNS:
-        sections = [*facts(shown, width, marks), findings(shown, width, marks)]
+        sections = [*facts(shown, width, marks), findings(shown, rest, width, marks)]
         sections += [others(rest, width, marks), gradient_bars(shown, width, marks)]
         return Group(head, *_fitted(sections, room))
     half = (width - 2) // 2
-    left = _fitted([*facts(shown, half, marks), findings(shown, half, marks), others(rest, half, marks)], room)
+    sections = [*facts(shown, half, marks), findings(shown, rest, half, marks), others(rest, half, marks)]
+    left = _fitted(sections, room)
     bars = gradient_bars(shown, width - 2 - half, marks)
     right = bars.lines(bars.sizes[2] if room is None else min(room, bars.sizes[2]))
     table = Table.grid(padding=(0, 2, 0, 0))

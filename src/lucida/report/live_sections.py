@@ -270,15 +270,17 @@ def _range(known: list[float]) -> str:
 # Findings and stages ----------------------------------------------------------------------------------------------
 
 
-def findings(stage: Stage, width: int, marks: Marks) -> Section:
-    """Their names first; then, from the first on, evidence and remedy as far as there is room."""
-    judged = stage.judged
-    if judged is None or not judged.findings or stage.latest is None:
+def findings(stage: Stage, rest: Sequence[Stage], width: int, marks: Marks) -> Section:
+    """Those of the stage, then of the others: names first; then evidence and remedies as far as there is room."""
+    found = [(one, "") for one in (stage.judged.findings if stage.judged is not None else ())]
+    found += [(one, f"{other.name}: ") for other in rest if other.judged is not None for one in other.judged.findings]
+    if not found:
         return Section(lambda n: [], (0, 0, 0))
-    words = "findings" if judged.last == stage.latest["step"] else f"findings as of step {judged.last:,}"
-    heads = [_finding(one, width, marks) for one in judged.findings]
-    evidence = [_wrapped(one.evidence, width, "  ", marks) for one in judged.findings]
-    remedies = [_wrapped(f"remedy: {one.remedy}", width, "  ", marks) for one in judged.findings]
+    late = stage.judged is not None and stage.latest is not None and stage.judged.last < stage.latest["step"]
+    words = f"findings as of step {stage.judged.last:,}" if late and stage.judged is not None else "findings"
+    heads = [_finding(one, of, width, marks) for one, of in found]
+    evidence = [_wrapped(one.evidence, width, "  ", marks) for one, _ in found]
+    remedies = [_wrapped(f"remedy: {one.remedy}", width, "  ", marks) for one, _ in found]
 
     def lines(count: int) -> list[Text]:
         left = count - 1 - len(heads)
@@ -290,20 +292,20 @@ def findings(stage: Stage, width: int, marks: Marks) -> Section:
             if len(text) <= left:
                 shown[k] += text
                 left -= len(text)
-        found = [_heading(words, width, marks)]
+        made = [_heading(words, width, marks)]
         for head, text in zip(heads, shown, strict=True):
-            found += [head, *(Text(line, no_wrap=True) for line in text)]
-        return found
+            made += [head, *(Text(line, no_wrap=True) for line in text)]
+        return made
 
     most = 1 + len(heads) + sum(map(len, evidence + remedies))
     return Section(lines, (1 + min(3, len(heads)), 1 + len(heads), most))
 
 
-def _finding(one: Found, width: int, marks: Marks) -> Text:
+def _finding(one: Found, of: str, width: int, marks: Marks) -> Text:
     where = f" in {one.layer}" if one.layer else ""
     since = f", since step {one.since_step:,}"
     line = Text(f"{marks.point} ", BAD, no_wrap=True)
-    line.append(_cut(f"{one.name}{where}", width - 2 - len(since), marks)).append(since, "not bold default")
+    line.append(_cut(f"{of}{one.name}{where}", width - 2 - len(since), marks)).append(since, "not bold default")
     return line
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 
 from rich.text import Text
 
@@ -88,15 +90,19 @@ def sparkline(values: Sequence[float | None], width: int, *, log: bool = False, 
     heights = [_height(value, log) for value in values]
     known = [h for h in heights if h is not None and math.isfinite(h)]
     low, high = min(known, default=0.0), max(known, default=0.0)
-    line = Text(no_wrap=True)
-    for value, height in zip(values, heights, strict=True):
+
+    def drawn(value: float | None, height: float | None) -> tuple[str, str]:
         if value is not None and not math.isfinite(value):
-            line.append(marks.bad, BAD)
-        elif height is None:
-            line.append(marks.gap)
-        else:
-            share = (height - low) / (high - low) if high > low else 0.5
-            line.append(marks.levels[round(max(0.0, share) * (len(marks.levels) - 1))], ACCENT)
+            return BAD, marks.bad
+        if height is None:
+            return "", marks.gap
+        share = max(0.0, (height - low) / (high - low)) if high > low else 0.5
+        return ACCENT, marks.levels[round(share * (len(marks.levels) - 1))]
+
+    line = Text(no_wrap=True)
+    cells = [drawn(value, height) for value, height in zip(values, heights, strict=True)]
+    for style, run in groupby(cells, key=itemgetter(0)):  # few pieces: each has its own colour codes
+        line.append("".join(mark for _, mark in run), style)
     return line
 
 

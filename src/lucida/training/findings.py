@@ -166,7 +166,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
             if number == len(lines):
                 break
             raise LucidaError("not a row of probes", where=f"{path}, line {number}") from None
-        if not _is_row(row):
+        if not is_row(row):
             raise LucidaError("not a row of probes", where=f"{path}, line {number}")
         rows.append(row)
     if not any(row["kind"] in ("probe", "error") for row in rows):
@@ -174,7 +174,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _is_row(row: Any) -> bool:
+def is_row(row: Any) -> bool:
     """Whether the rules can read it: a kind, a step, and of a probe what all of them look into."""
     if not isinstance(row, dict) or not isinstance(row.get("kind"), str) or not isinstance(row.get("step"), int):
         return False

@@ -10,7 +10,7 @@ from lucida.core.errors import LucidaError
 from lucida.training.findings import Diagnosis, diagnose, read_rows
 from lucida.training.noise import NoiseScale
 from lucida.training.probes.watch import PROBES
-from lucida.workflows.records import TRAINED
+from lucida.workflows.stages import TRAINED
 
 
 def diagnose_run(path: Path) -> dict[str, Diagnosis]:
@@ -31,7 +31,7 @@ def diagnose_run(path: Path) -> dict[str, Diagnosis]:
             where=path,
             remedy="train with lucida.training.probes.watch(model, optimizer, folder=...), or with `lucida run`",
         )
-    return {_name(file, path): diagnose(read_rows(file)) for file in files}
+    return {part_name(file, path): diagnose(read_rows(file)) for file in files}
 
 
 def probe_files(folder: Path) -> list[Path]:
@@ -44,7 +44,8 @@ def probe_files(folder: Path) -> list[Path]:
     return [file for file in [folder / PROBES, *sorted(folder.glob(f"stages/*/{PROBES}"), key=order)] if file.is_file()]
 
 
-def _name(file: Path, root: Path) -> str:
+def part_name(file: Path, root: Path) -> str:
+    """The stage whose probes a file holds; ``"."`` for those of the run itself."""
     return "." if file.parent == root or file == root else file.parent.name
 
 

@@ -14,10 +14,7 @@ from lucida.data.corpus import Corpus
 from lucida.report.material import Curve, TrainableRow
 from lucida.training.parameter_groups import trainable_by_block
 from lucida.workflows.run_config import RunConfig
-from lucida.workflows.stages import TITLES
-
-TRAINED = ("frozen_start", "dual_encoder", "naming", "looking", "language")
-"""The stages that train, in their order."""
+from lucida.workflows.stages import TITLES, TRAINED
 
 MADE_FROM = "corpus.json"
 

@@ -22,6 +22,9 @@ TITLES = {
 }
 """What a person reads for the keys of stages."""
 
+TRAINED = ("frozen_start", "dual_encoder", "naming", "looking", "language")
+"""The stages that train, in their order."""
+
 
 @contextmanager
 def timed_stage(results: Results, name: str) -> Iterator[None]:
