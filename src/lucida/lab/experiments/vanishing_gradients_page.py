@@ -66,12 +66,11 @@ _RELU: dict[Word, tuple[str, str]] = {
     ),
     "depends": (
         "and at its best rate it reaches {claim/relu_and_he_cure/effect/digits:points ci} more training accuracy on "
-        "digits, {claim/relu_and_he_cure/effect/emoji:points ci} on emoji: there its gradient arrives too, but so many "
-        "layers of ReLU make all pictures look alike, and the steps given do not suffice.",
-        "用最好的学习率，训练准确率在手写数字上高出 {claim/relu_and_he_cure/effect/digits:points ci}，在表情符号上高出 "
-        "{claim/relu_and_he_cure/effect/emoji:points ci}：梯度虽然也能到达，但这么多层 ReLU 会让所有图片看起来都差不"
-        "多，"
-        "给定的步数还不够。",
+        "digits, {claim/relu_and_he_cure/effect/emoji:points ci} on emoji, where its first gradient is "
+        "{decades/relu, He/emoji} decades from the last: a gradient that arrives is not all.",
+        "用最好的学习率，训练准确率在手写数字上高出 {claim/relu_and_he_cure/effect/digits:points ci}，在表情符号上相差 "
+        "{claim/relu_and_he_cure/effect/emoji:points ci}；那里第一层与最后一层的梯度相差 {decades/relu, He/emoji} 个数"
+        "量级：梯度能到达，还不等于能训练好。",
     ),
 }
 _REST = (

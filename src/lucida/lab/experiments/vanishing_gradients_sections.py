@@ -26,9 +26,11 @@ from lucida.lab.experiments.vanishing_gradients import (
 from lucida.lab.observations import Observations
 from lucida.report.lab_page import EffectRow, EffectsFigure, GridFigure, LinesFigure, Series, TableFigure
 
+TANH = Cell("tanh", "xavier")
+
 
 def present(found: Observations) -> Sequence[Section]:
-    """The gradient by layer; why layer norm fails; what the layers still see; what trains; the map; time."""
+    """The gradient by layer; layer norm and batch norm; what the layers still see; what trains; the map; time."""
     return (_by_layer(found), _norms(found), _signal(found), _cures(), _maps(found), _time(found))
 
 
@@ -84,11 +86,11 @@ def _by_layer(found: Observations) -> Section:
         f"is at most a quarter, and with Xavier's weights a layer passes on {{predicted gain/{arm}}} of what it gets. "
         f"All layers together: {{decades/{arm}/digits}} decades on digits, {{predicted decades/{arm}/digits}} "
         "predicted from the settings and the scale of the inputs alone. ReLU with He's weights has a gain of "
-        f"{{predicted gain/{RELU.arm}}}. ReLU with small weights vanishes more than the sigmoids do, "
+        f"{{predicted gain/{RELU.arm}}}. ReLU with small weights has one of {{predicted gain/{small}}}, which makes "
         f"{{decades/{small}/digits}} decades: its slope is no help against weights that shrink everything. In the "
         "gradients of the weights this hides, because there what comes from above is multiplied by what comes from "
-        "below, which shrinks the other way: all layers get the same nothing. So the table gives the first layer's "
-        "own gradient too. A residual path adds one to the square of every layer's gain: nothing is lost any more."
+        "below, which shrinks the other way: all layers get the same. So the table gives the first layer's "
+        "own gradient too. A residual path adds one to the square of every layer's gain, which then is never below one."
     )
     return Section("Where the gradient goes", text, (*figures, table))
 
@@ -118,10 +120,11 @@ def _norms(found: Observations) -> Section:
         f"of {{predicted gain/{SIGMOID_LAYER.arm}}}, {{decades/{SIGMOID_LAYER.arm}/digits}} decades. Batch norm first "
         "takes away what all examples have in common, and with it the mean: `√(E[φ'²] / Var[φ])`, a gain of "
         f"{{predicted gain/{SIGMOID_BATCH.arm}}}. tanh is the same curve about zero, has no mean to divide by, and "
-        f"with layer norm its gain is {{predicted gain/{TANH_LAYER.arm}}}. So layer norm cures weights of a wrong "
-        "scale, not an activation of a wrong mean."
+        f"with layer norm its gain is {{predicted gain/{TANH_LAYER.arm}}}, {{decades/{TANH_LAYER.arm}/digits}} "
+        "decades. Small weights drop out of it: with ReLU and layer norm the gain is "
+        f"{{predicted gain/{RELU_SMALL_LAYER.arm}}}, {{decades/{RELU_SMALL_LAYER.arm}/digits}} decades."
     )
-    return Section("Why layer norm fails before a sigmoid, and batch norm does not", text, (figure, table))
+    return Section("Layer norm and batch norm before a sigmoid", text, (figure, table))
 
 
 def _signal(found: Observations) -> Section:
@@ -141,9 +144,11 @@ def _signal(found: Observations) -> Section:
         "A gradient that vanishes is half of the story. The factor which shrinks it on its way down also shrinks, on "
         "the way up, what differs between two pictures: both are products of the same weights and slopes. In the last "
         "layer of the plain sigmoids `10` to the power of "
-        f"{{signal/{SIGMOID.arm}/digits}} of the squares differ from picture to picture: the head sees one and the "
-        "same vector, and no rate and no optimizer makes classes of that before the lower layers have changed. A "
-        "residual path keeps enough of it."
+        f"{{signal/{SIGMOID.arm}/digits}} of the squares differ from picture to picture, with a residual "
+        f"path {{signal/{SIGMOID_RESIDUAL.arm}/digits}} is that power, with batch norm "
+        f"{{signal/{SIGMOID_BATCH.arm}/digits}} and with ReLU and He's weights {{signal/{RELU.arm}/digits}}. Where "
+        "hardly anything differs, the head sees one and the same vector, and no rate and no optimizer makes classes of "
+        "that before the lower layers have changed."
     )
     return Section("What the layers still see of the picture", text, figures)
 
@@ -196,12 +201,19 @@ def _maps(found: Observations) -> Section:
         GridFigure("Gradient, predicted", rows, looked_at, predicted, "network", "layers", label,
                    caption="From the settings and the scale of the inputs alone."),
     )  # fmt: skip
+
+    def told(cell: Cell, depth: int) -> str:
+        name = f"{cell.arm}/{depth}"
+        return f"{{gradient by depth/{name}}} decades and {{accuracy by depth/{name}:%}}"
+
+    shallow, deep = 5, DEPTH
     text = (
-        "What cannot be trained is what loses its gradient: sigmoids of any initialisation in a stack of five already, "
-        "and small weights without a normalisation or a residual path, whatever the activation. But a gradient that "
-        "arrives is not all. ReLU with He's weights has the most even gradients of the map and falls behind tanh as "
-        "the stack grows: its layers see less and less of what differs between pictures, as the section above shows. "
-        "The residual path keeps both."
+        "First gradient over the last before training, and accuracy after it in the steps given. Sigmoids with "
+        f"Xavier's weights: {told(SIGMOID, shallow)} in five layers. ReLU with small weights: "
+        f"{told(RELU_SMALL, shallow)} in five. In twenty layers, sigmoids with a residual path: "
+        f"{told(SIGMOID_RESIDUAL, deep)}; ReLU with He's weights: {told(RELU, deep)}; tanh with Xavier's: "
+        f"{told(TANH, deep)}. Where such numbers do not go together, a gradient that arrives is not all: the layers "
+        "also have to see what differs between pictures (the section above)."
     )
     return Section("What can be trained", text, maps)
 
@@ -237,11 +249,13 @@ def _time(found: Observations) -> Section:
     text = (
         "A recurrent network is as deep as its sequence is long, with the same matrix at every step. Its orthogonal "
         "matrix keeps lengths, times a gain; the slope of tanh, at most one, takes some away. At a gain of a half, "
-        f"{{decades through time/{fading}}} decades lie between the last step and the first: what was read early "
-        f"teaches nothing. At one it is {{decades through time/{keeping}}}. The accuracies are "
-        f"{{accuracy through time/{fading}:%}} and {{accuracy through time/{keeping}:%}}. Layer norm works here: tanh "
-        f"has no mean, and what the matrix shrinks is divided out, {{decades through time/{normed}}} decades and "
+        f"{{decades through time/{fading}}} decades lie between the last step and the first, at one "
+        f"{{decades through time/{keeping}}}. The accuracies are {{accuracy through time/{fading}:%}} and "
+        f"{{accuracy through time/{keeping}:%}}. Layer norm divides out what the matrix shrinks, and tanh has no mean "
+        f"that it would divide by as well: {{decades through time/{normed}}} decades and "
         f"{{accuracy through time/{normed}:%}} at the same gain of a half. The prediction treats every step as if it "
-        "had weights of its own; with layer norm that is no longer close."
+        f"had weights of its own: {{predicted decades through time/{fading}}} decades at a half, "
+        f"{{predicted decades through time/{keeping}}} at one, {{predicted decades through time/{normed}}} at a half "
+        "with layer norm."
     )
     return Section("Through time", text, (lines, table, accuracy))
