@@ -302,10 +302,13 @@ def findings(stage: Stage, rest: Sequence[Stage], width: int, marks: Marks) -> S
 
 
 def _finding(one: Found, of: str, width: int, marks: Marks) -> Text:
-    where = f" in {one.layer}" if one.layer else ""
     since = f", since step {one.since_step:,}"
-    line = Text(f"{marks.point} ", BAD, no_wrap=True)
-    line.append(_cut(f"{of}{one.name}{where}", width - 2 - len(since), marks)).append(since, "not bold default")
+    what = _cut(f"{of}{one.name}", width - 2 - len(since), marks)
+    room = width - 2 - len(since) - len(what) - len(" in ")
+    line = Text(f"{marks.point} {what}", BAD, no_wrap=True)
+    if one.layer and room > len(marks.dots):
+        line.append(f" in {one.layer if len(one.layer) <= room else shortened(one.layer, room, marks)}")
+    line.append(since, "not bold default")
     return line
 
 
