@@ -82,6 +82,9 @@ class Diagnosis:
 class Record:
     """The rows of a run by kind: ``header``, ``probes`` in order of their steps, and the error, if one ended it.
 
+    ``pulses`` are the rows that hold beats of the gradient: probes, and rows of kind ``pulse``, for beats that no probe
+    followed (at the end, and before parts were exchanged). ``rest`` is the last of those, if it ended the run.
+
     Where parameters were replaced in the middle of a run, what was before is no part of the record: weights that are
     other weights did not grow.
     """
@@ -95,6 +98,9 @@ class Record:
         probes = (row for row in rows if row.get("kind") == "probe" and row["step"] > start)
         self.probes = sorted(probes, key=lambda row: row["step"])
         last = self.probes[-1]["step"] if self.probes else 0
+        rests = [row for row in rows if row.get("kind") == "pulse" and row["step"] > start and row.get("pulse")]
+        self.pulses = sorted([*(row for row in self.probes if row.get("pulse")), *rests], key=lambda row: row["step"])
+        self.rest: Row | None = next((row for row in reversed(rests) if row["step"] >= last), None)
         errors = [row for row in rows if row.get("kind") == "error" and row["step"] >= last]
         self.error: Row | None = errors[-1] if errors else None
         self.kinds = {name: label.partition(": ")[0] for name, label in self.header.get("layers", {}).items()}

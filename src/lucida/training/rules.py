@@ -241,13 +241,13 @@ def _exploding_in_time(record: Record) -> Iterator[Found]:
 
 
 def _leaping(record: Record) -> Iterator[Found]:
-    pulses = [(row["step"], row["pulse"]) for row in record.probes if row.get("pulse") and row["pulse"]["median"]]
+    pulses = [row["pulse"] for row in record.pulses if row["pulse"]["median"]]
     if len(pulses) < 2 * LIMITS.sustained:
         return
-    usual = max(statistics.median(p["median"] for _, p in pulses), pulses[0][1]["median"])
+    usual = max(statistics.median(p["median"] for p in pulses), pulses[0]["median"])
     leaps = [
         (p["at"], p["max"] / p["median"])
-        for _, p in pulses
+        for p in pulses
         if p["max"] and p["max"] > LIMITS.leap * p["median"] and p["max"] > LIMITS.leap / 3 * usual
     ]
     if len(leaps) >= 2:
@@ -339,12 +339,14 @@ def learning_rate_too_high(record: Record) -> Iterator[Found]:
 def broken(record: Record) -> Row | None:
     """The row of the first values that are not finite, where such stayed or ended the run (the error's, if no other).
 
-    A single step that a loss scaler skipped is no such end.
+    They may have come after the last probe, in the beats alone. A single step that a loss scaler skipped is no such
+    end.
     """
     error = error_of_nan(record)
-    if not (record.probes[-1].get("bad") or error):
+    beats = record.rest if record.rest is not None and record.rest.get("broken") else None
+    if not (record.probes[-1].get("bad") or error or beats):
         return None
-    return next((row for row in record.probes if row.get("bad")), error)
+    return next((row for row in record.probes if row.get("bad")), error or beats)
 
 
 def error_of_nan(record: Record) -> Row | None:

@@ -223,12 +223,14 @@ def non_finite(record: Record) -> Iterator[Found]:
     if row is None:
         return
     first = row if row.get("kind") == "probe" else probes[-1]
-    pulse = first.get("pulse") or {}
+    pulse = (row if row.get("kind") == "pulse" else first).get("pulse") or {}
     since = pulse["at"] if pulse.get("bad") else first["step"]
-    since = min([since, *(row["pulse"]["at"] for row in probes if (row.get("pulse") or {}).get("bad"))])
+    since = min([since, *(row["pulse"]["at"] for row in record.pulses if row["pulse"].get("bad"))])
     bad = first.get("bad") or {}
     before = [row for row in probes if row["step"] < since and row["grad_norm"] is not None]
     parts = [f"{bad['gradients']} of {bad['of']} gradients are not finite at step {since}"] if bad else []
+    if row.get("kind") == "pulse":
+        parts.append(f"a gradient is not finite in {pulse['bad']} steps after the last probe, since step {since}")
     if examples := bad.get("examples"):
         parts.append(
             f"{len(examples['bad'])} of {examples['of']} examples in the {examples['where']}"
