@@ -233,7 +233,7 @@ def test_a_module_that_is_replaced_is_watched_from_then_on() -> None:
     assert one.findings == ()  # the new weights are larger, but none has grown
     assert (one.first, one.last) == (8, 18)
     assert "2.bias, 2.weight replaced" in one.not_watched["steps 1 to 7"]
-    assert rows[-1]["layers"]["2"]["calls"] == 1
+    assert rows[-2]["layers"]["2"]["calls"] == 1
     forgotten = find(both(make, replaced(held=False)))
     assert [(x.name, x.layer) for x in forgotten] == [("part-not-trained", "2")]
 

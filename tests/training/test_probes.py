@@ -256,9 +256,13 @@ def test_a_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
     go(0, 18)
     go(12, 21)  # resumed from a checkpoint at step 12
     rows = read_rows(tmp_path / "probes.jsonl")
-    assert [(row["kind"], row["step"]) for row in rows] == [("model", 0), *(("probe", s) for s in (1, 5, 10, 15, 20))]
+    assert [(row["kind"], row["step"]) for row in rows] == [
+        ("model", 0),
+        *(("probe", step) for step in (1, 5, 10, 15, 20)),
+        ("pulse", 21),
+    ]
     go(0, 3)
-    assert [row["step"] for row in read_rows(tmp_path / "probes.jsonl")] == [0, 1]
+    assert [row["step"] for row in read_rows(tmp_path / "probes.jsonl")] == [0, 1, 3]
 
 
 def test_pictures_are_exchanged_and_nothing_moves() -> None:

@@ -87,6 +87,9 @@ class ActivationProbe:
       mean, in running variances (1/n for n independent values).
 
     Layers stand in the order in which they first ran.
+
+    Attributes:
+        graded: whether a gradient came back through a layer since the last reading.
     """
 
     def __init__(self, model: nn.Module, guard: Guard):
@@ -103,6 +106,7 @@ class ActivationProbe:
         self._examples: dict[str, int] = {}
         self._channels: tuple[int, ...] | None = None
         self._handles: list[Any] = []
+        self.graded = False
 
     def header(self) -> dict[str, Any]:
         """``{layer: kind and class}``, for the first row."""
@@ -180,6 +184,7 @@ class ActivationProbe:
             self._pending.put((name, "noise"), (away.square() / (module.running_var + module.eps)).mean())
 
     def _gradient(self, name: str, gradient: Tensor) -> None:
+        self.graded = True
         part = sample(gradient.detach())
         self._pending.put((name, "grad"), torch.linalg.vector_norm(part.float()), enlarged(part, gradient))
 
@@ -195,8 +200,17 @@ class ActivationProbe:
             for name, numbers in found.items()
             if name not in self._guard.left_out and "rms" in numbers  # a gradient may come after its row was read
         }
-        self._rows, self._examples, self._channels, self._tops = {}, {}, None, []
+        self._drop()
         return rows
+
+    def forget(self) -> None:
+        """Forget what was measured of a step that is not taken."""
+        self._pending, self.calls = Pending(), {}
+        self._drop()
+
+    def _drop(self) -> None:
+        self._rows, self._examples, self._channels, self._tops = {}, {}, None, []
+        self.graded = False
 
     def _never_positive(self) -> list[float]:
         """The share of units whose largest (largest absolute) output is not above 0, of each call."""

@@ -108,6 +108,10 @@ class AttentionProbe:
             handle.remove()
         self._handles = []
 
+    def forget(self) -> None:
+        """Forget what was measured of a step that is not taken."""
+        self._pending = Pending()
+
     def read(self) -> dict[str, float]:
         """``{layer: relative entropy}`` of the first call; forgets them."""
         read = self._pending.read().items()

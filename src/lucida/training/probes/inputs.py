@@ -33,30 +33,30 @@ class InputProbe:
 
     Args:
         model: called with ``labels=`` (-100: not supervised) as Hugging Face models are; others show no share.
-        pictures: the keyword argument of the model that holds the pictures, ``[B, ...]``: the loss is measured with
-            each example's own picture and with its neighbour's, in evaluation mode, without gradients; the model must
-            return its loss. Or a function that returns these two losses.
+        pictures: the argument of the model that holds the pictures, ``[B, ...]``: the loss is measured with each
+            example's own picture and with its neighbour's, in evaluation mode, without gradients, the other arguments
+            as they were given; the model must return its loss. Or a function that returns these two losses.
     """
 
     def __init__(self, model: nn.Module, pictures: Pictures | None, guard: Guard):
         self.model, self.pictures, self._guard = model, pictures, guard
         self._handles: list[Any] = []
-        self._batch: dict[str, Any] = {}
         self._given: tuple[str, ...] = ()
         self._seen = False
-        self._forget()
+        self.forget()
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
+        """Forget what was measured of the step."""
         self._supervised: list[Tensor] = []
         self._tokens = 0
         self._losses: list[Tensor] = []
-        self._batch = {}
+        self._call: tuple[tuple[Any, ...], dict[str, Any]] | None = None
 
-    def attach(self, active: Callable[[], bool]) -> None:
-        """Put the hooks on."""
-        self._handles += self._guard.value(INPUTS, partial(self._attach, active), [])
+    def attach(self, active: Callable[[], bool], *, look: bool) -> None:
+        """Put the hooks on; with ``look`` the batch is kept, for the pictures."""
+        self._handles += self._guard.value(INPUTS, partial(self._attach, active, look), [])
 
-    def _attach(self, active: Callable[[], bool]) -> list[Any]:
+    def _attach(self, active: Callable[[], bool], look: bool) -> list[Any]:
         def before(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
             if not active():
                 return
@@ -64,8 +64,8 @@ class InputProbe:
             if isinstance(labels, Tensor) and not labels.is_floating_point():
                 self._supervised.append((labels != IGNORED).sum())
                 self._tokens += labels.numel()
-            if isinstance(self.pictures, str):
-                self._batch, self._given = kwargs, tuple(kwargs)
+            if look and isinstance(self.pictures, str):
+                self._call, self._given = (args, dict(kwargs)), tuple(kwargs)
 
         def after(module: nn.Module, args: Any, output: Any) -> None:
             if active() and (loss := loss_of(output)) is not None:
@@ -93,7 +93,7 @@ class InputProbe:
             pair = self._guard.value(PICTURES, self._own_and_other, None)
             if pair is not None:
                 row["pictures"] = {"own": pair[0], "other": pair[1]}
-        self._forget()
+        self.forget()
         return row
 
     def _own_and_other(self) -> tuple[float, float] | None:
@@ -103,19 +103,24 @@ class InputProbe:
 
     def _two_losses(self, name: str) -> tuple[float, float] | None:
         """The losses on the step's last batch; ``None`` where it holds fewer than two pictures (text alone)."""
-        if name not in self._batch and not self._seen and name not in signature(self.model.forward).parameters:
+        args, kwargs = self._call or ((), {})
+        names = list(signature(self.model.forward).parameters)
+        place = names.index(name) if name in names[: len(args)] else None
+        if name not in kwargs and not self._seen and name not in names:
             raise LucidaError(
                 f"the model was called without {name!r}",
                 where="probes, pictures",
                 remedy=f"name one of: {', '.join(self._given) or 'nothing was given by keyword'}",
             )
-        if name not in self._batch or len(self._batch[name]) < 2:
+        pictures = kwargs.get(name) if place is None else args[place]
+        if pictures is None or len(pictures) < 2:
             return None
         self._seen = True
         found = []
         for shift in (0, 1):
-            batch = self._batch | {name: self._batch[name].roll(shift, dims=0)}
-            loss = loss_of(self.model(**batch))
+            shown = pictures.roll(shift, dims=0)
+            given = [shown if k == place else x for k, x in enumerate(args)]
+            loss = loss_of(self.model(*given, **(kwargs | {name: shown} if place is None else kwargs)))
             if loss is None:
                 raise LucidaError(
                     "the model returns no loss",

@@ -22,6 +22,7 @@ class Pulse:
     a NaN on its way back, and what comes out of the layers before reaches that row.
 
     On a CPU a beat is a number at once; elsewhere it stays a tensor until a row is written, so that no step waits.
+    Where a ``GradScaler`` takes the step, its scale is undone.
     """
 
     def __init__(self, weights: WeightProbe, guard: Guard):
@@ -32,23 +33,37 @@ class Pulse:
         self._handle: Any = None
         self._raw: Tensor | None = None
         self._last_raw: Tensor | None = None
+        self._version = 0
+        self._scaled = False
         self._beats: list[tuple[int, float | Tensor]] = []
         self._was_bad = False
         self._now = math.nan
 
-    def beat(self, step: int) -> bool:
-        """Take the norm of this step; whether it is the first that is not finite (looked at on a CPU only)."""
+    @property
+    def at_once(self) -> bool:
+        """Whether a beat is known at its step, which may then be looked into (also where no vector is chosen yet)."""
+        return self._vector is None or self._vector.device.type == "cpu"
+
+    def beat(self, step: int, scale: Tensor | None = None) -> bool:
+        """Take the norm of this step, whose loss was multiplied by ``scale``.
+
+        Returns:
+            Whether it is the first that is not finite; ``False`` where that is not known :attr:`at_once`.
+        """
+        self._scaled = scale is not None
         if self._vector is None:
             self._choose()
         if self._vector is None or self._vector.grad is None:
             self._last_raw = None
             return False
         self._last_raw, self._raw = self._raw, None
-        raw = norm_of(self._vector) if self._last_raw is None else self._last_raw
+        if self._last_raw is not None and scale is not None:
+            self._last_raw = self._last_raw / scale.to(self._last_raw.device)
+        raw = self._seen(self._vector) if self._last_raw is None else self._last_raw
         other = None if self._matrix is None or self._matrix.grad is None else self._matrix.grad[0]
         if other is not None:
             other = other.sum(dtype=torch.float32) if other.dtype in (torch.float16, torch.bfloat16) else other.sum()
-        if raw.device.type != "cpu":
+        if not self.at_once:
             value = raw if other is None else torch.add(raw, other.to(raw.device), alpha=0)  # itself, or not finite
             self._beats.append((step, value.detach()))
             return False
@@ -61,7 +76,7 @@ class Pulse:
         return first
 
     def enlargement(self) -> Tensor | None:
-        """The norm as it came / as the optimizer will see it, ``[]``: what undoes a clipping; ``None``: not known."""
+        """The norm as it came / as it is now, ``[]``: what undoes clipping and scaling; ``None``: not known."""
         if self._vector is None or self._vector.grad is None or self._last_raw is None:
             return None
         return self._last_raw / norm_of(self._vector)
@@ -69,7 +84,25 @@ class Pulse:
     def measure(self) -> None:
         """Take the norm that the optimizer is about to see."""
         there = self._vector is not None and self._vector.grad is not None
-        self._now = norm_of(self._vector).item() if there and self._vector is not None else math.nan
+        self._now = self._seen(self._vector).item() if there and self._vector is not None else math.nan
+
+    def thrown_away(self, came: bool) -> bool:
+        """Whether gradients came and are gone without a step (a loss scaler skipped it).
+
+        They are gone where there are none any more, or where they were written to since and are exactly 0.
+
+        Args:
+            came: whether there were any, asked in the first step, before a parameter is chosen that tells.
+        """
+        if self._vector is None:
+            return came and all(p.grad is None for p in self._weights.named.values())
+        if self._raw is None:
+            return False
+        gradient = self._vector.grad
+        gone = gradient is None or (gradient._version != self._version and norm_of(self._vector).item() == 0)
+        if gone:
+            self._raw = None
+        return gone
 
     def read(self, grad_norm: float) -> dict[str, Any]:
         """``unclipped`` norm of the whole gradient, and the ``pulse`` since the last row.
@@ -79,24 +112,38 @@ class Pulse:
         """
         if not self._beats:
             return {}
+        pulse, latest = self._taken()
+        row: dict[str, Any] = {"pulse": pulse}
+        if self._now > 0 and math.isfinite(self._now) and math.isfinite(latest):
+            row["unclipped"] = short(grad_norm * latest / self._now)
+        return row
+
+    def rest(self) -> dict[str, Any]:
+        """The ``pulse`` since the last row where no probe follows; empty if there was no beat.
+
+        It is ``broken`` if it ends in values that are not finite, but for a single step that a loss scaler skips.
+        """
+        if not self._beats:
+            return {}
+        pulse, latest = self._taken()
+        return {"pulse": pulse, "broken": not math.isfinite(latest) and (pulse["bad"] > 1 or not self._scaled)}
+
+    def _taken(self) -> tuple[dict[str, Any], float]:
+        """The pulse of all beats, and the latest of them; forgets them."""
         steps = [step for step, _ in self._beats]
         values = self._numbers()
-        now, self._beats = self._now, []
+        self._beats = []
         finite = [x for x in values if math.isfinite(x)]
         worst = max(range(len(values)), key=lambda i: values[i] if math.isfinite(values[i]) else math.inf)
-        row: dict[str, Any] = {
-            "pulse": {
-                "median": short(statistics.median(finite)) if finite else None,
-                "max": short(values[worst]),
-                "at": steps[worst],
-                "steps": len(values),
-                "bad": len(values) - len(finite),
-                "last": short(_last_before_bad(values)),
-            }
+        pulse = {
+            "median": short(statistics.median(finite)) if finite else None,
+            "max": short(values[worst]),
+            "at": steps[worst],
+            "steps": len(values),
+            "bad": len(values) - len(finite),
+            "last": short(_last_before_bad(values)),
         }
-        if now > 0 and math.isfinite(now) and math.isfinite(values[-1]):
-            row["unclipped"] = short(grad_norm * values[-1] / now)
-        return row
+        return pulse, values[-1]
 
     def forget(self) -> None:
         """Drop what further evaluations within a step left behind."""
@@ -124,6 +171,12 @@ class Pulse:
 
     def _accumulated(self, parameter: Tensor) -> None:
         self._raw = norm_of(parameter)
+        self._version = 0 if parameter.grad is None else parameter.grad._version
+
+    def _seen(self, vector: Tensor) -> Tensor:
+        """The norm that the optimizer takes: a fused one divides by the scale itself."""
+        norm, scale = norm_of(vector), getattr(self._weights.optimizer, "grad_scale", None)
+        return norm if scale is None else norm / torch.as_tensor(scale, device=norm.device)
 
 
 def norm_of(parameter: Tensor) -> Tensor:

@@ -21,14 +21,15 @@ from lucida.training.probes.activations import ActivationProbe
 from lucida.training.probes.attention import AttentionProbe
 from lucida.training.probes.guard import WHOLE, Guard
 from lucida.training.probes.inputs import INPUTS, InputProbe, Pictures
+from lucida.training.probes.latest import Latest
 from lucida.training.probes.pairs import GradientPair
-from lucida.training.probes.parts import Parts, processes, rows_of, without_shape
+from lucida.training.probes.parts import Parts, without_shape
 from lucida.training.probes.pulse import Pulse
+from lucida.training.probes.rows import PROBES, of_parameters, prepare, refuse_reserved
 from lucida.training.probes.sampling import short
+from lucida.training.probes.scaling import loss_scale
 from lucida.training.probes.weights import WeightProbe
-from lucida.training.progress import truncate_metrics
 
-PROBES = "probes.jsonl"
 LATEST = "the latest batch"
 LOOKS_EVERY = 10
 """Of the probed steps, every tenth asks whether the pictures matter: that is two forward passes."""
@@ -113,8 +114,7 @@ class Watch:
         self._noted: dict[str, float] = {}
         self._half: dict[str, Any] | None = None
         self._attached = False
-        self._latest: tuple[Any, Any, Any] | None = None
-        self._examples = 0
+        self._latest = Latest()
         self._evaluations = 0
         self._steps_seen = 0
         self._closed = False
@@ -128,7 +128,12 @@ class Watch:
         self._parts = Parts(self.model, self.optimizer)
 
     def note(self, **numbers: float) -> None:
-        """Numbers of the loop's own (``loss=...``) for the next row."""
+        """Numbers of the loop's own for the next row; a ``loss`` stands there in place of the one the model returns.
+
+        Raises:
+            LucidaError: a name is one that the rows use themselves.
+        """
+        refuse_reserved(numbers)
         self._noted |= numbers
 
     def findings(self) -> list[Any]:
@@ -148,39 +153,32 @@ class Watch:
         if self._handles:
             raise LucidaError("the watch is on already", where="watch", remedy="enter it once")
         if self.path is not None:
-            self._prepare(self.path)
+            prepare(self.path, self.done)
         if not self.done or (self.path is not None and not self.path.stat().st_size):
             self._write({"kind": "model", "step": self.done} | self._header())
         self._handles = [
             self.optimizer.register_step_pre_hook(self._before_step),
             self.optimizer.register_step_post_hook(self._after_step),
         ]
-        latest = self._guard.hook(LATEST, self._keep_latest)
-        put_on = partial(self.model.register_forward_hook, latest, with_kwargs=True)
-        self._handles += self._guard.value(LATEST, lambda: [put_on()], [])
+        self._handles += self._guard.value(LATEST, self._attach_latest, [])
         self._guard.value(WHOLE, self._begin, None)
         return self
 
-    def _prepare(self, path: Path) -> None:
-        """A folder that can be written, without rows of the steps to come."""
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if self.done:
-                truncate_metrics(path, self.done)
-            else:
-                path.unlink(missing_ok=True)
-            path.touch()
-        except OSError as error:
-            raise LucidaError(f"cannot write the probes: {error.strerror}", where=path) from None
+    def _attach_latest(self) -> list[Any]:
+        return [
+            self.model.register_forward_pre_hook(self._guard.hook(LATEST, self._before_forward)),
+            self.model.register_forward_hook(self._guard.hook(LATEST, self._after_forward), with_kwargs=True),
+        ]
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if isinstance(error, Exception):
             self._guard.value(WHOLE, partial(self._last_words, error), None)
-        elif self._examples and not self._steps_seen:
+        elif self._latest.examples and not self._steps_seen:
             missing = "the model ran, but no call of optimizer.step() was seen: another optimizer, or a compiled step"
             self._guard.leave_out(WHOLE, RuntimeError(missing))
+        self._guard.value(WHOLE, self._write_rest, None)
         for handle in self._handles:
             handle.remove()
         self._handles = []
@@ -203,6 +201,9 @@ class Watch:
     def _probed(self, step: int) -> bool:
         return step == 1 or step % self.every == 0
 
+    def _looks(self, step: int) -> bool:
+        return step == 1 or step % (self.every * LOOKS_EVERY) == 0
+
     def _active(self) -> bool:
         """Whether a forward pass is one of training, and the first of a step that makes several evaluations."""
         if self._evaluations or not torch.is_grad_enabled():
@@ -213,8 +214,9 @@ class Watch:
         if self._probed(self.done + 1) and not self._attached:
             self._look_again()
             self._attached = True
-            for probe in (self.activations, self.attention, self.inputs):
-                probe.attach(self._active)
+            self.activations.attach(self._active)
+            self.attention.attach(self._active)
+            self.inputs.attach(self._active, look=self._looks(self.done + 1))
 
     def _detach(self) -> None:
         for probe in (self.activations, self.attention, self.inputs):
@@ -226,15 +228,22 @@ class Watch:
         if not self._parts.changed():
             return
         replaced = self._parts.replaced()
+        self._write_rest()  # the next beats may be of another parameter
         self._pulse.stop()
         self._detach()
         self._look_at_parts()
         self._write({"kind": "model", "step": self.done, "replaced": replaced} | self._header())
 
-    def _keep_latest(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+    def _before_forward(self, module: nn.Module, args: Any) -> None:
+        """Forget what came before, if its gradients were thrown away: a loss scaler skips steps, and calls no hook."""
+        if self._latest.examples and self._active() and self._pulse.thrown_away(self.activations.graded):
+            self._latest.forget()
+            for probe in (self.activations, self.attention, self.inputs):
+                probe.forget()
+
+    def _after_forward(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         if self._active():
-            self._latest = (args, kwargs, output.detach() if isinstance(output, Tensor) else None)
-            self._examples += rows_of([*args, *kwargs.values()])
+            self._latest.add(args, kwargs, output, keep=self._attached or self._pulse.at_once)
 
     def _before_step(self, optimizer: Any, args: Any, kwargs: Any) -> Any:
         """Measure; of a step with a closure, behind its first evaluation, at the weights before the step."""
@@ -265,21 +274,21 @@ class Watch:
         if self._attached:  # what was replaced since then took part in this step's gradients
             self._look_again()
             self._attached = True
-        broken = self._pulse.beat(step)
+        broken = self._pulse.beat(step, loss_scale())
         gradients = self.weights.gradients() if self._attached or broken or self._probed(step + 1) else {}
         enlargement = self._pulse.enlargement() if gradients else None
         if self._attached or broken:
-            self._half = self._measured(gradients) | self.gradients.compare(
-                gradients, self._examples * processes(), enlargement
-            )
+            pair = self.gradients.compare(gradients, self._latest.examples, enlargement)
+            self._half = self._measured(gradients) | pair
         if self._probed(step + 1):
-            self.gradients.remember(gradients, self._examples * processes(), enlargement)
+            self.gradients.remember(gradients, self._latest.examples, enlargement)
 
     def _after_step(self, *_: Any) -> None:
         if torch.compiler.is_compiling():
             return
         self._steps_seen += 1
         if self._guard.ended:
+            self._latest.forget()
             if self._attached:
                 self._detach()
             return
@@ -291,7 +300,7 @@ class Watch:
             self._half = None
             self._write(row)
         self._write_failures()
-        self._latest, self._examples = None, 0
+        self._latest.forget()
         self._pulse.forget()
         if self._attached:
             self._detach()
@@ -303,27 +312,23 @@ class Watch:
         self, half: dict[str, Any], after: Mapping[str, tuple[float, float | None]], *, unfinished: bool = False
     ) -> dict[str, Any]:
         step = self.done + 1
-        numbers: dict[str, list[float | None]] = {}
-        for name in {**after, **half["gradients"]}:
-            weight, update = after.get(name, (None, None))
-            entry = (half["gradients"].get(name), weight, update, half["silent"].get(name))
-            numbers[name] = [short(x) for x in entry]
-        look = not unfinished and (step == 1 or step % (self.every * LOOKS_EVERY) == 0)
+        look = not unfinished and self._looks(step)
         none: dict[str, Any] = {}
         row = {
             "kind": "probe",
             "step": step,
             "rates": [float(group["lr"]) for group in self.optimizer.param_groups],
-            **self._noted,
             "grad_norm": short(half["grad_norm"]),
             "cosine": short(half.get("cosine")),
             **self._pulse.read(half["grad_norm"]),
             "layers": self._guard.value("the layers", self.activations.read, none),
-            "parameters": numbers,
+            "parameters": of_parameters(half, after),
             "scalars": self.weights.scalars(),
             "attention": {n: short(x) for n, x in self._guard.value("attention", self.attention.read, none).items()},
             **self._guard.value(INPUTS, partial(self.inputs.read, look=look), none),
+            **self._noted,
         }
+        self._noted = {}
         calls = self.activations.take_calls()
         for name, layer in row["layers"].items():
             layer["calls"] = calls.get(name, 0)
@@ -342,26 +347,8 @@ class Watch:
         half = self.weights.before(gradients)
         self._pulse.measure()
         if not all(math.isfinite(x) for x in half["gradients"].values()):
-            half["bad"] = self._what_is_bad(half["gradients"])
+            half["bad"] = self.weights.bad(half["gradients"]) | self._latest.bad()
         return half
-
-    def _what_is_bad(self, gradients: dict[str, float]) -> dict[str, Any]:
-        """Where non-finite values are, before the optimizer spreads them."""
-        weights = [n for n, p in self.weights.named.items() if p.is_floating_point() and not p.isfinite().all()]
-        found: dict[str, Any] = {
-            "gradients": sum(not math.isfinite(x) for x in gradients.values()),
-            "of": len(gradients),
-            "weights": weights,
-        }
-        args, kwargs, output = self._latest or ((), {}, None)
-        named = {f"input {k}": x for k, x in enumerate(args)} | {f"input {k}": x for k, x in kwargs.items()}
-        for name, tensor in [*named.items(), ("output", output)]:
-            if isinstance(tensor, Tensor) and tensor.is_floating_point() and tensor.ndim > 0 and tensor.numel():
-                rows = (~tensor.detach().isfinite()).reshape(len(tensor), -1).any(dim=1)
-                if rows.any():
-                    found["examples"] = {"where": name, "bad": rows.nonzero()[:8, 0].tolist(), "of": len(tensor)}
-                    break
-        return found
 
     def _last_words(self, error: Exception) -> None:
         """The step that an error ended, as far as it came: what was wrong may be in its gradients."""
@@ -372,6 +359,11 @@ class Watch:
             self._write(self._row(half, self.weights.standing(), unfinished=True))
         row = {"kind": "error", "step": self.done + 1, "error": type(error).__name__, "message": str(error)[:300]}
         self._write(row | {"pulse": self._pulse.read(math.nan).get("pulse")})
+
+    def _write_rest(self) -> None:
+        """The beats that no probe has taken, in a row of their own."""
+        if rest := self._pulse.rest():
+            self._write({"kind": "pulse", "step": self.done} | rest)
 
     def _write(self, row: dict[str, Any]) -> None:
         if self.path is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -23,11 +25,23 @@ def norms(tensors: list[Tensor], order: float = 2) -> list[float]:
     """The norm of each tensor, the Euclidean one unless told, with one synchronisation."""
     if not tensors:
         return []
-    floats = [t if t.dtype in (torch.float32, torch.float64) else t.float() for t in tensors]
-    found: list[Tensor] = list(torch._foreach_norm(floats, order))
+    found = list(tensors)
+    for whole in (True, False):
+        chosen = [k for k, t in enumerate(tensors) if (t.dtype in (torch.float32, torch.float64)) == whole]
+        take = torch._foreach_norm if whole else _norms_in_float
+        for k, norm in zip(chosen, take([tensors[k] for k in chosen], order) if chosen else (), strict=True):
+            found[k] = norm
     if any(norm.device != found[0].device or norm.dtype != torch.float32 for norm in found):
         found = [norm.to(found[0].device, torch.float32) for norm in found]
     return torch.stack(found).tolist()
+
+
+def _norms_in_float(tensors: list[Tensor], order: float) -> Sequence[Tensor]:
+    """Norms of tensors of fewer bits, summed as ``float32`` without a copy of all of them."""
+    try:
+        return torch._foreach_norm(tensors, order, dtype=torch.float32)
+    except (TypeError, RuntimeError):  # not there, or not for all of these: one tensor is widened at a time
+        return [torch.linalg.vector_norm(t.float(), order) for t in tensors]
 
 
 class WeightProbe:
@@ -99,6 +113,14 @@ class WeightProbe:
             "grad_norm": sum(x * x for x in sizes.values()) ** 0.5,
             "gradients": sizes,
             "silent": {name: 1 - n / biases[name].numel() for name, n in zip(biases, counts, strict=True)},
+        }
+
+    def bad(self, sizes: dict[str, float]) -> dict[str, Any]:
+        """Where gradients (by their norms) and weights are not finite, before the optimizer spreads it."""
+        return {
+            "gradients": sum(not math.isfinite(x) for x in sizes.values()),
+            "of": len(sizes),
+            "weights": [n for n, p in self.named.items() if p.is_floating_point() and not p.isfinite().all()],
         }
 
     @torch.no_grad()
