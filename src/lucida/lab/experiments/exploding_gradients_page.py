@@ -12,11 +12,14 @@ _CAUSE = (
     "It is the gain of the weights. Every layer, and in a recurrent network every step of time, multiplies the "
     "gradient "
     "by it. With a large gain even tanh, which saturates, explodes: by {claim/large_gain_explodes/effect:ci} decades "
-    "more than with a gain of one. ReLU, which does not saturate, does not explode with He's weights: "
-    "{decades/relu, gain 1/digits} decades. The activation decides how fast: where the gain is large, ReLU explodes by "
+    "more than with a gain of one. ReLU, which does not saturate, has {decades/relu, gain 1/digits} decades with He's "
+    "weights, whose gain is one. The activation decides how fast: where the gain is large, ReLU explodes by "
     "{claim/relu_explodes/effect/gain 4:ci} decades more than tanh; where it is one, by "
-    "{claim/relu_explodes/effect/gain 1:ci}.\n\nWeights of gain one, batch norm and layer norm prevent it: with layer "
-    "norm the first gradient moves by {claim/layer_norm_prevents/effect:+} decades. Clipping, L1 and "
+    "{claim/relu_explodes/effect/gain 1:ci}.\n\nBatch norm and layer norm prevent it: with them the first gradient "
+    "changes by {claim/batch_norm_prevents/effect:+} and {claim/layer_norm_prevents/effect:+} decades. Weights "
+    "of gain one take its cause away: the logarithm of the first gradient is "
+    "{first gradient/weights of gain one/perceptron, digits} on digits instead of "
+    "{first gradient/nothing/perceptron, digits}. Clipping, L1 and "
     "L2 penalties, Adam and RMSprop find the same gradient as nothing at all does, and at best survive it: with "
     "clipping "
     "{stable/norm clipped/perceptron, digits:%} of the runs on digits stay stable, without "
@@ -25,24 +28,25 @@ _CAUSE = (
 _CAUSE_ZH = (
     "原因是权重的增益。每一层（在循环网络里是每一个时间步）都会把梯度乘上它。增益一大，连会饱和的 tanh 也会爆炸：比增"
     "益为一时"
-    "多 {claim/large_gain_explodes/effect:ci} 个数量级；而不饱和的 ReLU 配上 He 初始化并不爆炸，只差 "
+    "多 {claim/large_gain_explodes/effect:ci} 个数量级；而不饱和的 ReLU 配上增益为一的 He 初始化，相差 "
     "{decades/relu, gain 1/digits} 个数量级。激活函数决定的是爆炸得多快：增益大时，ReLU 比 tanh 多 "
     "{claim/relu_explodes/effect/gain 4:ci} 个数量级；增益为一时，两者相差 {claim/relu_explodes/effect/gain 1:ci} 个。"
     "\n\n"
-    "增益为一的初始权重、批归一化和层归一化能防止爆炸：用层归一化时，第一步的梯度变化 "
-    "{claim/layer_norm_prevents/effect} 个数量级。梯度裁剪、L1 和 L2 正则、Adam 与 RMSprop 面对的梯度和什么都不做时一"
+    "批归一化和层归一化能防止爆炸：第一步的梯度分别变化 {claim/batch_norm_prevents/effect} 和 "
+    "{claim/layer_norm_prevents/effect} 个数量级。增益为一的初始权重则去掉了原因：在手写数字上，第一"
+    "步梯度的对数是 {first gradient/weights of gain one/perceptron, digits}，而不是 "
+    "{first gradient/nothing/perceptron, digits}。梯度裁剪、L1 和 L2 正则、Adam 与 RMSprop 面对的梯度和什么都不做时一"
     "样大，"
     "最多只是让训练撑过去：在手写数字上，有裁剪时 {stable/norm clipped/perceptron, digits:%} 的训练保持稳定，没有时为 "
     "{stable/nothing/perceptron, digits:%}。"
 )
 _BETTER = (
-    " Layer norm instead of clipping is worth {claim/prevention_is_better/effect:points ci}. Clipping bridges a few "
-    "bad "
-    "steps; it does not mend weights that make every step a bad one."
+    " Layer norm instead of clipping is worth {claim/prevention_is_better/effect:points ci}. Clipping was "
+    "proposed for a few steps that are far too long; here every step begins with weights that are too large."
 )
 _BETTER_ZH = (
-    "用层归一化代替裁剪，准确率相差 {claim/prevention_is_better/effect:points ci}。裁剪能帮训练跨过少数几个坏的步骤，"
-    "却治不好让每一步都变坏的权重。"
+    "用层归一化代替裁剪，准确率相差 {claim/prevention_is_better/effect:points ci}。提出裁剪是为了应付少数过长的步子，"
+    "而这里每一步都从过大的权重出发。"
 )
 _CLIPPING: dict[Word, tuple[str, str]] = {
     "supported": (

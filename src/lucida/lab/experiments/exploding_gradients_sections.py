@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from lucida.lab.experiment import Section
 from lucida.lab.experiments.exploding_gradients import (
     ADAM,
+    BATCH,
     CLIPPED,
     DATA,
     L2,
@@ -93,13 +94,15 @@ def _cause(found: Observations) -> Section:
     text = (
         "On its way down, a gradient is multiplied in each layer by the weights and by the slopes of the activations: "
         "by `√(w · E[φ'²])`, where `w` is the variance of a weight times the number of weights of a unit. For ReLU "
-        "with k times He's deviation this is `k`, exactly. ReLU does not saturate, and with He's weights it does not "
-        f"explode: {{decades/{cell('relu', 1)}/digits}} decades. tanh saturates, and with large weights it explodes: "
-        f"{{decades/{cell('tanh', LARGE)}/digits}} decades, where {{predicted decades/{cell('tanh', LARGE)}/digits}} "
+        "with k times He's deviation this is `k`, exactly. ReLU does not saturate; with He's weights it has "
+        f"{{decades/{cell('relu', 1)}/digits}} decades. tanh saturates; with large weights it has "
+        f"{{decades/{cell('tanh', LARGE)}/digits}}, where {{predicted decades/{cell('tanh', LARGE)}/digits}} "
         "are predicted. Saturation brakes: as the weights grow, more and more units have no slope left, but the few in "
         "the middle pass on more than all the others lose. Its gain grows as the square root of the weights' "
-        f"deviation, ReLU's as the deviation: {{decades/{cell('relu', LARGE)}/digits}} decades. So the weights decide "
-        "whether gradients explode; the activation, how fast."
+        f"deviation, ReLU's as the deviation: {{decades/{cell('relu', LARGE)}/digits}} decades. The sigmoid, whose "
+        "slope is at most a quarter, has "
+        f"{{decades/{cell('sigmoid', LARGE)}/digits}} at the same gain. The weights decide whether gradients explode; "
+        "the activation, from where on and how fast."
     )
     return Section("The activation, or the gain of the weights?", text, (*by_layer, grid, table))
 
@@ -125,7 +128,7 @@ def _through_time(found: Observations) -> Section:
         "gradient is multiplied by a power of that matrix: a gain above one explodes, below one it vanishes, and "
         "nothing lies between but one itself. tanh brakes here too. A matrix that doubles the state would give "
         f"{{decades/{cell('linear', STRONG)}/{RECURRENT}}} decades without an activation and gives "
-        f"{{decades/{cell('tanh', STRONG)}/{RECURRENT}}} with it; one of gain one no longer preserves it: "
+        f"{{decades/{cell('tanh', STRONG)}/{RECURRENT}}} with it; one of gain one gives "
         f"{{decades/{cell('tanh', 1)}/{RECURRENT}}} decades. The prediction treats each step as if it had weights of "
         f"its own."
     )
@@ -155,11 +158,17 @@ def _prevented() -> Section:
         tuple(EffectRow(remedy.name, f"first gradient/{remedy.name}/{PERCEPTRONS[0]}") for remedy in REMEDIES),
         x_label="log10 of its norm",
     )
+
+    def first(remedy: Remedy) -> str:
+        return f"{{first gradient/{remedy.name}/{PERCEPTRONS[0]}}}"
+
     text = (
         "A remedy prevents an explosion if the gradient is small to begin with. Weights of gain one, batch norm and "
-        "layer norm do: they change the network. The others change the update, and find the same gradient: clipping "
-        "shortens it, Adam and RMSprop divide it by its own size, and a penalty adds its own pull on the weights, "
-        "which is far too small to matter at this step. These survive, if they do, but they prevent nothing."
+        f"layer norm change the network: on digits the logarithm of its norm is {first(SMALLER)}, {first(BATCH)} and "
+        f"{first(LAYER)}, without a remedy {first(NOTHING)}. The others change the update: clipping shortens the "
+        "gradient, Adam and RMSprop divide it by its own size, and a penalty adds its own pull on the weights. What "
+        f"they find at this step is {first(CLIPPED)} with clipping, {first(ADAM)} with Adam, {first(L2)} with the L2 "
+        "penalty. These survive, if they do, but they prevent nothing."
     )
     return Section("Prevented, or survived?", text, (figure, table))
 
@@ -203,8 +212,8 @@ def _rates(found: Observations) -> Section:
         f"{{learned/{SMALLER.name}/{level}:%}} with weights of gain one and {{learned/{LAYER.name}/{level}:%}} with "
         "layer norm. Clipping changes the share that learns by "
         f"{{claim/clipping_widens/effect/{PERCEPTRONS[0]}:points ci}} on digits and by "
-        f"{{claim/clipping_widens/effect/{PERCEPTRONS[1]}:points ci}} on emoji: it moves the range of useful rates up, "
-        "to where one expects it, but a step of fixed length is too short at small rates. How high the curve rises is "
+        f"{{claim/clipping_widens/effect/{PERCEPTRONS[1]}:points ci}} on emoji. A clipped step is at most as long as "
+        "the rate: a large rate may do then, and at a small one every step is short. How high the curve rises is "
         "another matter."
     )
     return Section("At which rates it trains", text, (*lines, table))
@@ -251,10 +260,10 @@ def _why(found: Observations) -> Section:
         ),
     )
     text = (
-        "What do the remedies leave of the cause? Clipping does not touch it: its steps are short, and the gain of the "
+        "What do the remedies leave of the cause? With clipping no step is longer than the rate; the gain of the "
         f"weights goes from {{weights at the start/{CLIPPED.name}}} to {{weights at the end/{CLIPPED.name}}}, without "
         f"a remedy to {{weights at the end/{NOTHING.name}}}. The penalty that should shrink the weights acts at the "
-        "rate of all the rest, by `rate · l2` a step, which is next to nothing where only small rates survive: "
+        f"rate of all the rest, by `rate · l2` a step, at a rate of {{rate/{L2.name}, {PERCEPTRONS[0]}}}: "
         f"{{weights at the end/{L2.name}}}. Adam's steps are of equal size for all weights, large gradient or small: "
         f"{{weights at the end/{ADAM.name}}}. Of {{explosion at the start/{NOTHING.name}}} decades of explosion "
         f"{{explosion at the end/{NOTHING.name}}} are left without a remedy, {{explosion at the end/{CLIPPED.name}}} "
@@ -282,17 +291,18 @@ def _courses(found: Observations) -> Section:
         )
     )
     text = (
-        "Where clipping is at home: a recurrent network whose matrix is a little too large, so that most gradients "
-        "have a usable direction and only some are far too long: up to `10` to the power of "
-        f"{{largest gradient/{NOTHING.name}}}. At the rate that is best with clipping, such steps throw the weights to "
-        "where tanh is saturated. From there on the gradient is smaller than with clipping, which looks like calm, and "
-        "the loss hardly falls any more: test accuracy ends at "
-        f"{{accuracy at the rate of clipping/{NOTHING.name}:%}}. With clipping each step is at most "
-        f"as long as the rate, and it ends at {{accuracy at the rate of clipping/{CLIPPED.name}:%}}. The fair "
-        "comparison gives the other network its own, smaller rate: then clipping changes the accuracy by "
+        "Clipping was proposed for gradients of which some are far too long (Pascanu et al.). Here the matrix of a "
+        "recurrent network is a little too large. The longest gradient of a training is `10` to the power of "
+        f"{{largest gradient/{NOTHING.name}}} without clipping; with it, before it is shortened, "
+        f"{{largest gradient/{CLIPPED.name}}} is that power. At the rate that is best with clipping, test accuracy "
+        f"ends at {{accuracy at the rate of clipping/{NOTHING.name}:%}} without it and at "
+        f"{{accuracy at the rate of clipping/{CLIPPED.name}:%}} with it, where each step is at most as long as the "
+        "rate. A gradient that gets small without clipping need not be calm: where tanh is saturated it is small too. "
+        f"The fair comparison gives the other network a rate of its own, {{rate/{NOTHING.name}, {mild}}} instead of "
+        f"{{rate/{CLIPPED.name}, {mild}}}: then clipping changes the accuracy by "
         f"{{claim/clipping_cures/effect/{mild}:points ci}}."
     )
-    return Section("Where clipping is at home", text, figures)
+    return Section("A network that explodes mildly", text, figures)
 
 
 def _cost() -> Section:
@@ -318,12 +328,11 @@ def _cost() -> Section:
         "Milliseconds a step of one network, trained on one core among others.",
     )  # fmt: skip
     text = (
-        "Each at its own best rate, the steps to a target differ by far more than the time of a step does. On digits "
+        "How many steps each takes to the target at its own best rate, and what a step costs. On digits "
         f"{missed(NOTHING)} of the runs without a remedy never get there, {missed(CLIPPED)} with clipping, "
         f"{missed(ADAM)} with Adam, {missed(LAYER)} with layer norm and {missed(SMALLER)} with weights of gain one; on "
         f"emoji {missed(NOTHING, 1)}, {missed(CLIPPED, 1)}, {missed(ADAM, 1)}, {missed(LAYER, 1)} and "
-        f"{missed(SMALLER, 1)}. The times are those of a shared machine, and differ "
-        "from one minute to the next by as much as from one remedy to the other; take nothing from them but their "
-        "order of magnitude."
+        f"{missed(SMALLER, 1)}. The times are those of a shared machine: take nothing from them but "
+        "their order of magnitude."
     )
     return Section("What it costs", text, (table,))
