@@ -55,8 +55,8 @@ CLAIMS = (
     _claim(
         "masked_statistics",
         (
-            "Batch norm over padded sequences should count the real positions alone.",
-            "对有填充的序列做批归一化，统计量应当只算真实位置。",
+            "Batch norm over padded sequences does better when it counts the real positions alone.",
+            "对有填充的序列做批归一化，统计量只算真实位置时效果更好。",
             "With masked statistics more test texts are right than with statistics over all positions.",
         ),
         (REAL_POSITIONS, ALL_POSITIONS),
@@ -67,8 +67,8 @@ CLAIMS = (
     _claim(
         "gain_and_bias",
         (
-            "Layer norm needs its learned gain and bias.",
-            "层归一化离不开可学习的缩放和偏移。",
+            "Layer norm does worse without its learned gain and bias.",
+            "去掉可学习的缩放和偏移，层归一化的效果更差。",
             "Without them, at its own best rate, a network gets fewer test texts right.",
         ),
         (PLAIN, LAYER),
@@ -79,8 +79,8 @@ CLAIMS = (
     _claim(
         "batch_of_eight",
         (
-            "Eight examples in a batch are still too few for batch norm.",
-            "每批八个样本，对批归一化来说仍然太少。",
+            "With eight examples in a batch, batch norm is still behind layer norm.",
+            "每批八个样本时，批归一化仍不如层归一化。",
             "At batch 8 batch norm gets fewer test examples right than layer norm.",
         ),
         (EIGHT, sized(LAYER, 8)),
@@ -90,8 +90,8 @@ CLAIMS = (
     _claim(
         "the_shift_is_the_harm",
         (
-            "What hurts in batches of two are the running statistics in the test: exact ones repair it.",
-            "每批只有两个样本时，问题出在测试时用的滑动统计量：换成精确统计量就能修好。",
+            "In batches of two, running statistics cost accuracy in the test: exact ones do better.",
+            "每批只有两个样本时，测试用滑动统计量会损失准确率：换成精确统计量更好。",
             "The same weights get more test examples right with statistics of the whole training set.",
         ),
         (f"{TWO}, exact statistics", TWO),
@@ -101,8 +101,8 @@ CLAIMS = (
     _claim(
         "the_noise_is_the_harm",
         (
-            "What hurts in batches of two happens in training: it is still there with exact statistics.",
-            "每批只有两个样本时，损害发生在训练中：用精确统计量测试也补不回来。",
+            "In batches of two, batch norm is behind layer norm with exact statistics too.",
+            "每批只有两个样本时，用精确统计量测试，批归一化仍不如层归一化。",
             "Tested with exact statistics, batch norm still gets fewer examples right than layer norm.",
         ),
         (f"{TWO}, exact statistics", sized(LAYER, 2)),
@@ -124,8 +124,8 @@ CLAIMS = (
     _claim(
         "noise_at_the_best_rate",
         (
-            "What hurts in batches of two happens in training, also at the rate that is best with exact statistics.",
-            "每批只有两个样本时，即使用精确统计量来选学习率，训练中的损害仍然存在。",
+            "In batches of two, batch norm is behind layer norm also at the rate that is best with exact statistics.",
+            "每批只有两个样本时，即使学习率也用精确统计量来选，批归一化仍不如层归一化。",
             "Tuned and tested with exact statistics, batch norm gets fewer examples right than layer norm.",
         ),
         (f"{for_exact(2)}, exact statistics", sized(LAYER, 2)),
@@ -156,8 +156,8 @@ CLAIMS = (
     _claim(
         "no_place_in_sequences",
         (
-            "Batch norm has no place in sequences: layer norm is better.",
-            "序列模型不该用批归一化：层归一化更好。",
+            "In sequences layer norm is better than batch norm.",
+            "在序列模型中，层归一化好于批归一化。",
             "Batch norm over all positions gets fewer test texts right than layer norm.",
         ),
         (ALL_POSITIONS, LAYER),
