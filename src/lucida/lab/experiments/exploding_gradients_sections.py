@@ -164,11 +164,11 @@ def _prevented() -> Section:
 
     text = (
         "A remedy prevents an explosion if the gradient is small to begin with. Weights of gain one, batch norm and "
-        f"layer norm change the network: on digits the logarithm of its norm is {first(SMALLER)}, {first(BATCH)} and "
-        f"{first(LAYER)}, without a remedy {first(NOTHING)}. The others change the update: clipping shortens the "
-        "gradient, Adam and RMSprop divide it by its own size, and a penalty adds its own pull on the weights. What "
-        f"they find at this step is {first(CLIPPED)} with clipping, {first(ADAM)} with Adam, {first(L2)} with the L2 "
-        "penalty. These survive, if they do, but they prevent nothing."
+        f"layer norm change the network: on digits the decimal logarithm of its norm is {first(SMALLER)}, "
+        f"{first(BATCH)} and {first(LAYER)}, without a remedy {first(NOTHING)}. The others change the update: clipping "
+        "shortens the gradient, Adam and RMSprop divide it by its own size, and a penalty adds its own pull on the "
+        f"weights. What they find at this step is {first(CLIPPED)} with clipping, {first(ADAM)} with Adam, {first(L2)} "
+        "with the L2 penalty. These survive, if they do, but they prevent nothing."
     )
     return Section("Prevented, or survived?", text, (figure, table))
 

@@ -214,8 +214,8 @@ CLAIMS = (
     _claim(
         "leaves_at_equal_rates",
         (
-            "From there it gets away in fewer steps at the same learning rate too.",
-            "在相同的学习率下，它离开那里所用的步数也更少。",
+            "From the saddles of the plain network it gets away in fewer steps at the same learning rate too.",
+            "在相同的学习率下，带批归一化的网络离开普通网络的鞍点所用的步数也更少。",
             "At the rate that is best without batch norm, the network with it still leaves sooner.",
         ),
         "steps to leave",
