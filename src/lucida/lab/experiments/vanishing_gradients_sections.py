@@ -180,7 +180,7 @@ def _cures() -> Section:
         f"{{rate/{RELU_SMALL_LAYER.arm}, {DEPTH} layers, digits}} on digits: a step turns normalised weights by as "
         "much as the rate over their square, and small weights have a small square."
     )
-    return Section("The cures", text, (*figures, rates))
+    return Section("What trains at its own best rate", text, (*figures, rates))
 
 
 def _maps(found: Observations) -> Section:

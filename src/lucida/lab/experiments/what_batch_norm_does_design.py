@@ -322,7 +322,7 @@ ENGLISH = (
     "and spread of the layers' inputs steady: that is what it is made of. The shape of their distribution, which it "
     f"does not fix, changes in one step {_SHAPE[0]}, {_SHAPE[1]} and {_SHAPE[2]} times as much as without it (at equal "
     f"rates {_SHAPE_EQUAL[0]}, {_SHAPE_EQUAL[1]} and {_SHAPE_EQUAL[2]} times). Whether the speed comes from steady "
-    "inputs, the noisy control answers differently for different networks: with noise that makes the inputs drift "
+    "inputs is asked of a noisy control. With noise that makes the inputs drift "
     f"{_DRIFT_NOISY[0]}, {_DRIFT_NOISY[1]} and {_DRIFT_NOISY[2]} times as far as without batch norm, training with it "
     f"takes {_STEPS[NOISY][0]}, {_STEPS[NOISY][1]} and {_STEPS[NOISY][2]} steps. Where that is fewer than without "
     "batch norm, its inputs need not be steady for it to be faster. Where it is more, nothing follows, because noise "
@@ -342,12 +342,11 @@ CHINESE = (
     f"构成的鞍点对两者都是鞍点，在那里它需要 {_LEFT[BATCH, SADDLES[0]]} 步，普通网络需要 {_LEFT[PLAIN, SADDLES[0]]} "
     "步。\n\n批归一化使各层输入的均值和幅度保持稳定，这是它的定义。它不固定的是分布的形状："
     f"一步更新引起的形状变化是普通网络的 {_SHAPE[0]}、{_SHAPE[1]} 和 {_SHAPE[2]} 倍（学习率相同时为 {_SHAPE_EQUAL[0]}、"
-    f"{_SHAPE_EQUAL[1]} 和 {_SHAPE_EQUAL[2]} 倍）。但速度是否由输入的稳定而来，加噪声的对照在不同网络上给出的答案并不一"
-    f"致：噪声使输入的漂移达到普通网络的 {_DRIFT_NOISY[0]}、{_DRIFT_NOISY[1]} 和 {_DRIFT_NOISY[2]} 倍时，带批归一化的"
-    f"网络需要 {_STEPS[NOISY][0]}、{_STEPS[NOISY][1]} 和 {_STEPS[NOISY][2]} 步。比普通网络少的地方，说明它不必靠稳定的"
-    "输入也能更快；比普通网络多的地方，则什么也推不出来，因为噪声本身就有"
-    f"代价：同样的噪声下若没有批归一化，在给定步数内达到目标损失的感知机占 {_ALONE[0]}（手写数字）和 {_ALONE[1]}（"
-    "表情符号）。"
+    f"{_SHAPE_EQUAL[1]} 和 {_SHAPE_EQUAL[2]} 倍）。速度是否由输入的稳定而来，要问加噪声的对照：噪声使输入的漂移达到普通"
+    f"网络的 {_DRIFT_NOISY[0]}、{_DRIFT_NOISY[1]} 和 {_DRIFT_NOISY[2]} 倍时，带批归一化的网络需要 {_STEPS[NOISY][0]}、"
+    f"{_STEPS[NOISY][1]} 和 {_STEPS[NOISY][2]} 步。比普通网络少的地方，说明它不必靠稳定的输入也能更快；比普通网络多的地"
+    "方，则什么也推不出来，因为噪声本身就有代价：同样的噪声下若没有批归一化，在给定步数内达到目标损失的感知机占 "
+    f"{_ALONE[0]}（手写数字）和 {_ALONE[1]}（表情符号）。"
 )
 
 ANSWERS = (
@@ -359,7 +358,6 @@ ANSWERS = (
             **{f"leaves_saddles/{level}": "supported" for level in ORIGINS},
             "steady_inputs": "supported",
             "noise_unsettles": "supported",
-            "slower_with_noise": "depends",
             "noise_costs": "supported",
         },
     ),
