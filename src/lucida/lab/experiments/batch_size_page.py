@@ -276,7 +276,7 @@ def _sharpness(found: Observations) -> Section:
         f"{{training loss, {EXAMPLES}/{THIRTY_TWO}, {FIXED}/emoji, perceptron}} on emoji. After "
         "as many steps at one rate it ends {claim/sharper_after_equal_steps/effect:ci} doublings sharper; "
         "Keskar et al. report sharper ones. With own rates the difference is "
-        "{claim/sharper_at_own_rate/effect:ci}. The rates differ then, and full-batch descent cannot stay for long "
+        "{claim/sharper_at_own_rate/effect:ci}. The rates may differ then, and full-batch descent cannot stay for long "
         "where the curvature is far above two over its rate (Cohen et al.): on emoji the full batch's log2 sharpness "
         f"is {{log2 sharpness, {STEPS}/{FULL}, {FIXED}/emoji, perceptron}} at the fixed rate of "
         f"{{rate/{THIRTY_TWO}, {EXAMPLES}, emoji, perceptron}} and "
