@@ -213,6 +213,11 @@ def test_the_command_ends_by_itself(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert lines[-1].startswith("lucida: the run ended with an error; ")
 
 
+def test_watching_a_training_does_not_load_pytorch_again() -> None:
+    code = "import sys, lucida.workflows.follow; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 @pytest.mark.skipif(os.name == "nt", reason="signals")
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", 0), ("SIGTERM", 143)])
 def test_a_signal_ends_it(tmp_path: Path, name: str, code: int) -> None:

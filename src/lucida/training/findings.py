@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Any]
 
+PROBES = "probes.jsonl"
+"""The file of the rows; it stands here, where no model is needed, since reading one must not load PyTorch."""
+
 ENOUGH = 3
 """Probed steps in a row that must show a fault before it is one; with fewer, most rules cannot judge."""
 

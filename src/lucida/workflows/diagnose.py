@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from lucida.core.errors import LucidaError
-from lucida.training.findings import Diagnosis, diagnose, read_rows
+from lucida.training.findings import PROBES, Diagnosis, diagnose, read_rows
 from lucida.training.noise import NoiseScale
-from lucida.training.probes.watch import PROBES
 from lucida.workflows.stages import TRAINED
 
 

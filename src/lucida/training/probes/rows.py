@@ -10,8 +10,6 @@ from lucida.core.errors import LucidaError
 from lucida.training.probes.sampling import short
 from lucida.training.progress import truncate_metrics
 
-PROBES = "probes.jsonl"
-
 # fmt: off
 RESERVED = frozenset({
     "attention", "bad", "broken", "cosine", "error", "evaluations", "grad_norm", "idle", "kind", "layers", "message",

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from lucida.core.errors import LucidaError
 from lucida.core.results import json_values
 from lucida.core.run_folder import append_jsonl
+from lucida.training.findings import PROBES
 from lucida.training.probes.activations import ActivationProbe
 from lucida.training.probes.attention import AttentionProbe
 from lucida.training.probes.guard import WHOLE, Guard
@@ -25,7 +26,7 @@ from lucida.training.probes.latest import Latest
 from lucida.training.probes.pairs import GradientPair
 from lucida.training.probes.parts import Parts, without_shape
 from lucida.training.probes.pulse import Pulse
-from lucida.training.probes.rows import PROBES, of_parameters, prepare, refuse_reserved
+from lucida.training.probes.rows import of_parameters, prepare, refuse_reserved
 from lucida.training.probes.sampling import short
 from lucida.training.probes.scaling import loss_scale
 from lucida.training.probes.weights import WeightProbe
