@@ -73,8 +73,8 @@ CLAIMS = (
     ),
     _claim(
         "residual_path_prevents_it",
-        ("A residual path lessens the explosion.",
-         "残差连接能减轻这种爆炸。",
+        ("A residual path takes two decades or more off the explosion.",
+         "残差连接能使这种爆炸减轻两个数量级以上。",
          "With each layer's input added to its output, fifty layers with batch norm explode by fewer decades."),
         "explosion", (arm("batch", depth=FIFTY, residual=True), arm("batch", depth=FIFTY)), -2.0,
     ),

@@ -54,8 +54,8 @@ CLAIMS = (
     ),
     _claim(
         "small_is_better",
-        ("A small batch is always better.",
-         "批量越小越好。",
+        ("After as many examples, the smallest batch tests best.",
+         "样本数相同时，批量越小，测试准确率越高。",
          "At equal examples and each at its own best rate, two in a step test better than 32."),
         _AT_EXAMPLES, (f"{TWO}, {OWN}", f"{THIRTY_TWO}, {OWN}"), 0.01,
     ),
