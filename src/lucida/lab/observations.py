@@ -126,6 +126,11 @@ class Observations:
         low, high = shown([b[0] for b in bands]), shown([b[1] for b in bands])
         return Series(label, tuple(map(float, x)), shown([m.value for m in means]), low, high)
 
+    def predicted(self, name: str, label: str) -> Series:
+        """The curve that was predicted for ``name``, without a band."""
+        series = self.series(f"predicted {name}", label)
+        return Series(label, series.x, series.y, dashed=True)
+
     def log_series(self, name: str, label: str) -> Series:
         """A curve's geometric mean over seeds with its interval, for a logarithmic axis; a value of 0 leaves a gap."""
         x, y = self.curves[name]

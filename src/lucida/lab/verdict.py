@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,9 +23,10 @@ from lucida.core.results import Metric
 from lucida.core.seeds import stream
 from lucida.core.statistics import mean_interval
 from lucida.lab.design import Claim
+from lucida.report.lab_page import Word as Word
 
-Word = Literal["supported", "refuted", "depends", "inconclusive"]
 ALPHA = 0.05
+_ROUNDING = 1 - 1e-12  # a difference that is the smallest effect itself reaches it
 SIMULATIONS = 500
 PLANTED = 1.5  # times the smallest effect
 
@@ -110,7 +111,7 @@ def ruling(effect: Metric, smallest_effect: float) -> Word:
     """
     sign = 1.0 if smallest_effect > 0 else -1.0
     low, high = sorted(sign * bound for bound in effect.ci95 or (-np.inf, np.inf))
-    if low > 0 and sign * effect.value >= abs(smallest_effect):
+    if low > 0 and sign * effect.value >= abs(smallest_effect) * _ROUNDING:
         return "supported"
     return "refuted" if high < abs(smallest_effect) else "inconclusive"
 
@@ -223,5 +224,5 @@ def _rulings(draws: NDArray, alpha: float, smallest_effect: float) -> NDArray:
     n, size = draws.shape[-1], abs(smallest_effect)
     means = draws.mean(axis=-1) * np.sign(smallest_effect)
     half = stats.t.ppf(1 - alpha / 2, n - 1) * draws.std(axis=-1, ddof=1) / np.sqrt(n)
-    supported = (means - half > 0) & (means >= size * (1 - 1e-12))
+    supported = (means - half > 0) & (means >= size * _ROUNDING)
     return np.where(supported, _SUPPORTED, np.where(means + half < size, _REFUTED, _INCONCLUSIVE))

@@ -29,7 +29,7 @@ from lucida.lab.experiments.exploding_gradients import (
     cell,
 )
 from lucida.lab.observations import Observations
-from lucida.report.lab_page import EffectRow, EffectsFigure, GridFigure, LinesFigure, Series, TableFigure
+from lucida.report.lab_page import EffectRow, EffectsFigure, GridFigure, LinesFigure, TableFigure
 
 LEVELS = tuple(TRIED)
 _RATES_OF = (NOTHING, CLIPPED, L2, ADAM, LAYER, SMALLER)
@@ -49,11 +49,6 @@ def _cells(found: Observations) -> tuple[list[str], list[float]]:
     return kinds, sorted({float(arm.rpartition("gain ")[2]) for arm in arms})
 
 
-def _predicted(found: Observations, name: str, label: str) -> Series:
-    series = found.series(f"predicted {name}", label)
-    return Series(label, series.x, series.y, dashed=True)
-
-
 def _cause(found: Observations) -> Section:
     chosen = [(kind, gain) for kind in ("relu", "tanh") for gain in (1.0, LARGE)]
     by_layer = tuple(
@@ -62,7 +57,7 @@ def _cause(found: Observations) -> Section:
             (
                 *(found.log_series(f"layers/{data}/{cell(*c)}", cell(*c)) for c in chosen),
                 *(
-                    _predicted(found, f"layers/{data}/{cell(k, LARGE)}", f"{cell(k, LARGE)}, predicted")
+                    found.predicted(f"layers/{data}/{cell(k, LARGE)}", f"{cell(k, LARGE)}, predicted")
                     for k in ("relu", "tanh")
                 ),
             ),
@@ -115,7 +110,7 @@ def _through_time(found: Observations) -> Section:
         "Gradient by step of time before training, recurrent network of tanh",
         (
             *(found.log_series(f"time/{arm}", arm) for arm in shown),
-            *(_predicted(found, f"time/{arm}", f"{arm}, predicted") for arm in shown),
+            *(found.predicted(f"time/{arm}", f"{arm}, predicted") for arm in shown),
         ),
         x_label="step of time",
         y_label="gradient over that of the last step",

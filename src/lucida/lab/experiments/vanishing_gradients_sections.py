@@ -24,7 +24,7 @@ from lucida.lab.experiments.vanishing_gradients import (
     time_arm,
 )
 from lucida.lab.observations import Observations
-from lucida.report.lab_page import EffectRow, EffectsFigure, GridFigure, LinesFigure, Series, TableFigure
+from lucida.report.lab_page import EffectRow, EffectsFigure, GridFigure, LinesFigure, TableFigure
 
 TANH = Cell("tanh", "xavier")
 
@@ -34,15 +34,10 @@ def present(found: Observations) -> Sequence[Section]:
     return (_by_layer(found), _norms(found), _signal(found), _cures(), _maps(found), _time(found))
 
 
-def _predicted(found: Observations, name: str, label: str) -> Series:
-    series = found.series(f"predicted {name}", label)
-    return Series(label, series.x, series.y, dashed=True)
-
-
 def _with_predictions(found: Observations, name: str, cells: Sequence[Cell], predicted: Sequence[Cell]) -> tuple:
     return (
         *(found.log_series(f"{name}/{cell.arm}", cell.arm) for cell in cells),
-        *(_predicted(found, f"{name}/{cell.arm}", f"{cell.arm}: predicted") for cell in predicted),
+        *(found.predicted(f"{name}/{cell.arm}", f"{cell.arm}: predicted") for cell in predicted),
     )
 
 
@@ -230,7 +225,7 @@ def _time(found: Observations) -> Section:
         "Gradient by step of time before training",
         (
             *(found.log_series(f"time/{arm}", arm.removeprefix("recurrent, ")) for arm in plain),
-            *(_predicted(found, f"time/{arm}", f"{arm.removeprefix('recurrent, ')}: predicted") for arm in ends),
+            *(found.predicted(f"time/{arm}", f"{arm.removeprefix('recurrent, ')}: predicted") for arm in ends),
         ),
         x_label="step of time",
         y_label="gradient over that of the last step",
