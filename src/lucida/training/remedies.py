@@ -16,10 +16,10 @@ REMEDIES = {
     "if the gradient norm grew before it, lower the rate or clip",
     "no-warm-up": "warm the rate up over the first 5 to 10 % of the steps, or put the norms before attention and MLP "
     "(pre-norm)",
-    "dead-units": "lower the rate, start biases at 0, or use leaky ReLU or GELU; dead units do not come back by "
-    "themselves",
     "vanishing-gradients": "use ReLU or GELU instead of sigmoids, add residual connections or a norm, initialise for "
     "the activation",
+    "dead-units": "lower the rate, start biases at 0, or use leaky ReLU or GELU; dead units do not come back by "
+    "themselves",
     "batch-norm-small-batch": "use group or layer norm, freeze the batch norm's statistics, or make the batch larger "
     "than 16 (accumulation does not help)",
     "temperature-runaway": "clamp the logarithm of the scale at ln 100, start it at ln(1/0.07), and give it the rate "
@@ -48,7 +48,6 @@ EXPLAINS = {
     "no-warm-up": ("vanishing-gradients", "attention-collapse"),
     "initialisation-too-small": ("vanishing-gradients",),
     "initialisation-too-large": ("exploding-gradients",),
-    "dead-units": ("vanishing-gradients",),
     "learning-rate-too-high": ("vanishing-gradients", "dead-units", "attention-collapse"),
 }
 """``{cause: symptoms}``: where the cause is found, its symptoms are not told again."""

@@ -10,7 +10,7 @@ import re
 import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import accumulate, pairwise, takewhile
 
 from lucida.training.findings import ENOUGH, Finding, Record, Row
 from lucida.training.remedies import EXPLAINS, LAB_PAGES, REMEDIES
@@ -59,6 +59,7 @@ class Thresholds:
 
 
 LIMITS = Thresholds()
+TRANSFORMING = ("linear", "conv", "recurrent", "attention")
 _NOT_FINITE = re.compile(r"\bnot finite\b|\bnon-?finite|\bnan\b|\binf(inity|inite)?\b", re.IGNORECASE)
 
 Found = tuple[str, str | None, int, str]
@@ -103,7 +104,7 @@ def runs_of(steps: list[int], flags: list[bool], length: int) -> int | None:
 
 def gradients_by_depth(record: Record, row: Row) -> list[tuple[str, float]]:
     """``(layer, gradient at its output)`` of the layers that transform, in the order in which they ran."""
-    layers = record.layers(row, "linear", "conv", "recurrent", "attention")
+    layers = record.layers(row, *TRANSFORMING)
     return [(name, x["grad"]) for name, x in layers.items() if x.get("grad") is not None]
 
 
@@ -141,18 +142,68 @@ def shrinking(record: Record) -> list[tuple[int, str, float]]:
 
 
 def vanishing_gradients(record: Record) -> Iterator[Found]:
-    """The gradient at an early layer is next to nothing beside that at a later one, probe after probe."""
+    """The gradient at an early layer is next to nothing beside that at a later one, probe after probe.
+
+    What silent units on the way take from it does not count: that is told as dead units.
+    """
     ratios = shrinking(record)
-    since = runs_of([s for s, _, _ in ratios], [r < LIMITS.vanishing for _, _, r in ratios], LIMITS.sustained)
+    rows = {row["step"]: row for row in record.probes}
+    flags = [r < LIMITS.vanishing * passed_by_silence(record, rows[s], layer) for s, layer, r in ratios]
+    since = runs_of([s for s, _, _ in ratios], flags, LIMITS.sustained)
     if since is None or len(ratios) < LIMITS.sustained:
         return
     step, layer, ratio = min((x for x in ratios if x[0] >= since), key=lambda x: x[2])
-    yield (
-        "vanishing-gradients",
-        layer,
-        since,
-        f"at step {step} the gradient up to {layer} is {ratio:.1e} of the largest one behind it (healthy: above 1e-3)",
-    )
+    text = f"at step {step} the gradient up to {layer} is {ratio:.1e} of the largest behind it (healthy: above 1e-3)"
+    before = list(takewhile(lambda x: x[0] != layer, gradients_by_depth(record, rows[step])))
+    if nothing := sum(g == 0 for _, g in before):
+        text += f"; at {nothing} layers before it, it is too small to measure"
+    yield "vanishing-gradients", layer, since, text
+
+
+def passed_by_silence(record: Record, row: Row, layer: str) -> float:
+    """How much of a gradient the silent units from this layer on let through, beside that of a living ReLU network.
+
+    A layer passes on the gradient of the units that are not silent: the root of their share, as a norm. Half of the
+    units of a ReLU are silent for an example anyway.
+    """
+    found, names = silent_shares(record, row), list(row["layers"])
+    shares: list[float] = []
+    for name in names[names.index(layer) :]:
+        if record.kinds.get(name) in TRANSFORMING or not shares:
+            shares.append(found.get(name, 0.0))
+        else:  # its activation: the same units
+            shares[-1] = max(shares[-1], found.get(name, 0.0))
+    return math.prod(math.sqrt(2 * (1 - share)) for share in shares if share > LIMITS.dead)
+
+
+def silent_shares(record: Record, row: Row) -> dict[str, float]:
+    """``{layer: share of its units that are silent for every example though a gradient comes down to them}``.
+
+    Silence shows after a ReLU, or before one that was called as a function: never above 0, and the bias' gradient is
+    exactly 0. That holds too where a gradient has shrunk to 0 on its way down: nothing is known of such layers.
+    """
+    reached = reached_by_gradient(row)
+    shares = {}
+    for name, layer in row["layers"].items():
+        if layer.get("rows", 0) < LIMITS.dead_rows:
+            continue
+        silent = None
+        if record.kinds.get(name) in ("linear", "conv"):
+            silent = min(row["parameters"].get(f"{name}.bias", [None] * 4)[3] or 0.0, layer.get("negative") or 0.0)
+        elif record.kinds.get(name) == "activation":
+            silent = layer.get("silent")
+        shares[name] = silent or 0.0 if name in reached else 0.0
+    return shares
+
+
+def reached_by_gradient(row: Row) -> set[str]:
+    """The layers whose output, or that of the layer that ran next, has a gradient that is not 0.
+
+    At the output of a layer without any living unit, before its ReLU, the gradient is 0: only the next layer's tells.
+    """
+    names = list(row["layers"])
+    some = {name for name in names if row["layers"][name].get("grad")}
+    return some | {name for name, after in pairwise(names) if after in some}
 
 
 def no_warm_up(record: Record) -> Iterator[Found]:

@@ -17,21 +17,15 @@ from lucida.training.rules import (
     error_of_nan,
     learning_rate_too_high,
     runs_of,
+    silent_shares,
 )
 
 
 def dead_units(record: Record) -> Iterator[Found]:
-    """Units that are silent for every example: after a ReLU, or before one that was called as a function."""
+    """Units that are silent for every example, though a gradient comes down to them from the layer above."""
     shares: dict[str, list[tuple[int, float]]] = {}
     for row in record.probes:
-        for name, layer in row["layers"].items():
-            if layer.get("rows", 0) < LIMITS.dead_rows:
-                continue
-            if record.kinds.get(name) in ("linear", "conv"):
-                silent = row["parameters"].get(f"{name}.bias", [None] * 4)[3]
-                share = min(silent or 0.0, layer.get("negative") or 0.0)
-            else:
-                share = (layer.get("silent") or 0.0) if record.kinds.get(name) == "activation" else 0.0
+        for name, share in silent_shares(record, row).items():
             shares.setdefault(name, []).append((row["step"], share))
     hit = {}
     for name, series in shares.items():
