@@ -13,7 +13,10 @@ from typing import Any
 import pytest
 
 from lucida.core.errors import LucidaError
+from lucida.core.run_folder import append_jsonl
+from lucida.report.page import read_rows as rows_of_a_page
 from lucida.training.findings import diagnose, find, read_rows
+from lucida.training.progress import truncate_metrics
 from lucida.training.remedies import EXPLAINS, LAB_PAGES, REMEDIES
 from lucida.training.rules import judge, runs_of
 
@@ -218,6 +221,18 @@ def test_files_that_are_not_probes_are_refused(tmp_path: Path) -> None:
         file.write_text(text)
         with pytest.raises(LucidaError, match=message):
             read_rows(file)
+
+
+@pytest.mark.parametrize("character", ["\u2028", "\u2029", "\u0085", "\x1c", "\x0b"])
+def test_rows_end_at_new_lines_alone(tmp_path: Path, character: str) -> None:
+    """JSON may hold what Unicode counts among the ends of lines."""
+    row = {"kind": "error", "step": 1, "error": "ValueError", "message": f"one{character}two"}
+    append_jsonl(tmp_path / "probes.jsonl", row)
+    append_jsonl(tmp_path / "probes.jsonl", row | {"step": 2})
+    assert read_rows(tmp_path / "probes.jsonl") == [row, row | {"step": 2}]
+    assert rows_of_a_page(tmp_path / "probes.jsonl") == [row, row | {"step": 2}]
+    truncate_metrics(tmp_path / "probes.jsonl", 1)
+    assert read_rows(tmp_path / "probes.jsonl") == [row]
 
 
 def test_runs_of_flags() -> None:

@@ -162,7 +162,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         LucidaError: the file is missing, empty, or not of probes.
     """
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = path.read_text(encoding="utf-8", errors="replace").removesuffix("\n").split("\n")
     except FileNotFoundError:
         raise LucidaError("no such file", where=path) from None
     except OSError as error:
