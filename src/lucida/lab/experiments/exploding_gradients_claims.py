@@ -66,7 +66,7 @@ CLAIMS = (
          "权重的增益一大，连会饱和的 tanh 也比增益为一时爆炸得更厉害。",
          "With a large gain, four times He's or a recurrent matrix that doubles, tanh's first gradient is more decades "
          "above the last one's than with a gain of one."),
-        "gain", "decades of the first gradient over the last, layers or steps of time", _GAINS[::-1],
+        "gain", "decades of the first gradient over the last (layer or step)", _GAINS[::-1],
         "network", (*PERCEPTRONS, RECURRENT),
     ),
     _accuracy(
