@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 
 from lucida.training.findings import Record, Row
 from lucida.training.rules import (
-    LIMITS,
     Found,
     Rule,
     _enough,
@@ -19,6 +18,7 @@ from lucida.training.rules import (
     runs_of,
     silent_shares,
 )
+from lucida.training.thresholds import LIMITS
 
 
 def dead_units(record: Record) -> Iterator[Found]:

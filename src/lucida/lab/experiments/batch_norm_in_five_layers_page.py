@@ -258,7 +258,7 @@ def _training(found: Observations, gains: Sequence[float]) -> Section:
 
 def _rates(norm: NormName, gains: Sequence[float]) -> str:
     """The best rates of five layers on digits, gain by gain."""
-    told = [f"{{rate/{arm(norm, gain)}, {DATA[0]}}} (gain {gain:g})" for gain in gains]
+    told = [f"{{rate/{arm(norm, gain)}, {DATA[0]}}} (gain `{gain:g}`)" for gain in gains]
     return f"On {DATA[0]} the best rate is {', '.join(told)}" if norm == "none" else ", ".join(told)
 
 
