@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -120,7 +121,8 @@ def axis(
         zero: whether zero is on the scale whatever the values.
         tight: end at the least and largest value instead of round ones: for what runs along an axis, such as steps.
     """
-    finite = [v for v in values if math.isfinite(v) and (v > 0 or not log)]
+    least = sys.float_info.min if log else -math.inf  # the powers of ten around smaller numbers are not exact, or 0
+    finite = [v for v in values if math.isfinite(v) and v >= least]
     if not finite:
         finite = [1.0, 10.0] if log else [0.0, 1.0]
     low, high = min(finite), max(finite)

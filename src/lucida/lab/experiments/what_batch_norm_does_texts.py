@@ -70,7 +70,7 @@ INPUTS_TEXT = (
     f"and {{plain drift/{NOISY}/{CONTEXTS[0]}:3}} with the noise. With batch norm it rests on construction: mean "
     "and spread over a batch are its bias and its gain, and drift is no more than what one step changes in those. "
     "So the rest is measured by itself: the shape of the distribution, its mean and spread taken out. Batch norm "
-    "leaves it as it finds it. How far a step moves it is the 2-Wasserstein distance between the standardised "
+    "leaves it as it finds it. How far a step moves it is the `2`-Wasserstein distance between the standardised "
     "values of a unit before and after (its values in order, one by one), the mean over units: "
     f"{{plain shape drift/{PLAIN}/{CONTEXTS[0]}:3}} without batch norm, "
     f"{{plain shape drift/{BATCH}/{CONTEXTS[0]}:3}} with it, {{plain shape drift/{SAME_RATE}/{CONTEXTS[0]}:3}} with "
