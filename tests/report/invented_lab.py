@@ -108,16 +108,8 @@ def _rulings() -> tuple[Ruling, ...]:
     )  # fmt: skip
 
 
-def _page(falling: list[Series], powers: list[float], arms: tuple[str, ...]) -> ExperimentPage:
-    wide_rows = tuple(
-        f"{name}, {start}" for name in ("sigmoid", "leaky ReLU", "GELU") for start in ("small weights", "He")
-    )
-    columns = tuple(str(2**k) for k in range(12))
-    wide = tuple(
-        tuple(None if (i + k) % 11 == 7 else -12.0 + i + k * 0.9 for k in range(12)) for i in range(len(wide_rows))
-    )
-    ranged = tuple(tuple(10.0 ** (3 * i - k) for k in range(4)) for i in range(3))
-    drawings = (
+def _curves(falling: list[Series], powers: list[float]) -> tuple[LinesFigure, ...]:
+    return (
         LinesFigure("Training loss by step", tuple(falling), "step", "training loss (cross-entropy)", section="course"),
         LinesFigure("The same, logarithmic", (*falling[:3], banded("predicted: exp(-t/150)", [0.0, 1000.0, 2000.0],
                     [2.3, 0.1, 0.004], dashed=True)), "step", "training loss", log_y=True, section="course",
@@ -137,6 +129,19 @@ def _page(falling: list[Series], powers: list[float], arms: tuple[str, ...]) -> 
         LinesFigure("A small range on a logarithmic axis", (
             banded("one", [30.0, 60.0, 90.0], [2.1, 3.0, 5.9]), banded("two", [30.0, 60.0, 90.0], [2.0, 3.1, 6.0])),
             "width", "seconds", log_x=True, log_y=True, section="course"),
+    )  # fmt: skip
+
+
+def _maps() -> tuple[GridFigure, ...]:
+    wide_rows = tuple(
+        f"{name}, {start}" for name in ("sigmoid", "leaky ReLU", "GELU") for start in ("small weights", "He")
+    )
+    columns = tuple(str(2**k) for k in range(12))
+    wide = tuple(
+        tuple(None if (i + k) % 11 == 7 else -12.0 + i + k * 0.9 for k in range(12)) for i in range(len(wide_rows))
+    )
+    ranged = tuple(tuple(10.0 ** (3 * i - k) for k in range(4)) for i in range(3))
+    return (
         GridFigure("Gradient: first layer against last", wide_rows, columns, wide, "network", "layers",
                    "log10 of the ratio", section="maps", caption="0: all layers get the same."),
         GridFigure("Trainability", wide_rows[:4], columns[:4],
@@ -144,6 +149,11 @@ def _page(falling: list[Series], powers: list[float], arms: tuple[str, ...]) -> 
                    "network", "layers", "accuracy", share=True, section="maps"),
         GridFigure("A large range", ("a", "b", "c"), columns[:4], ranged, "which", "how many", "variance",
                    section="maps"),
+    )  # fmt: skip
+
+
+def _effects(arms: tuple[str, ...]) -> tuple[EffectsFigure | TableFigure, ...]:
+    return (
         EffectsFigure("Accuracy of each optimizer", tuple(EffectRow(arm, f"accuracy/{arm}/digits") for arm in arms),
                       "accuracy at the best rate", share=True, section="effects"),
         EffectsFigure("Effects on one scale", (
@@ -159,6 +169,9 @@ def _page(falling: list[Series], powers: list[float], arms: tuple[str, ...]) -> 
                     shares=(True, True), section="effects"),
         TableFigure("Without a section", ("value",), (("never", ("never",)), ("absent", ("absent",)))),
     )  # fmt: skip
+
+
+def _page(falling: list[Series], powers: list[float], arms: tuple[str, ...]) -> ExperimentPage:
     return ExperimentPage(
         name="optimizers",
         title="Optimizers: momentum, Adam and the size of the batch",
@@ -170,7 +183,7 @@ def _page(falling: list[Series], powers: list[float], arms: tuple[str, ...]) -> 
         answer_zh="动量法把准确率提高了 {claim/momentum_wins/effect:points ci}。",
         rulings=_rulings(),
         design=(("Data", "digits of 8×8 pixels"), ("Networks", "3 perceptrons"), ("Seeds", "8 (0 to 7)")),
-        drawings=drawings,
+        drawings=(*_curves(falling, powers), *_maps(), *_effects(arms)),
         sections={
             "course": ("How it learns in 2000 steps", "Loss falls to {loss/Adam/digits} in the end."),
             "maps": ("Maps", "First.\n\nSecond paragraph with {accuracy/plain SGD/emoji:%}."),
