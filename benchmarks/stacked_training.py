@@ -11,7 +11,9 @@ What bounds it. One step of a perceptron of depth L, width H on B examples is 6�
 that backward), and some forty calls a layer (autograd, optimizer) of a few microseconds each. At B = 32, H = 64, L = 5
 that is 4 million operations, which one core does in about 0.1 ms, against about 1 ms of calls. Stacked, the calls are
 paid once for all M members and the operations remain: the best ratio is M · (calls + operations) / (calls + M ·
-operations), for M = 24 about 8, less what batched products of small matrices lose against large ones.
+operations), for M = 24 about 8, less what batched products of small matrices lose against large ones. Norm and
+update pass over all members' numbers, which calls shared among members do not make cheaper: they are done on one
+matrix with a member a row, in as few passes as there can be.
 """
 
 from __future__ import annotations

@@ -2,9 +2,8 @@
 
 What a small network costs on a processor is overhead: hundreds of operations of some microseconds each, whatever their
 size. Stacked, there are as many operations as for one network, and each does the work of all. Nothing is defined
-twice: the losses are those of the workbench's tasks, mapped over the members (:func:`torch.vmap`), the gradients those
-of :func:`lucida.training.step.summed_gradients`, the updates those of PyTorch's optimizers. One by one, with
-:func:`lucida.training.step.train_step`, is the plain twin.
+twice: the losses are those of the workbench's tasks, mapped over the members (:func:`torch.vmap`), the updates those of
+PyTorch's optimizers. One by one, with :func:`lucida.training.step.train_step`, is the plain twin.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from torch.func import functional_call, stack_module_state
 from lucida.core.errors import LucidaError, NonFiniteError
 from lucida.training.batches import Batch
 from lucida.training.distributed import Accelerator, TaskModule
-from lucida.training.step import summed_gradients, train_step
+from lucida.training.step import train_step
 from lucida.training.tasks import LossOutput, Task
 
 OptimizerName = Literal["sgd", "momentum", "adam", "rmsprop"]
@@ -43,6 +42,11 @@ class Updates:
     optimizer: OptimizerName = "sgd"
     max_grad_norm: float | None = None
     max_grad_value: float | None = None
+
+    @property
+    def plain(self) -> bool:
+        """Whether an update is nothing but the rate times the gradient, clipped by its norm or not."""
+        return self.optimizer == "sgd" and self.max_grad_value is None
 
     def make(self, parameters: Sequence[Tensor], rate: float) -> torch.optim.Optimizer:
         """The optimizer, cutting the values of the gradients before each step if asked to."""
@@ -78,6 +82,8 @@ class Stack(nn.Module):
         self._template = (copy.deepcopy(networks[0]),)
         parameters, buffers = stack_module_state(list(networks))
         self._names = {"parameters": list(parameters), "buffers": list(buffers)}
+        weights = {f"{name}.weight" for name, part in networks[0].named_modules() if isinstance(part, nn.Linear)}
+        self.linear = [name in weights for name in parameters]
         for name, tensor in parameters.items():
             self.register_parameter(_flat(name), nn.Parameter(tensor.detach().clone()))
         for name, tensor in buffers.items():
@@ -128,28 +134,20 @@ class Stack(nn.Module):
 
 
 class StackTask:
-    """A task of the workbench for every member of a stack; the loss is the sum of the members' mean losses.
-
-    After a step ``losses`` holds the members' own, ``[M]``.
-    """
+    """A task of the workbench for every member of a stack."""
 
     def __init__(self, stack: Stack, make_task: MakeTask):
-        self.model: nn.Module = stack
         self.stack = stack
-        self.losses = torch.full((stack.members,), float("nan"))
         self._one = TaskModule(make_task(stack.template), device=_CPU, precision="float32")
-
-    def loss(self, batch: Batch) -> LossOutput:
-        """Every tensor of the batch is ``[M, …]``; a member's gradient is that of its own mean loss."""
-        self.losses = self.member_losses(batch)
-        return LossOutput(self.losses.sum(), 1.0)
+        names = (len(list(self._one.named_parameters(remove_duplicate=twice))) for twice in (False, True))
+        self._tied = len(set(names)) > 1  # looking for ties at every step would be a twentieth of it
 
     def member_losses(self, batch: Batch) -> Tensor:
         """The mean loss of each member, ``[M]``."""
 
         def one(parameters: dict[str, Tensor], buffers: dict[str, Tensor], own: Batch) -> Tensor:
             state = {f"model.{name}": tensor for name, tensor in (parameters | buffers).items()}
-            output: LossOutput = functional_call(self._one, state, (own,))
+            output: LossOutput = functional_call(self._one, state, (own,), tie_weights=self._tied)
             return output.loss_sum / output.weight
 
         state = self.stack.stacked_parameters(), self.stack.stacked_buffers()
@@ -164,45 +162,50 @@ class StackTrainer:
 
     Attributes:
         alive: ``bool [M]``.
+        losses: of the last step's batch, before the step, ``[M]``.
+        grads: of the last step as rows of one matrix, ``[M, P]``.
         grad_norms: of the last step, before clipping, ``[M]``.
     """
 
     def __init__(self, stack: Stack, make_task: MakeTask, rates: Sequence[float], updates: Updates):
         self.stack, self.updates = stack, updates
         self.task = StackTask(stack, make_task)
-        self.module = TaskModule(self.task, device=_CPU, precision="float32")
-        self.accelerator = Accelerator(cpu=True, mixed_precision="no")
         self.parameters = list(stack.stacked_parameters().values())
-        self.rates = torch.as_tensor(list(rates), dtype=self.parameters[0].dtype)
+        self.rows = _Rows(self.parameters, stack.linear)
+        self.weights = self.rows.joined(self.parameters)
+        for parameter, view in zip(self.parameters, self.rows.parted(self.weights), strict=True):
+            parameter.data = view
+        self.rates = torch.as_tensor(list(rates), dtype=self.weights.dtype)
         # The optimizer works on zeros, with a rate of 1: what it leaves there is the update itself, and each member
         # takes it at its own rate.
-        self.steps = [torch.zeros_like(parameter) for parameter in self.parameters]
-        self.optimizer = updates.make(self.steps, 1.0)
+        self.updated = torch.zeros_like(self.weights)
+        self.optimizer = updates.make([self.updated], 1.0)
         self.alive = torch.ones(stack.members, dtype=torch.bool)
-        self.grad_norms = torch.full((stack.members,), float("nan"))
+        self.losses = self.grad_norms = torch.full((stack.members,), float("nan"))
+        self.grads = torch.full_like(self.weights, float("nan"))
 
     def step(self, batch: Batch) -> None:
-        """One update from a batch whose tensors are ``[M, B, …]``."""
-        self.stack.zero_grad(set_to_none=True)
-        summed_gradients(self.task, self.module, [batch], self.accelerator)
-        grads = [p.grad if p.grad is not None else torch.zeros_like(p) for p in self.parameters]
-        squares = torch.stack([grad.reshape(len(grad), -1).square().sum(dim=1) for grad in grads]).sum(dim=0)
-        self.grad_norms = squares.sqrt()
-        self.alive &= torch.isfinite(self.task.losses.detach()) & torch.isfinite(self.grad_norms)
-        scale = self._clip_coefficients()
-        for step, grad in zip(self.steps, grads, strict=True):
-            scaled = grad if scale is None else grad * along(scale, grad)
-            step.grad = scaled if bool(self.alive.all()) else torch.where(along(self.alive, grad), scaled, 0.0)
-            step.zero_()
+        """One update from a batch whose tensors are ``[M, B, …]``; a member's gradient is that of its own mean loss."""
+        losses = self.task.member_losses(batch)
+        self.rows.joined(torch.autograd.grad(losses.sum(), self.parameters, materialize_grads=True), out=self.grads)
+        self.losses = losses.detach()
+        self.grad_norms = torch.linalg.vector_norm(self.grads, dim=1)
+        self.alive &= torch.isfinite(self.losses) & torch.isfinite(self.grad_norms)
+        grads, rates = self._alive_and_clipped(), (self.rates * self.alive)[:, None]
+        if self.updates.plain:  # three passes over the members' numbers less
+            self.weights.addcmul_(grads, rates, value=-1.0)
+            return
+        self.updated.grad = grads
+        self.updated.zero_()
         self.optimizer.step()
-        rates = self.rates * self.alive
-        with torch.no_grad():
-            for parameter, step in zip(self.parameters, self.steps, strict=True):
-                parameter.addcmul_(step, along(rates, step))
+        self.weights.addcmul_(self.updated, rates)
 
-    def _clip_coefficients(self) -> Tensor | None:
-        largest = self.updates.max_grad_norm
-        return None if largest is None else (largest / (self.grad_norms + 1e-6)).clamp(max=1.0)  # as PyTorch's
+    def _alive_and_clipped(self) -> Tensor:
+        """The gradients ``[M, P]`` at most as long as is allowed, zero of members that stay where they are."""
+        grads, longest = self.grads, self.updates.max_grad_norm
+        if longest is not None:
+            grads = grads * (longest / (self.grad_norms + 1e-6)).clamp(max=1.0)[:, None]  # as PyTorch's
+        return grads if bool(self.alive.all()) else torch.where(self.alive[:, None], grads, 0.0)
 
 
 class SingleTrainer:
@@ -228,6 +231,32 @@ class SingleTrainer:
             self.loss, self.grad_norm = output.loss, output.grad_norm
         except NonFiniteError:
             self.alive, self.loss = False, float("nan")
+
+
+class _Rows:
+    """Tensors ``[M, …]``, one for each parameter, and the matrix ``[M, P]`` whose row is all numbers of a member.
+
+    In it norms, clipping, the optimizer and the update are one operation each, however many parameters there are. The
+    weight of a linear layer lies there transposed, as its gradient comes out of the product that makes it.
+    """
+
+    def __init__(self, like: Sequence[Tensor], linear: Sequence[bool]):
+        self.linear = list(linear)
+        self.shapes = [
+            t.transpose(1, 2).shape[1:] if lies else t.shape[1:] for t, lies in zip(like, linear, strict=True)
+        ]
+
+    def joined(self, tensors: Sequence[Tensor], out: Tensor | None = None) -> Tensor:
+        """The matrix: a copy, in ``out`` if there is one."""
+        pairs = zip(tensors, self.linear, strict=True)
+        parts = [(t.detach().transpose(1, 2) if lies else t.detach()).reshape(len(t), -1) for t, lies in pairs]
+        return torch.cat(parts, dim=1, out=out)
+
+    def parted(self, matrix: Tensor) -> list[Tensor]:
+        """Views of the matrix."""
+        parts = matrix.split([shape.numel() for shape in self.shapes], dim=1)
+        own = (part.view(len(matrix), *shape) for part, shape in zip(parts, self.shapes, strict=True))
+        return [t.transpose(1, 2) if lies else t for t, lies in zip(own, self.linear, strict=True)]
 
 
 def _flat(name: str) -> str:

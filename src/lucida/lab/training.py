@@ -278,7 +278,7 @@ class _Stacked:
         return self.trainer.stack
 
     def losses(self) -> Tensor:
-        return torch.where(self.trainer.alive, self.trainer.task.losses.detach().double(), torch.nan)
+        return torch.where(self.trainer.alive, self.trainer.losses.double(), torch.nan)
 
     def norms(self) -> Tensor:
         return torch.where(self.trainer.alive, self.trainer.grad_norms.double(), torch.nan)
