@@ -6,7 +6,7 @@ import json
 import math
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -85,11 +85,28 @@ def write_report(folder: RunFolder) -> Path:
 
 def render(run: Run) -> str:
     """The page as text."""
-    shown = [section for section in _sections(run) if section]
-    page = _templates(run.folder).get_template("page.html")
-    return page.render(
-        run=run, material=run.material, sections=shown, headlines=_headlines(run), facts=_facts(run), style=_style()
-    )
+    return framed(run.folder, run.material, _sections(run), headlines=_headlines(run), facts=_facts(run))
+
+
+def framed(
+    folder: RunFolder,
+    material: Material,
+    parts: Iterable[Section],
+    *,
+    headlines: Sequence[sections.Headline] = (),
+    facts: Sequence[tuple[str, str]] = (),
+) -> str:
+    """Sections in the frame that all reports share: title, navigation, large numbers, facts; empty ones do not appear.
+
+    Args:
+        folder: holds the thumbnails.
+        material: gives title and summary.
+        parts: from top to bottom.
+        facts: lines below the title, each with its term.
+    """
+    page = _templates(folder).get_template("page.html")
+    shown = [part for part in parts if part]
+    return page.render(material=material, sections=shown, headlines=headlines, facts=facts, style=_style())
 
 
 def _templates(folder: RunFolder) -> Environment:
