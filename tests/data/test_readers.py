@@ -52,6 +52,7 @@ def test_a_folder_without_splits_gets_them(tmp_path):
     assert corpus.splits == {"train": 48, "validation": 6, "test": 6}
     assert Counter(p.label for p in corpus.split("test")) == {"cat": 3, "dog": 3}
     assert corpus.n_available is None
+    assert corpus.drawn == {"test", "validation"}
     assert read_pictures(tmp_path / "pets").fingerprint() == corpus.fingerprint()
     assert read_pictures(tmp_path / "pets", split_seed=1).fingerprint() != corpus.fingerprint()
 
@@ -61,6 +62,7 @@ def test_validation_is_cut_out_of_train_where_only_it_is_missing(tmp_path):
         classes(tmp_path, 20, f"{part}/")
     corpus = read_pictures(tmp_path)
     assert corpus.splits == {"test": 40, "train": 36, "validation": 4}
+    assert corpus.drawn == {"validation"}
     assert all(p.id.startswith("test/") == (p.split == "test") for p in corpus)
 
 

@@ -27,6 +27,7 @@ class Corpus:
         skipped: pictures that could not be used, and why.
         exhaustive_objects: an object that is not listed is truly absent, so absence can be asked about.
         n_available: pictures the source holds, if a limit took a sample of them.
+        drawn: the splits that were drawn here; others the source brought.
 
     Raises:
         LucidaError: two pictures have one id.
@@ -38,6 +39,7 @@ class Corpus:
     skipped: tuple[Skipped, ...] = ()
     exhaustive_objects: bool = False
     n_available: int | None = None
+    drawn: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         ids = Counter(picture.id for picture in self.pictures)
@@ -114,4 +116,4 @@ def draw_splits(corpus: Corpus, split_seed: int, *, validation_share: float = 0.
             for _ in range(max(1, round(share * len(names)))):
                 split[names[next(order)]] = name
     pictures = tuple(dataclasses.replace(picture, split=split[picture.identity]) for picture in corpus)
-    return dataclasses.replace(corpus, pictures=pictures)
+    return dataclasses.replace(corpus, pictures=pictures, drawn=frozenset(wanted))

@@ -180,4 +180,5 @@ def _with_splits(corpus: Corpus, named: Sequence[str | None], seed: int, path: P
         test_share=0 if "test" in names else TEST_SHARE,
     )
     drawn = {picture.id: picture for picture in cut}
-    return dataclasses.replace(corpus, pictures=tuple(drawn.get(picture.id, picture) for picture in corpus))
+    pictures = tuple(drawn.get(picture.id, picture) for picture in corpus)
+    return dataclasses.replace(corpus, pictures=pictures, drawn=cut.drawn)
