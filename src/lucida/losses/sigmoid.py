@@ -1,0 +1,85 @@
+"""The sigmoid contrastive loss of SigLIP: every pair of a picture and a text is a yes-or-no question of its own."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def sigmoid_loss(
+    image_features: Tensor,
+    text_features: Tensor,
+    logit_scale: Tensor | float,
+    logit_bias: Tensor | float,
+    ids: Tensor | None = None,
+    *,
+    positive_weight: float = 1.0,
+) -> Tensor:
+    r"""Binary cross-entropy of all pairs of a batch over the number of pictures (Zhai et al. 2023, 2303.15343).
+
+    With :math:`s_{ij} = t\, u_i \cdot v_j + b` and :math:`z_{ij} = 1` for a positive, else :math:`-1`,
+
+    .. math:: L = -\frac{1}{B} \sum_{ij} w_{ij} \log \sigma(z_{ij} s_{ij}).
+
+    Each picture has one positive among :math:`B` texts (without repeated ids), which is why the paper starts the bias
+    at -10: before training nearly every pair is answered "no". The whole matrix of logits exists at once.
+
+    Args:
+        image_features: ``[B, d]``, each row of length one.
+        text_features: ``[B, d]``, each row of length one; row ``i`` belongs to row ``i`` of the images.
+        logit_scale: the multiplier :math:`t` itself (not its logarithm), a scalar; 10 at the paper's start.
+        logit_bias: :math:`b`, a scalar.
+        ids: ``int64 [B]``, the identity of each pair: pairs of one id are positives of each other, as in
+            :func:`lucida.losses.contrastive.contrastive_loss`; ``None`` if all differ.
+        positive_weight: :math:`w` of the positives; negatives count once. 1 is the paper's loss.
+
+    Returns:
+        The loss, a ``float32`` scalar (``float64`` for ``float64`` features); half-precision features are scored in
+        ``float32``, inside autocast too.
+
+    Raises:
+        ValueError: shapes that do not fit together, an empty batch, or a weight that is not positive.
+
+    >>> features = torch.eye(4)  # without bias and scale every pair costs log 2: four each picture
+    >>> round(sigmoid_loss(features, features, 0.0, 0.0).item(), 4)
+    2.7726
+    >>> round(sigmoid_loss(features, features, 10.0, -10.0).item(), 4)  # positives log 2, negatives nothing
+    0.6933
+    """
+    _check(image_features, text_features, ids, positive_weight)
+    with torch.autocast(image_features.device.type, enabled=False):
+        images, texts = _at_least_float32(image_features), _at_least_float32(text_features)
+        logits = logit_scale * (images @ texts.T) + logit_bias
+        same = positives(len(logits), ids, logits.device)
+        terms = F.logsigmoid(torch.where(same, logits, -logits))
+        weights = torch.where(same, positive_weight, 1.0) if positive_weight != 1 else 1.0
+        return -(weights * terms).sum() / len(logits)
+
+
+def positives(count: int, ids: Tensor | None, device: torch.device | None = None) -> Tensor:
+    """Which pairs belong together, ``bool [B, B]``.
+
+    >>> positives(3, torch.tensor([5, 6, 5])).int()
+    tensor([[1, 0, 1],
+            [0, 1, 0],
+            [1, 0, 1]], dtype=torch.int32)
+    """
+    if ids is None:
+        return torch.eye(count, dtype=torch.bool, device=device)
+    return ids[:, None] == ids[None, :]
+
+
+def _at_least_float32(features: Tensor) -> Tensor:
+    return features if features.dtype == torch.float64 else features.float()
+
+
+def _check(images: Tensor, texts: Tensor, ids: Tensor | None, positive_weight: float) -> None:
+    if images.ndim != 2 or images.shape != texts.shape or len(images) == 0:
+        raise ValueError(
+            f"features must be two [B, d] tensors of the same shape, not {tuple(images.shape)} and {tuple(texts.shape)}"
+        )
+    if ids is not None and ids.shape != images.shape[:1]:
+        raise ValueError(f"ids must be [{len(images)}], one a pair, not {list(ids.shape)}")
+    if not positive_weight > 0:
+        raise ValueError(f"positive_weight must be above 0, not {positive_weight}")
