@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from lucida.core.results import Metric
 from lucida.core.seeds import stream
@@ -15,7 +15,7 @@ from lucida.evaluation.intervals import cluster_codes
 def calibration_error(
     p_yes: ArrayLike,
     positive: ArrayLike,
-    clusters: Sequence[object] | None = None,
+    clusters: Sequence[object] | NDArray | None = None,
     *,
     bins: int = 10,
     resamples: int = 1000,

@@ -1,0 +1,201 @@
+"""Metrics of a classifier that do not lie when classes differ in size: each with its interval.
+
+What a mean is over: *macro* and *balanced* metrics average the classes that have a row in the test part, so that an
+absent class neither helps nor hurts. *Weighted* ones weigh classes by their rows. With two classes, ROC-AUC and PR-AUC
+are those of the positive class: the rarer one by training counts, class 1 where there are none or they are equal.
+
+Many, medium, few: classes ordered by training count (ties by class number); the first third is many, the last third
+few (``(C + 1) // 3`` classes each), the rest medium. With two classes, few is the rarer one and nothing is medium. The
+accuracy of a part is the mean recall of its classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lucida.core.errors import LucidaError
+from lucida.core.results import Metric
+from lucida.evaluation.calibration import calibration_error
+from lucida.evaluation.intervals import mean_by_cluster, share_by_cluster
+from lucida.evaluation.labelled_scores import LabelledScores, Scale, labelled_scores
+from lucida.evaluation.resampling import Draw, draws, percentile_metric, plain
+from lucida.evaluation.weighted_metrics import (
+    Floats,
+    class_metrics,
+    macro_ranking_metrics,
+    mean_metrics,
+    smoothed_counts,
+)
+
+CALIBRATION_BINS = 15
+_ORDER = (
+    "accuracy",
+    "balanced_accuracy",
+    "accuracy_many",
+    "accuracy_medium",
+    "accuracy_few",
+    "worst_class_recall",
+    "precision_macro",
+    "precision_weighted",
+    "recall_macro",
+    "recall_weighted",
+    "f1_macro",
+    "f1_weighted",
+    "roc_auc",
+    "pr_auc",
+    "mcc",
+    "calibration_error",
+    "log_loss",
+)
+_CLASS_ORDER = ("precision", "recall", "f1", "support")
+
+
+def confusion(labels: ArrayLike, predicted: ArrayLike, classes: int) -> NDArray[np.int64]:
+    """How often each class (row) was called each class (column), ``int64 [classes, classes]``.
+
+    >>> confusion([0, 0, 1, 2], [0, 1, 1, 1], 3).tolist()
+    [[1, 1, 0], [0, 1, 0], [0, 1, 0]]
+    """
+    y, said = np.asarray(labels, dtype=np.int64), np.asarray(predicted, dtype=np.int64)
+    if y.shape != said.shape or y.ndim != 1:
+        raise LucidaError(f"labels {list(y.shape)} and predictions {list(said.shape)} differ", where="confusion matrix")
+    for values in (y, said):
+        if len(values) and not (values.min() >= 0 and values.max() < classes):
+            raise LucidaError(f"a class lies outside 0 to {classes - 1}", where="confusion matrix")
+    return np.bincount(y * classes + said, minlength=classes**2).reshape(classes, classes)
+
+
+def positive_class(train_counts: ArrayLike | None) -> int:
+    """Of two classes, the rarer one in training; class 1 without counts or at a tie.
+
+    >>> positive_class([990, 10]), positive_class([10, 990]), positive_class(None)
+    (1, 0, 1)
+    """
+    return 1 if train_counts is None else int(np.asarray(train_counts)[0] >= np.asarray(train_counts)[1])
+
+
+def parts_by_count(train_counts: ArrayLike) -> dict[str, NDArray[np.int64]]:
+    """The classes that are many, medium and few in training, most frequent first.
+
+    >>> {part: classes.tolist() for part, classes in parts_by_count([500, 9, 80, 200, 2, 9]).items()}
+    {'many': [0, 3], 'medium': [2, 1], 'few': [5, 4]}
+    """
+    counts = np.asarray(train_counts)
+    order, third = np.argsort(-counts, kind="stable"), (len(counts) + 1) // 3
+    return {"many": order[:third], "medium": order[third : len(order) - third], "few": order[len(order) - third :]}
+
+
+def classification_metrics(
+    scores: ArrayLike,
+    labels: ArrayLike,
+    *,
+    train_counts: ArrayLike | None = None,
+    clusters: Sequence[object] | NDArray | None = None,
+    threshold: float | None = None,
+    scale: Scale | None = None,
+    names: Sequence[str] | None = None,
+    prefix: str = "",
+    resamples: int = 1000,
+    seed: int = 0,
+) -> dict[str, Metric]:
+    """Every metric of a classifier on one test part.
+
+    Args:
+        scores, labels, clusters, threshold, scale: see :func:`~lucida.evaluation.labelled_scores.labelled_scores`.
+        train_counts: rows of each class in training, ``[C]``; without them there is no many, medium, few.
+        names: of the classes; numbers by default.
+        prefix: of the metrics' names.
+        resamples: sets of weights for the intervals that have no formula; 0 for none.
+        seed: of the weights.
+
+    Returns:
+        ``accuracy``, ``balanced_accuracy``, ``{precision,recall,f1}_{macro,weighted}``, ``roc_auc``, ``pr_auc``,
+        ``mcc``, ``calibration_error``, ``log_loss``, ``worst_class_recall``, ``accuracy_{many,medium,few}``, and by
+        class ``class/<name>/{precision,recall,f1,support}``. What cannot be said is NaN.
+
+    Raises:
+        LucidaError: bad scores, labels, counts or names.
+    """
+    scored = labelled_scores(scores, labels, clusters=clusters, threshold=threshold, scale=scale)
+    counts = checked_counts(train_counts, scored.classes)
+    if names is not None and len(names) != scored.classes:
+        raise LucidaError(f"{len(names)} names for {scored.classes} classes", where="classification metrics")
+    n = int(scored.clusters.max()) + 1
+    values = {name: float(value[0]) for name, value in resampled_metrics(scored, counts, plain(scored)).items()}
+    parts = [resampled_metrics(scored, counts, draw) for draw in draws(scored, resamples, seed)]
+    drawn = {name: np.concatenate([part[name] for part in parts]) for name in values} if parts else {}
+    metrics = {name: percentile_metric(value, drawn.get(name), n) for name, value in values.items()}
+    metrics |= _formula_metrics(scored, resamples, seed)
+    stem = f"{prefix}/" if prefix and not prefix.endswith("/") else prefix
+    written = [str(c) for c in range(scored.classes)] if names is None else names
+    return {stem + _written(name, written): metrics[name] for name in sorted(metrics, key=_place)}
+
+
+def checked_counts(train_counts: ArrayLike | None, classes: int) -> NDArray[np.float64] | None:
+    """Training rows of each class as an array.
+
+    Raises:
+        LucidaError: not one count a class, or a count that is negative or no number.
+    """
+    if train_counts is None:
+        return None
+    counts = np.asarray(train_counts, dtype=np.float64)
+    if counts.shape != (classes,):
+        raise LucidaError(f"training counts {list(counts.shape)} for {classes} classes", where="training counts")
+    if not (np.isfinite(counts) & (counts >= 0)).all():
+        raise LucidaError("a training count is negative or no number", where="training counts")
+    return counts
+
+
+def resampled_metrics(
+    scored: LabelledScores, counts: NDArray[np.float64] | None, draw: Draw, model: int = 0
+) -> dict[str, Floats]:
+    """Every metric whose interval is drawn, ``[R]`` each, for the sets of weights of a draw."""
+    sums = smoothed_counts(scored, draw.weights, draw.right(model), draw.wrong(model))
+    result = mean_metrics(sums) | macro_ranking_metrics(scored, draw.weights, positive_class(counts))
+    by_class = class_metrics(sums)
+    result |= {f"class/{c}/f1": row for c, row in enumerate(by_class["f1"])}
+    if counts is not None:
+        missing = np.full(draw.weights.shape[1], np.nan)
+        for part, members in parts_by_count(counts).items():
+            seen = members[scored.support[members] > 0]
+            if len(members):  # of two classes, none is medium
+                result[f"accuracy_{part}"] = by_class["recall"][seen].mean(axis=0) if len(seen) else missing
+    return result
+
+
+def _formula_metrics(scored: LabelledScores, resamples: int, seed: int) -> dict[str, Metric]:
+    """What has a formula for its interval, which holds for few rows better than resampling does."""
+    right, groups = scored.labels == scored.predicted, scored.clusters
+    metrics = {
+        "accuracy": share_by_cluster(right, clusters=groups),
+        "recall_weighted": share_by_cluster(right, clusters=groups),
+        "log_loss": mean_by_cluster(-scored.log_likelihood, groups),
+        "calibration_error": calibration_error(
+            scored.confidence, right, groups, bins=CALIBRATION_BINS, resamples=max(resamples, 1), seed=seed
+        ),
+    }
+    for c, support in enumerate(scored.support):
+        true, said = scored.labels == c, scored.predicted == c
+        metrics[f"class/{c}/precision"] = share_by_cluster(right[said], clusters=groups[said])
+        metrics[f"class/{c}/recall"] = share_by_cluster(right[true], clusters=groups[true])
+        metrics[f"class/{c}/support"] = Metric(float(support), None, len(np.unique(groups[true])))
+    return metrics
+
+
+def _place(name: str) -> tuple[int, int, int]:
+    if not name.startswith("class/"):
+        return 0, _ORDER.index(name), 0
+    _, number, measure = name.split("/")
+    return 1, int(number), _CLASS_ORDER.index(measure)
+
+
+def _written(name: str, names: Sequence[str]) -> str:
+    """The metric's name with the class's own name in it."""
+    if not name.startswith("class/"):
+        return name
+    _, number, measure = name.split("/")
+    return f"class/{names[int(number)]}/{measure}"

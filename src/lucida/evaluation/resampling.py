@@ -1,0 +1,77 @@
+"""Random weights of a test part's rows, for intervals of metrics that are no plain share or mean.
+
+The Bayesian bootstrap (Rubin 1981): each cluster gets an exponential weight, and each class is scaled to the rows it
+has, so that no draw is without positives (stratified: intervals speak of a test part with the same number of each
+class). A class that is right, or wrong, on all its few rows has no spread to resample; so in the draws, and there
+alone, each class has two more rows of weight 1/C, one right and one wrong (for two classes Jeffreys' prior on its
+recall). Where models are compared, these rows are shared between being right together and being right alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from lucida.core.results import Metric
+from lucida.core.seeds import stream
+from lucida.evaluation.labelled_scores import LabelledScores
+from lucida.evaluation.weighted_metrics import Floats, sums_by
+
+_NUMBERS_AT_ONCE = 8_000_000  # weights held at a time: 32 MB
+
+
+@dataclass(frozen=True)
+class Draw:
+    """``R`` sets of weights, and the added rows.
+
+    Attributes:
+        weights: ``float32 [n, R]``.
+        added: ``[4, C, R]``: weight on which both models are right, both wrong, the first alone right, the second
+            alone right.
+    """
+
+    weights: Floats
+    added: Floats
+
+    def right(self, model: int = 0) -> Floats:
+        """Added weight on which a model (0 or 1) is right, ``[C, R]``."""
+        return self.added[0] + self.added[2 + model]
+
+    def wrong(self, model: int = 0) -> Floats:
+        """Added weight on which a model is wrong, ``[C, R]``."""
+        return self.added[1] + self.added[3 - model]
+
+
+def plain(scored: LabelledScores) -> Draw:
+    """The rows as they are: one set of weights of 1, nothing added."""
+    return Draw(np.ones((len(scored.labels), 1)), np.zeros((4, scored.classes, 1)))
+
+
+def draws(scored: LabelledScores, resamples: int, seed: int) -> Iterator[Draw]:
+    """``resamples`` sets of weights, some at a time."""
+    generator, added = stream(seed, "resampling", "rows"), stream(seed, "resampling", "added")
+    clusters, support = int(scored.clusters.max()) + 1, scored.support
+    alone = clusters == len(scored.labels)
+    at_once = max(1, _NUMBERS_AT_ONCE // len(scored.labels))
+    for start in range(0, resamples, at_once):
+        size = min(at_once, resamples - start)
+        weights = generator.standard_exponential((clusters, size), dtype=np.float32)
+        if not alone:
+            weights = weights[scored.clusters]
+        totals = sums_by(scored.labels, weights, scored.classes)
+        factors = np.divide(support[:, None], totals, out=np.zeros_like(totals), where=totals > 0).astype(np.float32)
+        ends = np.cumsum(support)
+        for k in np.flatnonzero(support):
+            weights[ends[k] - support[k] : ends[k]] *= factors[k]
+        yield Draw(weights, added.gamma(0.5 / scored.classes, size=(4, scored.classes, size)))
+
+
+def percentile_metric(value: float, drawn: Floats | None, n: int) -> Metric:
+    """A value with the middle 95 % of what was drawn, widened to hold the value."""
+    finite = np.asarray([]) if drawn is None else drawn[np.isfinite(drawn)]
+    if finite.size == 0 or not np.isfinite(value):
+        return Metric(value, None, n)
+    low, high = np.quantile(finite, [0.025, 0.975]).tolist()
+    return Metric(value, (min(low, value), max(high, value)), n)
