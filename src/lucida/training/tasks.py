@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lucida.losses.contrastive import contrastive_loss
+from lucida.losses.imbalance import ClassLoss, ScheduledLoss
 from lucida.training.batches import Batch
 
 
@@ -108,16 +109,25 @@ class LanguageTask:
 
 
 class ClassificationTask:
-    """A network over classes under cross-entropy.
+    """A network over classes under cross-entropy, or any other loss over classes.
 
     Args:
         model: called with the batch as keyword arguments, ``labels`` (``int64 [B]``) left out; returns logits
             ``[B, C]``.
+        class_loss: one of :mod:`lucida.losses.imbalance`; ``None`` for plain cross-entropy.
     """
 
-    def __init__(self, model: nn.Module):
-        self.model = model
+    def __init__(self, model: nn.Module, class_loss: ClassLoss | None = None):
+        self.model, self.class_loss = model, class_loss
 
     def loss(self, batch: Batch) -> LossOutput:
+        labels = batch["labels"]
         logits = self.model(**{name: value for name, value in batch.items() if name != "labels"})
-        return LossOutput(F.cross_entropy(logits, batch["labels"], reduction="sum"), float(len(batch["labels"])))
+        if self.class_loss is None:
+            return LossOutput(F.cross_entropy(logits, labels, reduction="sum"), float(len(labels)))
+        return LossOutput(self.class_loss(logits, labels).sum(), self.class_loss.weights(labels).sum())
+
+    def set_progress(self, progress: float) -> None:
+        """Tell a loss that changes along the training how much of it is done, in ``[0, 1]``."""
+        if isinstance(self.class_loss, ScheduledLoss):
+            self.class_loss.progress = progress

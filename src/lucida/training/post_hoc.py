@@ -1,0 +1,144 @@
+"""What can be done about imbalance after the training: on any logits, those of zero-shot prototypes too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lucida.core.errors import LucidaError
+from lucida.losses.imbalance import Counts, log_prior
+
+Score = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""From true positives ``[…, C]``, predictions ``[…, C]`` and examples ``[C]`` of each class to a score ``[…]``."""
+
+
+def adjusted_logits(logits: Tensor | NDArray, counts: Counts, tau: float = 1.0) -> Tensor:
+    r"""Logits minus :math:`\tau \log \pi_c` (post-hoc logit adjustment; Menon et al. 2021, eq. 8).
+
+    With probabilities that are right for the training data and ``tau = 1`` the largest is the best answer for the
+    balanced error. It costs nothing and may be undone.
+
+    Args:
+        logits: ``[n, C]``, natural logarithms of probabilities up to a constant a row: cosines need their scale.
+        counts: the examples of each class in the data that the logits were trained on.
+        tau: 0 changes nothing.
+
+    Raises:
+        LucidaError: a class without an example, or counts that do not fit.
+
+    >>> adjusted_logits(torch.zeros(1, 2), [3, 1]).softmax(dim=1)
+    tensor([[0.2500, 0.7500]])
+    """
+    scores, prior = torch.as_tensor(logits), log_prior(counts)
+    if scores.ndim != 2 or scores.shape[1] != len(prior):
+        raise LucidaError(f"logits {list(scores.shape)} do not fit {len(prior)} classes", where="counts")
+    return scores - tau * prior.to(scores)
+
+
+def balanced_accuracy(true_positives: Tensor, predictions: Tensor, examples: Tensor) -> Tensor:
+    """The mean recall over the classes that have examples."""
+    return (true_positives / examples.clamp_min(1)).sum(-1) / (examples > 0).sum()
+
+
+def accuracy(true_positives: Tensor, predictions: Tensor, examples: Tensor) -> Tensor:
+    """The share of right answers."""
+    return true_positives.sum(-1) / examples.sum()
+
+
+def macro_f1(true_positives: Tensor, predictions: Tensor, examples: Tensor) -> Tensor:
+    """The mean F1 over the classes that have examples."""
+    f1 = 2 * true_positives / (predictions + examples).clamp_min(1)
+    return (f1 * (examples > 0)).sum(-1) / (examples > 0).sum()
+
+
+def positive_f1(true_positives: Tensor, predictions: Tensor, examples: Tensor) -> Tensor:
+    """F1 of the last class: of two classes, the positive one."""
+    return 2 * true_positives[..., -1] / (predictions[..., -1] + examples[..., -1]).clamp_min(1)
+
+
+SCORES: Mapping[str, Score] = {
+    "balanced_accuracy": balanced_accuracy,
+    "accuracy": accuracy,
+    "macro_f1": macro_f1,
+    "positive_f1": positive_f1,
+}
+"""Scores that thresholds and settings can be chosen by."""
+
+
+def score(logits: Tensor | NDArray, labels: Tensor | NDArray, metric: str = "balanced_accuracy") -> float:
+    """A score of :data:`SCORES` of the largest logits.
+
+    >>> score(torch.eye(2), torch.tensor([0, 0]))
+    0.5
+    """
+    scores, truth = torch.as_tensor(logits), torch.as_tensor(labels).long()
+    if metric not in SCORES:
+        raise LucidaError(f"there is no score {metric!r}", remedy=f"use {', '.join(SCORES)}")
+    answers, classes = scores.argmax(dim=1), scores.shape[1]
+    counts = [torch.bincount(rows, minlength=classes).double() for rows in (truth[answers == truth], answers, truth)]
+    return float(SCORES[metric](*counts))
+
+
+def moved_thresholds(
+    logits: Tensor | NDArray, labels: Tensor | NDArray, *, metric: str = "balanced_accuracy", rounds: int = 10
+) -> Tensor:
+    """Offsets ``float32 [C]`` to add to logits so that a score of their largest is best: threshold moving.
+
+    For two classes that is one threshold, found exactly. For more, one class's offset after another is put to its best
+    value, all others kept, until nothing changes: each of these steps is exact, the whole a local optimum.
+
+    Args:
+        logits: ``[n, C]`` of examples that were not trained on.
+        labels: ``int64 [n]``.
+        metric: one of :data:`SCORES`.
+        rounds: at most so many times through all classes.
+
+    Raises:
+        LucidaError: an unknown score.
+    """
+    if metric not in SCORES:
+        raise LucidaError(f"there is no score {metric!r}", remedy=f"use {', '.join(SCORES)}")
+    scores, truth = torch.as_tensor(logits).double(), torch.as_tensor(labels).long()
+    offsets = torch.zeros(scores.shape[1], dtype=torch.float64)
+    for _ in range(rounds):
+        before = offsets.clone()
+        for c in range(1 if scores.shape[1] == 2 else 0, scores.shape[1]):
+            offsets[c] = _best_offset(scores + offsets, truth, c, SCORES[metric]) + offsets[c]
+        if torch.equal(before, offsets):
+            break
+    return (offsets - offsets.mean()).float()
+
+
+def _best_offset(scores: Tensor, truth: Tensor, c: int, measure: Score) -> Tensor:
+    """What to add to class ``c``: exact, in one pass over the rows in the order in which they change to it.
+
+    Of the offsets that are best, the middle of the interval that is nearest to no change.
+    """
+    others = scores.clone()
+    others[:, c] = -torch.inf
+    best, alternative = others.max(dim=1)
+    margins, order = (best - scores[:, c]).sort()  # a row's answer is c once the offset is above its margin
+    labels, alternative = truth[order], alternative[order]
+    n, classes = scores.shape
+    examples = torch.bincount(truth, minlength=classes).double()
+    predictions = torch.bincount(alternative, minlength=classes).double()
+    right = torch.bincount(labels[labels == alternative], minlength=classes).double()
+    moved = torch.zeros(n + 1, classes, dtype=torch.float64)  # predictions that have left a class for c
+    moved[1:] = torch.nn.functional.one_hot(alternative, classes).cumsum(0)
+    lost = torch.zeros_like(moved)
+    lost[1:] = (torch.nn.functional.one_hot(alternative, classes) * (labels == alternative)[:, None]).cumsum(0)
+    predicted, hits = predictions - moved, right - lost
+    predicted[:, c] = torch.arange(n + 1)
+    hits[1:, c] = (labels == c).double().cumsum(0)
+    hits[0, c] = 0
+    values = measure(hits, predicted, examples)
+    low = torch.cat([margins[:1] - 2, margins])  # between the k-th and the next margin, k rows answer c
+    high = torch.cat([margins, margins[-1:] + 2])
+    values[low >= high] = -torch.inf  # equal margins change together
+    good = values >= values.max() - 1e-12
+    distance = torch.where(good, torch.maximum(low, -high).clamp_min(0), torch.inf)
+    k = int(distance.argmin())
+    return (low[k] + high[k]) / 2 if distance[k] > 0 else low.new_zeros(())
