@@ -85,7 +85,7 @@ def write_report(folder: RunFolder) -> Path:
 
 def render(run: Run) -> str:
     """The page as text."""
-    return framed(run.folder, run.material, _sections(run), headlines=_headlines(run), facts=_facts(run))
+    return framed(run.folder, run.material, _sections(run), headlines=_headlines(run), facts=facts_of(run))
 
 
 def framed(
@@ -143,7 +143,7 @@ def _headlines(run: Run) -> list[sections.Headline]:
     return sections.headlines(run.results.metrics, run.material.headlines)
 
 
-def _facts(run: Run) -> list[tuple[str, str]]:
+def facts_of(run: Run) -> list[tuple[str, str]]:
     """The lines below the title: data, date, machine."""
     facts = []
     for corpus in run.material.corpora:
@@ -187,13 +187,17 @@ def _sections(run: Run) -> Iterable[Section]:
     yield Section("hallucination", "What it makes up", "hallucination.html", _hallucination(run))
     yield Section("questions", "Counting and places", "figures.html", {"figures": sections.question_figures(metrics)})
     yield Section("parameters", "Trainable parameters", "parameters.html", {"models": _trainable(material.trainable)})
+    words = [name for name, content in (("learning", curves), ("parameters", material.trainable)) if content]
+    yield from closing_sections(run, entries([*metrics, *(f"section/{word}" for word in words)]))
+
+
+def closing_sections(run: Run, words: Sequence[tuple[str, str]]) -> Iterable[Section]:
+    """What every report ends with: cost, what was left out, how to repeat it, a glossary of ``words``, all numbers."""
     yield Section("cost", "What it cost", "cost.html", _cost(run))
     yield Section("left-out", "What was left out", "left_out.html", _left_out(run))
     yield Section("repeat", "How to repeat this run", "repeat.html", _repeat(run))
-    words = [name for name, content in (("learning", curves), ("parameters", material.trainable)) if content]
-    used = [*metrics, *(f"section/{word}" for word in words)]
-    yield Section("glossary", "What the words mean", "glossary.html", {"entries": entries(used)})
-    yield Section("numbers", "All numbers", "numbers.html", {"rows": _all_numbers(metrics)})
+    yield Section("glossary", "What the words mean", "glossary.html", {"entries": words})
+    yield Section("numbers", "All numbers", "numbers.html", {"rows": _all_numbers(run.results.metrics)})
 
 
 def _naming_lead(figures: Iterable[Figure]) -> str:
