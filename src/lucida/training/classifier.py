@@ -100,7 +100,7 @@ class FrozenFeatures:
         views: ``[V, N, D]``; each time a row is shown, one of its views is drawn.
 
     Raises:
-        LucidaError: shapes that do not fit, labels out of range, a class without an example, a value that is not finite.
+        LucidaError: shapes that do not fit, labels out of range, a class without an example, values not finite.
     """
 
     def __init__(

@@ -123,7 +123,7 @@ def fit_classifier(
         views: ``[V, N, D]`` features of augmented views: each time a row is shown, one of them is drawn.
 
     Raises:
-        LucidaError: shapes that do not fit, a class without an example, labels out of range, a value that is not finite.
+        LucidaError: shapes that do not fit, a class without an example, labels out of range, values not finite.
     """
     config = settings or ClassifierConfig()
     data = FrozenFeatures(features, labels, classes, views)

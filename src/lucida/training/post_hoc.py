@@ -48,22 +48,23 @@ def accuracy(true_positives: Tensor, predictions: Tensor, examples: Tensor) -> T
     return true_positives.sum(-1) / examples.sum()
 
 
-def macro_f1(true_positives: Tensor, predictions: Tensor, examples: Tensor) -> Tensor:
+def f1_macro(true_positives: Tensor, predictions: Tensor, examples: Tensor) -> Tensor:
     """The mean F1 over the classes that have examples."""
     f1 = 2 * true_positives / (predictions + examples).clamp_min(1)
     return (f1 * (examples > 0)).sum(-1) / (examples > 0).sum()
 
 
-def positive_f1(true_positives: Tensor, predictions: Tensor, examples: Tensor) -> Tensor:
-    """F1 of the last class: of two classes, the positive one."""
-    return 2 * true_positives[..., -1] / (predictions[..., -1] + examples[..., -1]).clamp_min(1)
+def f1_rarest(true_positives: Tensor, predictions: Tensor, examples: Tensor) -> Tensor:
+    """F1 of the rarest class, the last of equals: of two classes, the positive one."""
+    c = len(examples) - 1 - int(examples.flip(0).argmin())
+    return 2 * true_positives[..., c] / (predictions[..., c] + examples[c]).clamp_min(1)
 
 
 SCORES: Mapping[str, Score] = {
     "balanced_accuracy": balanced_accuracy,
     "accuracy": accuracy,
-    "macro_f1": macro_f1,
-    "positive_f1": positive_f1,
+    "f1_macro": f1_macro,
+    "f1_rarest": f1_rarest,
 }
 """Scores that thresholds and settings can be chosen by."""
 
