@@ -1,0 +1,273 @@
+"""Gaussian mixtures of many rows: scikit-learn's estimator, chunked, on one process or several."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from lucida.clustering.arguments import check_means, check_precisions, check_settings, check_weights
+from lucida.clustering.covariances import (
+    CovarianceType,
+    Parameters,
+    cholesky_of_precisions,
+    free_parameters,
+    maximised,
+    precision_cholesky,
+    precisions_of,
+)
+from lucida.clustering.em import Density, expectation, maximisation
+from lucida.clustering.estimator import Estimator, random_state_of, warn_not_converged
+from lucida.clustering.processes import Processes
+from lucida.clustering.rows import Rows
+from lucida.clustering.starts import start
+from lucida.core.progress import say
+
+
+class GaussianMixture(Estimator):
+    """Gaussian mixture with scikit-learn's parameters, attributes and methods.
+
+    Rows are read a block at a time, from memory or a memory-mapped array; float16 and float32 rows are computed with as
+    float32 about their mean, their sums in float64. Where ``torch.distributed`` is initialised every process gives its
+    own share of the rows to :meth:`fit`, and all end with the same mixture.
+
+    Args:
+        n_components: number of components ``k``.
+        covariance_type: ``"full"``, ``"tied"``, ``"diag"`` or ``"spherical"``.
+        tol: EM ends when the mean log-likelihood gains less.
+        reg_covar: added to every variance.
+        max_iter: at most so many iterations.
+        n_init: so many starts, the best is kept.
+        init_params: ``"kmeans"``, ``"k-means++"``, ``"random"`` or ``"random_from_data"``.
+        weights_init: ``[k]``, instead of those of the start.
+        means_init: ``[k, d]``.
+        precisions_init: of the covariance type's shape.
+        random_state: an int, a ``RandomState``, or none.
+        warm_start: a second ``fit`` goes on where the first ended.
+        verbose: 1 names iterations on the error stream, 2 adds the gain.
+        verbose_interval: iterations between two lines.
+        processes: who takes part, instead of ``torch.distributed``.
+
+    Attributes:
+        weights_, means_, covariances_, precisions_, precisions_cholesky_: the mixture, in scikit-learn's shapes and in
+            the rows' type.
+        converged_, n_iter_, lower_bound_, lower_bounds_: how the best start's EM went.
+        n_features_in_, feature_names_in_: of the rows of ``fit``.
+
+    >>> X = np.array([[1, 2], [1, 4], [1, 0], [10, 2], [10, 4], [10, 0]], float)
+    >>> mixture = GaussianMixture(n_components=2, random_state=0).fit(X)
+    >>> sorted(mixture.means_.round(6).tolist())
+    [[1.0, 2.0], [10.0, 2.0]]
+    """
+
+    weights_: np.ndarray
+    means_: np.ndarray
+    covariances_: np.ndarray | None
+    lower_bound_: float
+
+    def __init__(
+        self,
+        n_components: int = 1,
+        *,
+        covariance_type: CovarianceType = "full",
+        tol: float = 1e-3,
+        reg_covar: float = 1e-6,
+        max_iter: int = 100,
+        n_init: int = 1,
+        init_params: str = "kmeans",
+        weights_init: ArrayLike | None = None,
+        means_init: ArrayLike | None = None,
+        precisions_init: ArrayLike | None = None,
+        random_state: Any = None,
+        warm_start: bool = False,
+        verbose: int = 0,
+        verbose_interval: int = 10,
+        processes: Processes | None = None,
+    ):
+        self.n_components = n_components
+        self.covariance_type = covariance_type
+        self.tol = tol
+        self.reg_covar = reg_covar
+        self.max_iter = max_iter
+        self.n_init = n_init
+        self.init_params = init_params
+        self.weights_init = weights_init
+        self.means_init = means_init
+        self.precisions_init = precisions_init
+        self.random_state = random_state
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.verbose_interval = verbose_interval
+        self.processes = processes
+
+    # Fitting.
+
+    def fit(self, X: ArrayLike, y: Any = None) -> GaussianMixture:
+        """Fit the mixture to rows ``[n, d]``.
+
+        Raises:
+            ValueError: a parameter is out of range, the rows are not real, finite and two-dimensional, there are fewer
+                than components, or a covariance is not positive definite.
+        """
+        rows = self._rows(X)
+        warm = self.warm_start and hasattr(self, "converged_")
+        random = random_state_of(self.random_state)
+        best: tuple[float, Parameters, list[float], bool] | None = None
+        for trial in range(1 if warm else self.n_init):
+            if self.verbose:
+                say(f"Initialization {trial}")
+            first = self._present(rows.shift.astype(np.float64)) if warm else self._first(rows, random)
+            mixture, bounds, converged = self._climb(rows, first, self.lower_bound_ if warm else -math.inf)
+            bound = bounds[-1] if bounds else -math.inf
+            if best is None or bound > best[0]:
+                best = bound, mixture, bounds, converged
+        assert best is not None
+        self.lower_bound_, mixture, self.lower_bounds_, self.converged_ = best
+        self.n_iter_ = len(self.lower_bounds_)
+        self._keep(mixture, rows)
+        if not self.converged_ and self.max_iter > 0:
+            warn_not_converged()
+        return self
+
+    def fit_predict(self, X: ArrayLike, y: Any = None) -> np.ndarray:
+        """Fit, and the most probable component of each row, ``[n]``."""
+        return self.fit(X).predict(X)
+
+    def _rows(self, X: ArrayLike) -> Rows:
+        check_settings(self)
+        X = self._validated(X, reset=True)
+        rows = Rows(X, self.processes or Processes.current())
+        k, d = self.n_components, X.shape[1]
+        if rows.total < k:
+            raise ValueError(f"Expected n_samples >= n_components but got n_components = {k}, n_samples = {rows.total}")
+        if self.weights_init is not None:
+            self.weights_init = check_weights(self.weights_init, k)
+        if self.means_init is not None:
+            self.means_init = check_means(self.means_init, k, d)
+        if self.precisions_init is not None:
+            self.precisions_init = check_precisions(self.precisions_init, self.covariance_type, k, d)
+        return rows
+
+    def _first(self, rows: Rows, random: np.random.RandomState) -> Parameters:
+        weights, means, factors = (None if x is None else np.asarray(x, np.float64) for x in self._given())
+        covariances = None
+        if weights is None or means is None or factors is None:
+            sums = start(rows, self.init_params, self.covariance_type, self.n_components, random)
+            nk, found, covariances = maximised(sums, reg_covar=self.reg_covar, eps=rows.eps, shift=rows.shift)
+            weights = nk / rows.total if weights is None else weights
+            means = found + rows.shift if means is None else means
+            if factors is None:
+                factors = precision_cholesky(covariances, self.covariance_type, float32=rows.dtype == np.float32)
+        return Parameters(self.covariance_type, weights, means - rows.shift, covariances, factors)
+
+    def _given(self) -> tuple[Any, Any, Any]:
+        precisions = self.precisions_init
+        if precisions is not None:
+            precisions = cholesky_of_precisions(np.asarray(precisions, np.float64), self.covariance_type)
+        return self.weights_init, self.means_init, precisions
+
+    def _climb(self, rows: Rows, mixture: Parameters, bound: float) -> tuple[Parameters, list[float], bool]:
+        """EM from a mixture: the last one, the mean log-likelihood before each step, and whether it converged."""
+        bounds: list[float] = []
+        for step in range(1, self.max_iter + 1):
+            sums = expectation(rows, mixture)
+            before, bound = bound, float(sums.log_likelihood) / rows.total
+            bounds.append(bound)
+            mixture = maximisation(rows, sums, mixture, self.reg_covar)
+            if self.verbose and step % self.verbose_interval == 0:
+                say(f"  Iteration {step}" + (f"\t ll change {bound - before:.5f}" if self.verbose > 1 else ""))
+            if abs(bound - before) < self.tol:
+                return mixture, bounds, True
+        return mixture, bounds, False
+
+    # The mixture, about the mean of the rows inside, as scikit-learn shows it outside.
+
+    def _keep(self, mixture: Parameters, rows: Rows) -> None:
+        dtype = rows.dtype
+        self.weights_ = mixture.weights.astype(dtype)
+        self.means_ = (mixture.means + rows.shift).astype(dtype)
+        covariances = mixture.covariances
+        self.covariances_ = None if covariances is None else covariances.astype(dtype)
+        self.precisions_cholesky_ = mixture.precisions_cholesky.astype(dtype)
+        self.precisions_ = precisions_of(mixture.precisions_cholesky, mixture.kind).astype(dtype)
+
+    def _present(self, shift: np.ndarray) -> Parameters:
+        covariances = None if self.covariances_ is None else np.asarray(self.covariances_, np.float64)
+        return Parameters(
+            self.covariance_type,
+            np.asarray(self.weights_, np.float64),
+            np.asarray(self.means_, np.float64) - shift,
+            covariances,
+            np.asarray(self.precisions_cholesky_, np.float64),
+        )
+
+    # Using it.
+
+    def score_samples(self, X: ArrayLike) -> np.ndarray:
+        """Log-likelihood of each row, ``[n]``."""
+        return self._each(X, (), lambda joint: torch.logsumexp(joint, 1))
+
+    def score(self, X: ArrayLike, y: Any = None) -> float:
+        """Mean log-likelihood of the rows."""
+        return float(np.mean(self.score_samples(X), dtype=np.float64))
+
+    def predict(self, X: ArrayLike) -> np.ndarray:
+        """The most probable component of each row, ``int64 [n]``."""
+        return self._each(X, (), lambda joint: joint.argmax(1), np.int64)
+
+    def predict_proba(self, X: ArrayLike) -> np.ndarray:
+        """The probability of each component for each row, ``[n, k]``."""
+        return self._each(X, (self.n_components,), lambda joint: torch.softmax(joint, 1))
+
+    def _each(self, X: ArrayLike, shape: tuple[int, ...], answer: Any, dtype: Any = None) -> np.ndarray:
+        self._check_fitted()
+        X = self._validated(X, reset=False)
+        rows = Rows(X, Processes())
+        density = Density.of(self._present(rows.shift.astype(np.float64)), rows.dtype)
+        out = np.empty((len(X), *shape), dtype or rows.dtype)
+
+        def write(_: None, block: Tensor, begin: int) -> None:
+            out[begin : begin + len(block)] = answer(density.weighted_log_prob(block)).numpy()
+
+        rows.each(write, lambda: None)
+        return out
+
+    def bic(self, X: ArrayLike) -> float:
+        """Bayesian information criterion on rows; lower is better (Schwarz 1978)."""
+        n = len(X)  # type: ignore[arg-type]  # whatever `score` takes has a length
+        return -2 * self.score(X) * n + self._n_parameters() * math.log(n)
+
+    def aic(self, X: ArrayLike) -> float:
+        """Akaike's information criterion on rows; lower is better (Akaike 1974)."""
+        return -2 * self.score(X) * len(X) + 2 * self._n_parameters()  # type: ignore[arg-type]
+
+    def _n_parameters(self) -> int:
+        return free_parameters(self.covariance_type, self.n_components, self.means_.shape[1])
+
+    def sample(self, n_samples: int = 1) -> tuple[np.ndarray, np.ndarray]:
+        """Draw rows ``[n, d]`` and their components ``[n]``, component by component.
+
+        Raises:
+            ValueError: ``n_samples`` is less than 1.
+        """
+        self._check_fitted()
+        if n_samples < 1:
+            raise ValueError(f"Invalid value for 'n_samples': {n_samples} . The sampling requires at least one sample.")
+        random = random_state_of(self.random_state)
+        weights = np.asarray(self.weights_, np.float64)
+        counts = random.multinomial(n_samples, weights / weights.sum())
+        parts = [self._draw(random, component, int(count)) for component, count in enumerate(counts)]
+        return np.vstack(parts), np.repeat(np.arange(len(counts)), counts)
+
+    def _draw(self, random: np.random.RandomState, component: int, count: int) -> np.ndarray:
+        mean, covariances = self.means_[component], self.covariances_
+        assert covariances is not None
+        if self.covariance_type in ("full", "tied"):
+            return random.multivariate_normal(
+                mean, covariances[component] if covariances.ndim == 3 else covariances, count
+            )
+        return mean + random.standard_normal(size=(count, len(mean))) * np.sqrt(covariances[component])

@@ -1,0 +1,99 @@
+"""The rows of a data set, read a block at a time: arrays in memory or memory-mapped, never a copy of all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lucida.clustering.processes import Processes
+
+Total = TypeVar("Total")
+BLOCK_BYTES = 4 << 20  # a block of rows: small enough to stay in a processor's cache, large enough to hide the calls
+
+
+class Rows:
+    """Rows about their mean.
+
+    Blocks are float32 for float16 and float32 arrays, else float64. The mean is subtracted as a number of that type, so
+    that rows far from the origin lose nothing later on.
+
+    Args:
+        X: ``[n, d]``, any real type; this process's share.
+        processes: who holds the others.
+
+    Raises:
+        ValueError: a number is NaN or infinite.
+    """
+
+    def __init__(self, X: np.ndarray, processes: Processes | None = None):
+        self.X, self.processes = X, processes or Processes()
+        self.dtype = np.dtype(np.float32 if X.dtype in (np.float16, np.float32) else np.float64)
+        self.eps = float(np.finfo(np.float32 if self.dtype == np.float32 else np.float64).eps)
+        shares = np.zeros(self.processes.size)
+        shares[self.processes.rank] = len(X)
+        (shares,) = self.processes.sum(shares)
+        self.total, self.offset = int(shares.sum()), int(shares[: self.processes.rank].sum())
+        self.block = max(256, BLOCK_BYTES // (X.shape[1] * self.dtype.itemsize))
+        self.shift = np.zeros(X.shape[1], self.dtype)
+        self.shift = self._mean().astype(self.dtype)
+
+    def _mean(self) -> np.ndarray:
+        def add(total: np.ndarray, block: Tensor, start: int) -> None:
+            total += block.sum(0, dtype=torch.float64).numpy()
+
+        (total,) = self.processes.sum(sum(self.each(add, lambda: np.zeros(self.X.shape[1])), np.zeros(self.X.shape[1])))
+        if not np.isfinite(total).all():
+            raise ValueError("Input X contains NaN or infinity.")
+        return total / max(self.total, 1)
+
+    def read(self, start: int, stop: int) -> Tensor:
+        """Rows of this process about the mean, ``[stop - start, d]``."""
+        out = np.empty((min(stop, len(self.X)) - start, self.X.shape[1]), self.dtype)
+        return torch.from_numpy(np.subtract(self.X[start:stop], self.shift, out=out, casting="unsafe"))
+
+    def each(self, add: Callable[[Total, Tensor, int], None], new: Callable[[], Total]) -> list[Total]:
+        """Call ``add(total, block, start)`` for every block; a total of ``new()`` for each worker.
+
+        There are as many workers as torch has threads; which blocks a worker gets is fixed, so a run repeats exactly.
+        """
+        starts = range(0, len(self.X), self.block)
+        workers = max(1, min(torch.get_num_threads(), len(starts)))
+
+        def work(k: int) -> Total:
+            if workers > 1:
+                torch.set_num_threads(1)  # of this worker: the blocks are what runs side by side
+            total = new()
+            for start in starts[k::workers]:
+                add(total, self.read(start, start + self.block), start)
+            return total
+
+        if workers == 1:
+            return [work(0)]
+        with ThreadPoolExecutor(workers) as pool:
+            return list(pool.map(work, range(workers)))
+
+    @cached_property
+    def scatter(self) -> np.ndarray:
+        """The sum of all processes' rows and that of their products, about the mean, ``[1 + d, d]``; read once."""
+
+        def add(total: np.ndarray, block: Tensor, start: int) -> None:
+            wide = block.double()
+            total[0] += wide.sum(0).numpy()
+            total[1:] += (wide.T @ wide).numpy()
+
+        d = self.X.shape[1]
+        parts = self.each(add, lambda: np.zeros((1 + d, d)))
+        return self.processes.sum(sum(parts, np.zeros((1 + d, d))))[0]
+
+    def take(self, numbers: np.ndarray) -> np.ndarray:
+        """Rows about the mean by their numbers among all processes' rows, ``[len(numbers), d]``."""
+        own = (numbers >= self.offset) & (numbers < self.offset + len(self.X))
+        rows = np.zeros((len(numbers), self.X.shape[1]), self.dtype)
+        rows[own] = self.X[numbers[own] - self.offset] - self.shift
+        return self.processes.sum(rows)[0].astype(self.dtype, copy=False)
