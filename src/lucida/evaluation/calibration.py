@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from lucida.core.results import Metric
 from lucida.core.seeds import stream
@@ -15,7 +15,7 @@ from lucida.evaluation.intervals import cluster_codes
 def calibration_error(
     p_yes: ArrayLike,
     positive: ArrayLike,
-    clusters: Sequence[object] | NDArray | None = None,
+    clusters: Sequence[object] | None = None,
     *,
     bins: int = 10,
     resamples: int = 1000,
@@ -39,5 +39,14 @@ def calibration_error(
         return Metric(value, None, count)
     weights = stream(seed, "calibration").multinomial(count, np.full(count, 1 / count), size=resamples).astype(float)
     draws = np.abs(weights @ gaps).sum(axis=1) / (weights @ sizes)
-    low, high = np.quantile(draws, [0.025, 0.975]).tolist()
-    return Metric(value, (max(0.0, min(value, 2 * value - high)), min(1.0, max(value, 2 * value - low))), count)
+    return reflected(value, draws, count)
+
+
+def reflected(value: float, draws: ArrayLike, n: int) -> Metric:
+    """A calibration error with the reflected interval of its draws, as above.
+
+    >>> reflected(0.25, [0.375, 0.375], 50).ci95
+    (0.125, 0.25)
+    """
+    low, high = np.quantile(np.asarray(draws), [0.025, 0.975]).tolist()
+    return Metric(value, (max(0.0, min(value, 2 * value - high)), min(1.0, max(value, 2 * value - low))), n)

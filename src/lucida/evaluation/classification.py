@@ -18,16 +18,18 @@ from numpy.typing import ArrayLike, NDArray
 
 from lucida.core.errors import LucidaError
 from lucida.core.results import Metric
-from lucida.evaluation.calibration import calibration_error
+from lucida.evaluation.calibration import reflected
+from lucida.evaluation.drawn_intervals import area_metric, percentile_metric, worst_recall
 from lucida.evaluation.intervals import mean_by_cluster, share_by_cluster
 from lucida.evaluation.labelled_scores import LabelledScores, Scale, labelled_scores
-from lucida.evaluation.resampling import Draw, draws, percentile_metric, plain
+from lucida.evaluation.resampling import Draw, Floats, draws, plain
 from lucida.evaluation.weighted_metrics import (
-    Floats,
+    Ranking,
+    binned_gaps,
     class_metrics,
-    macro_ranking_metrics,
+    counts_of,
+    log_loss,
     mean_metrics,
-    smoothed_counts,
 )
 
 CALIBRATION_BINS = 15
@@ -50,6 +52,7 @@ _ORDER = (
     "calibration_error",
     "log_loss",
 )
+_AREAS = ("roc_auc", "pr_auc")
 _CLASS_ORDER = ("precision", "recall", "f1", "support")
 
 
@@ -123,12 +126,7 @@ def classification_metrics(
     counts = checked_counts(train_counts, scored.classes)
     if names is not None and len(names) != scored.classes:
         raise LucidaError(f"{len(names)} names for {scored.classes} classes", where="classification metrics")
-    n = int(scored.clusters.max()) + 1
-    values = {name: float(value[0]) for name, value in resampled_metrics(scored, counts, plain(scored)).items()}
-    parts = [resampled_metrics(scored, counts, draw) for draw in draws(scored, resamples, seed)]
-    drawn = {name: np.concatenate([part[name] for part in parts]) for name in values} if parts else {}
-    metrics = {name: percentile_metric(value, drawn.get(name), n) for name, value in values.items()}
-    metrics |= _formula_metrics(scored, resamples, seed)
+    metrics = _drawn_metrics(Measures(scored, counts), resamples, seed) | _formula_metrics(scored)
     stem = f"{prefix}/" if prefix and not prefix.endswith("/") else prefix
     written = [str(c) for c in range(scored.classes)] if names is None else names
     return {stem + _written(name, written): metrics[name] for name in sorted(metrics, key=_place)}
@@ -150,33 +148,72 @@ def checked_counts(train_counts: ArrayLike | None, classes: int) -> NDArray[np.f
     return counts
 
 
-def resampled_metrics(
-    scored: LabelledScores, counts: NDArray[np.float64] | None, draw: Draw, model: int = 0
-) -> dict[str, Floats]:
-    """Every metric whose interval is drawn, ``[R]`` each, for the sets of weights of a draw."""
-    sums = smoothed_counts(scored, draw.weights, draw.right(model), draw.wrong(model))
-    result = mean_metrics(sums) | macro_ranking_metrics(scored, draw.weights, positive_class(counts))
-    by_class = class_metrics(sums)
-    result |= {f"class/{c}/f1": row for c, row in enumerate(by_class["f1"])}
-    if counts is not None:
-        missing = np.full(draw.weights.shape[1], np.nan)
-        for part, members in parts_by_count(counts).items():
-            seen = members[scored.support[members] > 0]
+class Measures:
+    """Every metric of one model on one test part, as a function of weights of its rows.
+
+    Args:
+        scored: the rows.
+        counts: training rows of each class, ``[C]``.
+        model: 0, or 1 for the second of a pair: whose added rows of a draw count.
+    """
+
+    def __init__(self, scored: LabelledScores, counts: NDArray[np.float64] | None = None, model: int = 0):
+        self.scored, self.counts, self.model = scored, counts, model
+        of = [positive_class(counts)] if scored.classes == 2 else np.flatnonzero(scored.support).tolist()
+        self.ranked_classes = of
+        self.rankings = [Ranking(scored.ranking[:, c], scored.labels == c) for c in of]
+
+    def __call__(self, draw: Draw) -> dict[str, Floats]:
+        """By name ``[R]``; ``roc_auc`` and ``pr_auc`` before their mean is taken, ``[K, R]``."""
+        scored, counts = self.scored, counts_of(self.scored, draw, self.model)
+        by_class = class_metrics(counts)
+        areas = [ranking.areas(draw.weights) for ranking in self.rankings]
+        return (
+            mean_metrics(counts)
+            | self._parts(by_class["recall"])
+            | {f"class/{c}/f1": row for c, row in enumerate(by_class["f1"])}
+            | {name: np.stack(column) for name, column in zip(_AREAS, zip(*areas, strict=True), strict=True)}
+            | {"calibration_error": binned_gaps(scored, draw.weights, CALIBRATION_BINS)}
+            | {"log_loss": log_loss(scored, draw.weights)}
+        )
+
+    def _parts(self, recalls: Floats) -> dict[str, Floats]:
+        result: dict[str, Floats] = {}
+        for part, members in parts_by_count(self.counts).items() if self.counts is not None else ():
+            seen = members[self.scored.support[members] > 0]
             if len(members):  # of two classes, none is medium
-                result[f"accuracy_{part}"] = by_class["recall"][seen].mean(axis=0) if len(seen) else missing
-    return result
+                missing = np.full(recalls.shape[1], np.nan)
+                result[f"accuracy_{part}"] = recalls[seen].mean(axis=0) if len(seen) else missing
+        return result
 
 
-def _formula_metrics(scored: LabelledScores, resamples: int, seed: int) -> dict[str, Metric]:
-    """What has a formula for its interval, which holds for few rows better than resampling does."""
+def _drawn_metrics(measures: Measures, resamples: int, seed: int) -> dict[str, Metric]:
+    """Metrics whose interval comes from draws."""
+    scored, values = measures.scored, measures(plain(measures.scored))
+    n = int(scored.clusters.max()) + 1
+    pieces = [measures(draw) for draw in draws(scored, resamples, seed)] if n > 1 else []
+    none = {name: value[..., :0] for name, value in values.items()}
+    drawn = {name: np.concatenate([piece[name] for piece in [none, *pieces]], axis=-1) for name in values}
+    metrics = {}
+    for name, value in values.items():
+        if name in _AREAS:
+            independent = [len(np.unique(scored.clusters[scored.labels == c])) for c in measures.ranked_classes]
+            metrics[name] = area_metric(value[:, 0], drawn[name], np.asarray(independent), n)
+        elif name == "calibration_error" and drawn[name].size:
+            metrics[name] = reflected(float(value[0]), drawn[name], n)
+        else:
+            metrics[name] = percentile_metric(float(value[0]), drawn[name], n)
+    return metrics
+
+
+def _formula_metrics(scored: LabelledScores) -> dict[str, Metric]:
+    """Metrics with a formula for their interval, which holds for few rows better than draws do."""
     right, groups = scored.labels == scored.predicted, scored.clusters
     metrics = {
         "accuracy": share_by_cluster(right, clusters=groups),
         "recall_weighted": share_by_cluster(right, clusters=groups),
         "log_loss": mean_by_cluster(-scored.log_likelihood, groups),
-        "calibration_error": calibration_error(
-            scored.confidence, right, groups, bins=CALIBRATION_BINS, resamples=max(resamples, 1), seed=seed
-        ),
+        "worst_class_recall": worst_recall(scored),
     }
     for c, support in enumerate(scored.support):
         true, said = scored.labels == c, scored.predicted == c

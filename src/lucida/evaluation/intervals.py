@@ -28,11 +28,14 @@ def cluster_codes(clusters: Sequence[object] | NDArray | None, rows: int) -> NDA
         return np.arange(rows)
     if len(clusters) != rows:
         raise ValueError(f"{len(clusters)} clusters for {rows} rows")
+    if isinstance(clusters, np.ndarray) and np.issubdtype(clusters.dtype, np.integer):
+        return np.unique(clusters, return_inverse=True)[1]
     known: dict[object, int] = {}
     return np.asarray([known.setdefault(c, len(known)) for c in clusters], dtype=np.intp)
 
 
-def _wilson_bounds(share: float, trials: float, confidence: float) -> tuple[float, float]:
+def wilson_bounds(share: float, trials: float, confidence: float) -> tuple[float, float]:
+    """Wilson's interval of a share for a number of independent trials, which need not be whole."""
     z2 = float(stats.norm.ppf((1 + confidence) / 2)) ** 2
     centre = (share + z2 / (2 * trials)) / (1 + z2 / trials)
     half = math.sqrt(z2 * (share * (1 - share) / trials + z2 / (4 * trials**2))) / (1 + z2 / trials)
@@ -75,7 +78,7 @@ def share_by_cluster(
         return Metric(float("nan"), None, 0)
     share = float(y_sums.sum()) / total
     trials_worth = _effective_trials(share, y_sums[seen], x_sums[seen], confidence)
-    return Metric(share, _wilson_bounds(share, trials_worth, confidence), count)
+    return Metric(share, wilson_bounds(share, trials_worth, confidence), count)
 
 
 def _effective_trials(share: float, y_sums: NDArray, x_sums: NDArray, confidence: float) -> float:
@@ -157,4 +160,4 @@ def auroc_by_cluster(
     if variance > 0:
         trials = min(max(area * (1 - area) / variance, 1.0), float(min(n_positive, n_negative)))
         trials *= _few_clusters(count, len(s), confidence)
-    return Metric(area, _wilson_bounds(min(max(area, 0.0), 1.0), trials, confidence), count)
+    return Metric(area, wilson_bounds(min(max(area, 0.0), 1.0), trials, confidence), count)

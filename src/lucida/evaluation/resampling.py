@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from lucida.core.results import Metric
 from lucida.core.seeds import stream
 from lucida.evaluation.labelled_scores import LabelledScores
-from lucida.evaluation.weighted_metrics import Floats, sums_by
 
-_NUMBERS_AT_ONCE = 8_000_000  # weights held at a time: 32 MB
+Floats = NDArray[np.floating]
+_NUMBERS_AT_ONCE = 2_000_000  # weights held at a time: 8 MB, what a processor keeps at hand
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,12 @@ class Draw:
         weights: ``float32 [n, R]``.
         added: ``[4, C, R]``: weight on which both models are right, both wrong, the first alone right, the second
             alone right.
+        shift: ``[R]``: the wrong row of class ``k`` is called ``k + shift``, so that each class is called once.
     """
 
     weights: Floats
     added: Floats
+    shift: NDArray[np.int64]
 
     def right(self, model: int = 0) -> Floats:
         """Added weight on which a model (0 or 1) is right, ``[C, R]``."""
@@ -44,9 +46,20 @@ class Draw:
         return self.added[1] + self.added[3 - model]
 
 
+def sums_by(keys: NDArray[np.int64], weights: Floats, size: int) -> Floats:
+    """Sums of ``weights [n, R]`` over rows of one key, ``float64 [size, R]``."""
+    result = np.zeros((size, weights.shape[1]))
+    if len(keys):
+        order = np.argsort(keys, kind="stable")
+        present, starts = np.unique(keys[order], return_index=True)
+        taken = weights if np.array_equal(order, np.arange(len(keys))) else weights[order]
+        result[present] = np.add.reduceat(taken, starts, axis=0)
+    return result
+
+
 def plain(scored: LabelledScores) -> Draw:
     """The rows as they are: one set of weights of 1, nothing added."""
-    return Draw(np.ones((len(scored.labels), 1)), np.zeros((4, scored.classes, 1)))
+    return Draw(np.ones((len(scored.labels), 1)), np.zeros((4, scored.classes, 1)), np.ones(1, np.int64))
 
 
 def draws(scored: LabelledScores, resamples: int, seed: int) -> Iterator[Draw]:
@@ -65,13 +78,5 @@ def draws(scored: LabelledScores, resamples: int, seed: int) -> Iterator[Draw]:
         ends = np.cumsum(support)
         for k in np.flatnonzero(support):
             weights[ends[k] - support[k] : ends[k]] *= factors[k]
-        yield Draw(weights, added.gamma(0.5 / scored.classes, size=(4, scored.classes, size)))
-
-
-def percentile_metric(value: float, drawn: Floats | None, n: int) -> Metric:
-    """A value with the middle 95 % of what was drawn, widened to hold the value."""
-    finite = np.asarray([]) if drawn is None else drawn[np.isfinite(drawn)]
-    if finite.size == 0 or not np.isfinite(value):
-        return Metric(value, None, n)
-    low, high = np.quantile(finite, [0.025, 0.975]).tolist()
-    return Metric(value, (min(low, value), max(high, value)), n)
+        extra = added.gamma(0.5 / scored.classes, size=(4, scored.classes, size))
+        yield Draw(weights, extra, added.integers(1, scored.classes, size=size))

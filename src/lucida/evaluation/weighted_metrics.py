@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lucida.evaluation.labelled_scores import LabelledScores
-
-Floats = NDArray[np.floating]
+from lucida.evaluation.resampling import Draw, Floats, sums_by
 
 
 @dataclass(frozen=True)
@@ -25,40 +24,22 @@ class Counts:
     support: Floats
 
 
-def sums_by(keys: NDArray[np.int64], weights: Floats, size: int) -> Floats:
-    """Sums of ``weights [n, R]`` over rows of one key, ``float64 [size, R]``."""
-    result = np.zeros((size, weights.shape[1]))
-    if len(keys):
-        order = np.argsort(keys, kind="stable")
-        present, starts = np.unique(keys[order], return_index=True)
-        taken = weights if np.array_equal(order, np.arange(len(keys))) else weights[order]
-        result[present] = np.add.reduceat(taken, starts, axis=0)
-    return result
-
-
-def smoothed_counts(scored: LabelledScores, weights: Floats, right: Floats, wrong: Floats) -> Counts:
-    """Hits, predictions and support of each class under ``weights [n, R]`` and added rows.
-
-    Args:
-        scored: rows sorted by class.
-        weights: of the rows; those of a class sum to its number of rows.
-        right, wrong: weight of added rows of each class, ``[C, R]``; what the wrong ones are called follows what the
-            others are called. Each class keeps its number of rows.
-    """
-    support = scored.support[:, None].astype(np.float64)
+def counts_of(scored: LabelledScores, draw: Draw, model: int = 0) -> Counts:
+    """Hits, predictions and support of each class in a draw; its added rows leave each class its number of rows."""
+    classes, right, wrong = scored.classes, draw.right(model), draw.wrong(model)
+    support, weights = scored.support[:, None].astype(np.float64), draw.weights
     share = np.divide(support, support + right + wrong, out=np.zeros_like(right), where=support > 0)
     if right.any() or wrong.any():
         weights = weights * np.repeat(share.astype(weights.dtype), scored.support, axis=0)
     hit = scored.labels == scored.predicted
-    hits = sums_by(scored.labels[hit], weights[hit], scored.classes) + right * share
-    said = np.bincount(scored.predicted, minlength=scored.classes) + 1 / scored.classes
-    called = np.where(np.eye(scored.classes, dtype=bool), 0, said)
-    called /= called.sum(axis=1, keepdims=True)
-    predicted = sums_by(scored.predicted, weights, scored.classes) + right * share + called.T @ (wrong * share)
+    added_right, added_wrong = right * share, wrong * share
+    called = (np.arange(classes)[:, None] - draw.shift) % classes  # whose wrong row is called each class
     return Counts(
-        hits,
-        predicted,
-        np.broadcast_to(sums_by(scored.labels, weights, scored.classes), hits.shape) + (right + wrong) * share,
+        hits=sums_by(scored.labels[hit], weights[hit], classes) + added_right,
+        predicted=sums_by(scored.predicted, weights, classes)
+        + added_right
+        + np.take_along_axis(added_wrong, called, axis=0),
+        support=sums_by(scored.labels, weights, classes) + added_right + added_wrong,
     )
 
 
@@ -101,46 +82,57 @@ def mean_metrics(counts: Counts) -> dict[str, Floats]:
     return means
 
 
-def ranking_metrics(score: Floats, positive: NDArray[np.bool_], weights: Floats) -> tuple[Floats, Floats]:
-    """Area under the ROC curve (ties half) and average precision of one class against the others, each ``[R]``.
-
-    Average precision is that of scikit-learn: precision at each distinct score, weighted by the recall gained there,
-    without interpolation. NaN where positives or negatives are missing.
+class Ranking:
+    """One class against all others, ordered once by its scores, to be weighed many times.
 
     Args:
         score: higher means positive, ``[n]``.
         positive: ``bool [n]``.
-        weights: ``[n, R]``.
     """
-    if positive.all() or not positive.any():
-        return np.full(weights.shape[1], np.nan), np.full(weights.shape[1], np.nan)
-    order = np.argsort(-score, kind="stable")
-    falls = np.flatnonzero(np.diff(score[order])) + 1
-    edges = np.concatenate([[0], falls, [len(score)]])
-    # Only scores that a positive has matter: negatives between two of them are summed at once.
-    group_of = np.searchsorted(edges, np.flatnonzero(positive[order]), side="right") - 1
-    groups, first = np.unique(group_of, return_index=True)
-    starts, ends = edges[groups], edges[groups + 1]
-    bounds = np.unique(np.concatenate([[0], starts, ends]))
-    inner = bounds[bounds < len(score)]
-    sorted_weights = weights[order]
-    below = np.zeros((len(inner) + 1, weights.shape[1]))
-    np.cumsum(np.add.reduceat(sorted_weights, inner, axis=0), axis=0, out=below[1:])
-    before, until = below[np.searchsorted(bounds, starts)], below[np.searchsorted(bounds, ends)]
-    gained = np.add.reduceat(sorted_weights[positive[order]], first, axis=0).astype(np.float64)
-    found = np.cumsum(gained, axis=0)
-    negatives_until = until - found
-    negatives_here = (until - before) - gained
-    positives = found[-1]
-    negatives = below[-1] - positives
-    outranked = gained * (negatives - negatives_until + negatives_here / 2)
-    return outranked.sum(axis=0) / (positives * negatives), (gained * _ratio(found, until, 0.0)).sum(axis=0) / positives
+
+    def __init__(self, score: Floats, positive: NDArray[np.bool_]):
+        self.order = np.argsort(-score, kind="stable")
+        in_order = positive[self.order]
+        falls = np.flatnonzero(np.diff(score[self.order])) + 1
+        edges = np.concatenate([[0], falls, [len(score)]])
+        # Only scores that a positive has matter: negatives between two of them are summed at once.
+        groups, self.first = np.unique(
+            np.searchsorted(edges, np.flatnonzero(in_order), side="right") - 1, return_index=True
+        )
+        bounds = np.unique(np.concatenate([[0], edges[groups], edges[groups + 1]]))
+        self.segments = bounds[bounds < len(score)]
+        self.start, self.end = np.searchsorted(bounds, edges[groups]), np.searchsorted(bounds, edges[groups + 1])
+        self.positives = self.order[in_order]
+        self.defined = 0 < len(self.positives) < len(score)
+
+    def areas(self, weights: Floats) -> tuple[Floats, Floats]:
+        """Area under the ROC curve (ties half) and average precision, each ``[R]``, under ``weights [n, R]``.
+
+        Average precision is that of scikit-learn: precision at each distinct score, weighted by the recall gained
+        there, without interpolation. NaN where positives or negatives are missing.
+        """
+        if not self.defined:
+            missing = np.full(weights.shape[1], np.nan)
+            return missing, missing
+        until = np.zeros((len(self.segments) + 1, weights.shape[1]))
+        np.cumsum(np.add.reduceat(weights[self.order], self.segments, axis=0), axis=0, out=until[1:])
+        gained = np.add.reduceat(weights[self.positives], self.first, axis=0).astype(np.float64)
+        found, seen = np.cumsum(gained, axis=0), until[self.end]
+        negatives = until[-1] - found[-1]
+        # A positive outranks the negatives that come after it, and half of those at its own score.
+        outranked = negatives - (seen - found) + (seen - until[self.start] - gained) / 2
+        roc = (gained * outranked).sum(axis=0) / (found[-1] * negatives)
+        return roc, (gained * _ratio(found, seen, 0.0)).sum(axis=0) / found[-1]
 
 
-def macro_ranking_metrics(scored: LabelledScores, weights: Floats, positive: int) -> dict[str, Floats]:
-    """``roc_auc`` and ``pr_auc`` ``[R]``: of the positive class for two classes, else the means over one-vs-rest."""
-    present = np.flatnonzero(scored.support)
-    of = [positive] if scored.classes == 2 else present
-    pairs = [ranking_metrics(scored.ranking[:, c], scored.labels == c, weights) for c in of]
-    areas, precisions = (np.stack(column).mean(axis=0) for column in zip(*pairs, strict=True))
-    return {"roc_auc": areas, "pr_auc": precisions}
+def binned_gaps(scored: LabelledScores, weights: Floats, bins: int) -> Floats:
+    """The mean distance ``[R]`` between confidence and share of right answers over equal-width bins."""
+    right = scored.labels == scored.predicted
+    inside = np.minimum((scored.confidence * bins).astype(np.int64), bins - 1)
+    gaps = sums_by(inside, weights * (scored.confidence - right)[:, None].astype(weights.dtype), bins)
+    return np.abs(gaps).sum(axis=0) / len(right)
+
+
+def log_loss(scored: LabelledScores, weights: Floats) -> Floats:
+    """Mean of minus the log probability of the true class, ``[R]``."""
+    return -(scored.log_likelihood.astype(weights.dtype) @ weights).astype(np.float64) / len(scored.labels)
