@@ -99,8 +99,9 @@ class Ldam(_Unweighted):
         self.scale = scale
 
     def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
-        true = F.one_hot(labels, len(self.margins)).to(logits.dtype)
-        return _cross_entropy(self.scale * (logits - true * self.margins.to(logits)), labels)
+        cosines = _wide(logits)
+        true = labels[:, None] == torch.arange(len(self.margins), device=labels.device)
+        return _cross_entropy(self.scale * (cosines - true * self.margins.to(cosines)), labels)
 
 
 class LogitAdjusted(_Unweighted):
@@ -118,7 +119,8 @@ class LogitAdjusted(_Unweighted):
         self.offsets = tau * log_prior(counts)
 
     def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return _cross_entropy(_wide(logits) + self.offsets.to(logits.device, _wide(logits).dtype), labels)
+        wide = _wide(logits)
+        return _cross_entropy(wide + self.offsets.to(wide), labels)
 
 
 class Weighted:

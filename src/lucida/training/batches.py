@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from lucida.core.errors import LucidaError
 from lucida.core.seeds import derive_seed, stream
+from lucida.data.sampling import Sampling, draw_rows, epoch_size, repeats
 
 Batch = dict[str, Any]
 
@@ -65,6 +66,52 @@ class TrainingData(Protocol):
 
     def batch(self, indices: Sequence[int], draw: Draw) -> Batch:
         """The examples ``indices`` as tensors on the CPU."""
+
+
+@runtime_checkable
+class OrderedData(TrainingData, Protocol):
+    """Training data that says itself what an epoch shows.
+
+    Attributes:
+        sampling: how, by name; a run cannot be continued under another one.
+    """
+
+    sampling: str
+
+    def order(self, seed: int, epoch: int) -> np.ndarray:
+        """The indices of an epoch in their order, ``int64 [len(self)]``; no index twice, or its draws would be too."""
+
+
+class Resampled:
+    """Any training data with its classes balanced by the choice of rows: pairs and conversations as well as classes.
+
+    Index ``i + k·N`` is row ``i`` shown for the ``k``-th time (from 0) in an epoch, so that each time has random draws
+    of its own: a picture that is oversampled comes in different views, with different texts.
+
+    Args:
+        data: the examples.
+        labels: ``[N]``, the class of each; pairs and conversations have one by what they are about.
+        sampling: see :func:`~lucida.data.sampling.draw_rows`.
+
+    Raises:
+        LucidaError: the labels do not fit the data.
+    """
+
+    def __init__(self, data: TrainingData, labels: np.ndarray, sampling: Sampling):
+        if len(labels) != len(data):
+            raise LucidaError(f"{len(labels)} labels do not fit {len(data)} examples", where="labels")
+        self.data, self.labels, self.sampling = data, np.asarray(labels), sampling
+        self._size = epoch_size(np.unique(self.labels, return_counts=True)[1], sampling)
+
+    def __len__(self) -> int:
+        return self._size
+
+    def batch(self, indices: Sequence[int], draw: Draw) -> Batch:
+        return self.data.batch([index % len(self.data) for index in indices], draw)
+
+    def order(self, seed: int, epoch: int) -> np.ndarray:
+        rows = draw_rows(self.labels, self.sampling, derive_seed(seed, "order", epoch))
+        return rows + len(self.data) * repeats(rows)
 
 
 class ExampleData:
@@ -144,6 +191,8 @@ class BatchStream:
         return self.data.batch([index for _, index in places], Draw(self.seed, places))
 
     def _new_order(self, epoch: int) -> np.ndarray:
+        if isinstance(self.data, OrderedData):
+            return self.data.order(self.seed, epoch)
         return stream(self.seed, "order", epoch).permutation(len(self.data))
 
 

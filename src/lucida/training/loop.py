@@ -17,7 +17,7 @@ from lucida.core.durations import Duration
 from lucida.core.errors import LucidaError
 from lucida.core.run_folder import RunFolder
 from lucida.core.seeds import derive_seed
-from lucida.training.batches import BatchStream, TrainingData, prefetched
+from lucida.training.batches import BatchStream, OrderedData, TrainingData, prefetched
 from lucida.training.distributed import Accelerator, Precision, TaskModule, same_everywhere, seed_step, send_to_device
 from lucida.training.parameter_groups import ParameterRow, parameter_groups, trainable_by_block
 from lucida.training.probes.watch import Watch, watch
@@ -25,7 +25,7 @@ from lucida.training.progress import MetricsLog, Progress
 from lucida.training.schedules import cosine_with_warmup
 from lucida.training.state import TrainState, restore_run, save_run
 from lucida.training.step import StepOutput, train_step
-from lucida.training.tasks import FeatureTask, Task
+from lucida.training.tasks import FeatureTask, ScheduledTask, Task
 
 Validate = Callable[[], dict[str, float]]
 
@@ -192,6 +192,8 @@ def training_steps(
             learning_rate = set_learning_rate(optimizer, config, state.step, total)
             seed_step(derive_seed(config.seed, "step", state.step, accelerator.process_index), accelerator.device)
             micro_batches = send_to_device(micro_batches, accelerator.device)
+            if isinstance(task, ScheduledTask):
+                task.set_progress(state.step / total)
             output = train_step(
                 task, module, micro_batches, optimizer, accelerator, max_grad_norm=config.max_grad_norm, step=state.step
             )
@@ -260,6 +262,8 @@ def _validated(validate: Validate, model: nn.Module) -> dict[str, float]:
 
 def _settings(config: TrainConfig, data: TrainingData) -> dict[str, Any]:
     """What a continued run must have in common with its start."""
+    sampling = {"sampling": data.sampling} if isinstance(data, OrderedData) else {}
     return {key: value for key, value in to_dict(config).items() if key not in _FREE_TO_CHANGE} | {
-        "examples in an epoch": len(data)
+        "examples in an epoch": len(data),
+        **sampling,
     }

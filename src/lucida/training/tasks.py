@@ -61,6 +61,14 @@ class FeatureTask(Protocol):
         """The loss of the whole batch, over all micro-batches and processes."""
 
 
+@runtime_checkable
+class ScheduledTask(Protocol):
+    """A task whose loss changes along the training; the loop says before each step where it is."""
+
+    def set_progress(self, progress: float) -> None:
+        """The share of the training that is done, in ``[0, 1)``."""
+
+
 class ContrastiveTask:
     """A dual encoder under the symmetric contrastive loss.
 
@@ -128,6 +136,6 @@ class ClassificationTask:
         return LossOutput(self.class_loss(logits, labels).sum(), self.class_loss.weights(labels).sum())
 
     def set_progress(self, progress: float) -> None:
-        """Tell a loss that changes along the training how much of it is done, in ``[0, 1]``."""
+        """Tell a loss that changes along the training how much of it is done."""
         if isinstance(self.class_loss, ScheduledLoss):
             self.class_loss.progress = progress
