@@ -152,9 +152,9 @@ class PictureAugmentation:
         """One bilinear resampling for all that moves pixels; ``x [n, 3, H, H]``."""
         if x.shape[-1] > size:  # smooth first: an affine grid does not
             x = F.interpolate(x, (size, size), mode="bilinear", antialias=True, align_corners=False)
-        mirrored = drawn.mirror < self.flip
         if not (self.rotate or self.scale != (1.0, 1.0) or self.crop < 1) and x.shape[-1] == size:
-            return torch.where(mirrored[:, None, None, None], x.flip(-1), x)  # no place lies between two pixels
+            mirrored = (drawn.mirror < self.flip)[:, None, None, None]  # no place lies between two pixels
+            return torch.where(mirrored, x.flip(-1), x) if self.flip else x
         grid = F.affine_grid(self.maps(drawn), [len(x), 3, size, size], align_corners=False)
         return F.grid_sample(x, grid, mode="bilinear", padding_mode=self.padding, align_corners=False)
 
