@@ -77,6 +77,7 @@ class Head(nn.Module):
 
     mean: Tensor
     scale: Tensor
+    last: CosineLinear | nn.Linear
 
     def __init__(self, mean: Tensor, scale: Tensor, classes: int, hidden: int | None, kind: HeadName):
         super().__init__()
@@ -87,7 +88,15 @@ class Head(nn.Module):
         self.last = (CosineLinear if kind == "cosine" else nn.Linear)(hidden or width, classes)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        return self.last(self.body((inputs - self.mean) * self.scale))
+        return self.last(self.body((inputs - self.mean).mul_(self.scale)))
+
+    @torch.no_grad()
+    def normalised(self, tau: float) -> Head:
+        """Rows of the last layer divided by their length to the power ``tau``, no bias (Kang et al. 2020, eq. 10)."""
+        self.last.weight /= self.last.weight.norm(dim=1, keepdim=True) ** tau
+        if (bias := getattr(self.last, "bias", None)) is not None:
+            bias.zero_()
+        return self
 
 
 class FrozenFeatures:
@@ -127,6 +136,11 @@ class FrozenFeatures:
             if not np.isfinite(rows.sum(dtype=np.float64)):
                 row = int((~np.isfinite(rows).all(axis=1)).argmax())
                 raise LucidaError("a feature is NaN or infinite", where=f"{name}, row {row}")
+
+    def part(self, kept: NDArray[np.bool_]) -> FrozenFeatures:
+        """The rows that are kept."""
+        views = None if self.views is None else self.views[:, kept]
+        return FrozenFeatures(self.features[kept], self.labels[kept], self.classes, views)
 
     def batches(
         self, sampling: Sampling, *, steps: int, batch_size: int, seed: int, neighbours: NDArray | None = None

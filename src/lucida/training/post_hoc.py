@@ -142,4 +142,4 @@ def _best_offset(scores: Tensor, truth: Tensor, c: int, measure: Score) -> Tenso
     good = values >= values.max() - 1e-12
     distance = torch.where(good, torch.maximum(low, -high).clamp_min(0), torch.inf)
     k = int(distance.argmin())
-    return (low[k] + high[k]) / 2 if distance[k] > 0 else low.new_zeros(())
+    return low.new_zeros(()) if low[k] < 0 < high[k] else (low[k] + high[k]) / 2

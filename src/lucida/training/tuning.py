@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from numpy.typing import NDArray
@@ -30,7 +30,7 @@ class Tuning:
 
     remedy: Remedy
     settings: Mapping[str, Any]
-    scores: list[tuple[Mapping[str, Any], float]] = field(default_factory=list)
+    scores: Sequence[tuple[Mapping[str, Any], float]] = ()
     trainings: int = 0
     seconds: float = 0.0
 
@@ -69,11 +69,9 @@ def tuned(
     if combinations == [{}]:
         return Tuning(remedy, {})
     data, config = FrozenFeatures(features, labels, classes, views), settings or ClassifierConfig()
-    scores: list[tuple[Mapping[str, Any], float]] = []
-    for combination in combinations:
-        logits, truth = held_out_logits(data, remedy.with_settings(**combination), config, seed, folds)
-        scores.append((combination, score(logits, truth, metric)))
+    remedies = [remedy.with_settings(**combination) for combination in combinations]
+    logits, truth, trainings = held_out_logits(data, remedies, config, seed, folds)
+    scores = [(combination, score(rows, truth, metric)) for combination, rows in zip(combinations, logits, strict=True)]
     middle = (len(scores) - 1) / 2
     best = max(range(len(scores)), key=lambda i: (scores[i][1], -abs(i - middle)))
-    chosen = scores[best][0]
-    return Tuning(remedy.with_settings(**chosen), chosen, scores, folds * len(scores), time.perf_counter() - began)
+    return Tuning(remedies[best], scores[best][0], scores, trainings, time.perf_counter() - began)
