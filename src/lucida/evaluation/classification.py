@@ -11,7 +11,7 @@ accuracy of a part is the mean recall of its classes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -53,6 +53,7 @@ _ORDER = (
     "log_loss",
 )
 _AREAS = ("roc_auc", "pr_auc")
+_TWO = ("mcc", *_AREAS)  # say something only where there are two classes
 _CLASS_ORDER = ("precision", "recall", "f1", "support")
 
 
@@ -117,19 +118,46 @@ def classification_metrics(
     Returns:
         ``accuracy``, ``balanced_accuracy``, ``{precision,recall,f1}_{macro,weighted}``, ``roc_auc``, ``pr_auc``,
         ``mcc``, ``calibration_error``, ``log_loss``, ``worst_class_recall``, ``accuracy_{many,medium,few}``, and by
-        class ``class/<name>/{precision,recall,f1,support}``. What cannot be said is NaN.
+        class ``class/<name>/{precision,recall,f1,support}``. What cannot be said is NaN;
+        :func:`undefined` says why.
 
     Raises:
         LucidaError: bad scores, labels, counts or names.
     """
     scored = labelled_scores(scores, labels, clusters=clusters, threshold=threshold, scale=scale)
     counts = checked_counts(train_counts, scored.classes)
-    if names is not None and len(names) != scored.classes:
-        raise LucidaError(f"{len(names)} names for {scored.classes} classes", where="classification metrics")
     metrics = _drawn_metrics(Measures(scored, counts), resamples, seed) | _formula_metrics(scored)
+    return named(metrics, scored.classes, names, prefix)
+
+
+def named(metrics: Mapping[str, Metric], classes: int, names: Sequence[str] | None, prefix: str) -> dict[str, Metric]:
+    """Metrics in the order of their table, with the names of their classes and a prefix.
+
+    Raises:
+        LucidaError: not one name a class, or two classes of one name.
+    """
+    written = [str(c) for c in range(classes)] if names is None else names
+    if len(written) != classes or len(set(written)) < classes:
+        raise LucidaError(f"{len(set(written))} different names for {classes} classes", where="names of classes")
     stem = f"{prefix}/" if prefix and not prefix.endswith("/") else prefix
-    written = [str(c) for c in range(scored.classes)] if names is None else names
     return {stem + _written(name, written): metrics[name] for name in sorted(metrics, key=_place)}
+
+
+def undefined(metrics: Mapping[str, Metric]) -> dict[str, str]:
+    """Why a metric is NaN, by its name: for :meth:`~lucida.core.results.Results.leave_out`."""
+    supports = {name.removesuffix("/support"): m.value for name, m in metrics.items() if name.endswith("/support")}
+    one_class = sum(rows > 0 for rows in supports.values()) < 2
+    reasons = {}
+    for name, metric in metrics.items():
+        if np.isnan(metric.value):
+            stem, _, measure = name.rpartition("/")
+            if stem not in supports:
+                reasons[name] = "one class has rows" if one_class and measure in _TWO else "its classes have no row"
+            elif measure == "precision":
+                reasons[name] = "the class is never said"
+            else:
+                reasons[name] = "the class has no row"
+    return reasons
 
 
 def checked_counts(train_counts: ArrayLike | None, classes: int) -> NDArray[np.float64] | None:
@@ -171,7 +199,7 @@ class Measures:
         return (
             mean_metrics(counts)
             | self._parts(by_class["recall"])
-            | {f"class/{c}/f1": row for c, row in enumerate(by_class["f1"])}
+            | {f"class/{c}/{name}": row for name, rows in by_class.items() for c, row in enumerate(rows)}
             | {name: np.stack(column) for name, column in zip(_AREAS, zip(*areas, strict=True), strict=True)}
             | {"calibration_error": binned_gaps(scored, draw.weights, CALIBRATION_BINS)}
             | {"log_loss": log_loss(scored, draw.weights)}

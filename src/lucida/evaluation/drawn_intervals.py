@@ -27,7 +27,7 @@ def area_metric(values: Floats, drawn: Floats, positives: NDArray[np.int64], n: 
     """A mean of areas under curves with Wilson's interval at the number of trials that its variance is worth.
 
     Few positives show too little of their spread, and none at all when they are ranked first. So the variance of each
-    class is blended with that of two yes/no outcomes and widened as Student's is for its number of positives.
+    class is widened as Student's is for its number of positives, and blended with that of two yes/no outcomes.
 
     Args:
         values: the area of each class, ``[K]``.
@@ -40,10 +40,11 @@ def area_metric(values: Floats, drawn: Floats, positives: NDArray[np.int64], n: 
         return Metric(value, None, n)
     shrunk = (values * positives + 1) / (positives + 2)
     own = drawn.var(axis=1)
-    blended = (own * (positives + 1) * positives + 2 * shrunk * (1 - shrunk)) / (positives + 2) / positives
     few = stats.t.ppf(1 - _TAIL, np.maximum(positives - 1, 1)) / stats.norm.ppf(1 - _TAIL)
+    of_one = own * few**2 * (positives + 1)
+    blended = (of_one * positives + 2 * shrunk * (1 - shrunk)) / (positives + 2) / positives
     # Draws of the mean know how classes go together; what few positives hide is added class by class.
-    variance = float(drawn.mean(axis=0).var() + ((blended * few**2 - own) / len(values) ** 2).sum())
+    variance = float(drawn.mean(axis=0).var() + ((blended - own) / len(values) ** 2).sum())
     centre = float(shrunk.mean())
     low, high = wilson_bounds(value, centre * (1 - centre) / variance, 1 - 2 * _TAIL)
     return Metric(value, (low, high), n)
@@ -53,18 +54,17 @@ def worst_recall(scored: LabelledScores) -> Metric:
     """The lowest recall of all classes that have rows.
 
     The lowest of many noisy numbers lies too low, and so would every draw of it. The interval is one that holds the
-    lowest true recall for sure: from the lowest lower bound of all classes to their lowest upper bound, the latter at
-    a level shared by the classes (Bonferroni).
+    lowest true recall at least 95 times in 100: from the lowest lower bound of all classes to their lowest upper bound,
+    the latter at a level shared by the classes (Bonferroni), both exact (Clopper and Pearson 1934; clusters as trials).
     """
     present = np.flatnonzero(scored.support)
     right, groups = scored.labels == scored.predicted, scored.clusters
-    wide, plain = [], []
-    for k in present:
-        rows = scored.labels == k
-        plain.append(share_by_cluster(right[rows], clusters=groups[rows]))
-        confidence = 1 - 2 * _TAIL / len(present)
-        wide.append(share_by_cluster(right[rows], clusters=groups[rows], confidence=confidence))
-    worst = min(plain, key=lambda metric: metric.value)
-    low = min(metric.ci95[0] for metric in plain if metric.ci95)
-    high = min(metric.ci95[1] for metric in wide if metric.ci95)
-    return Metric(worst.value, (low, max(high, worst.value)), worst.n)
+    recalls = [share_by_cluster(right[rows], clusters=groups[rows]) for rows in (scored.labels == k for k in present)]
+    worst = min(recalls, key=lambda metric: metric.value)
+    values, trials = (np.array(column, dtype=float) for column in zip(*((m.value, m.n) for m in recalls), strict=True))
+    hits, misses = values * trials, (1 - values) * trials
+    lowest = stats.beta.ppf(_TAIL, hits, misses + 1)
+    highest = stats.beta.ppf(1 - _TAIL / len(present), hits + 1, misses)
+    return Metric(
+        worst.value, (float(np.nan_to_num(lowest).min()), float(np.nan_to_num(highest, nan=1.0).min())), worst.n
+    )

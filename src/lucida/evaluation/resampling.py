@@ -78,5 +78,5 @@ def draws(scored: LabelledScores, resamples: int, seed: int) -> Iterator[Draw]:
         ends = np.cumsum(support)
         for k in np.flatnonzero(support):
             weights[ends[k] - support[k] : ends[k]] *= factors[k]
-        extra = added.gamma(0.5 / scored.classes, size=(4, scored.classes, size))
+        extra = added.gamma(0.5 / scored.classes, size=(4, scored.classes, size)) * factors
         yield Draw(weights, extra, added.integers(1, scored.classes, size=size))

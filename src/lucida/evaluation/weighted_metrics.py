@@ -130,9 +130,10 @@ def binned_gaps(scored: LabelledScores, weights: Floats, bins: int) -> Floats:
     right = scored.labels == scored.predicted
     inside = np.minimum((scored.confidence * bins).astype(np.int64), bins - 1)
     gaps = sums_by(inside, weights * (scored.confidence - right)[:, None].astype(weights.dtype), bins)
-    return np.abs(gaps).sum(axis=0) / len(right)
+    return np.abs(gaps).sum(axis=0) / weights.sum(axis=0, dtype=np.float64)
 
 
 def log_loss(scored: LabelledScores, weights: Floats) -> Floats:
     """Mean of minus the log probability of the true class, ``[R]``."""
-    return -(scored.log_likelihood.astype(weights.dtype) @ weights).astype(np.float64) / len(scored.labels)
+    total = weights.sum(axis=0, dtype=np.float64)
+    return -(scored.log_likelihood.astype(weights.dtype) @ weights).astype(np.float64) / total
