@@ -24,7 +24,8 @@ from lucida.core.errors import LucidaError
 from lucida.core.seeds import derive_seed, stream
 from lucida.data.sampling import Sampling
 from lucida.losses.imbalance import ClassLoss, Counts, deferred, make_loss
-from lucida.training.classifier import Classifier, ClassifierConfig, FrozenFeatures, Stage, new_classifier, train_stage
+from lucida.training.classifier import Classifier, ClassifierConfig, Stage, new_classifier, train_stage
+from lucida.training.frozen_features import FrozenFeatures
 from lucida.training.post_hoc import adjusted_logits, moved_thresholds
 
 __all__ = [
@@ -196,8 +197,8 @@ def trained(data: FrozenFeatures, remedy: Remedy, config: ClassifierConfig, seed
     train_stage(classifier, data, Stage(loss, remedy.sampling, config.steps - again, seed, near), config)
     if again:
         second = derive_seed(seed, "second stage")
-        classifier.head.last = new_classifier(data, config, remedy.head, scale, second).head.last
-        classifier.head.body.requires_grad_(False)
+        classifier.layers.last = new_classifier(data, config, remedy.head, scale, second).layers.last
+        classifier.layers.body.requires_grad_(False)
         train_stage(classifier, data, Stage(loss, "class_balanced", again, second), config)
     return classifier
 
@@ -208,7 +209,7 @@ def corrected(classifier: Classifier, remedy: Remedy, counts: Counts) -> Classif
         offsets = adjusted_logits(classifier.offsets[None], counts, **remedy.post_hoc_settings)[0]
         return replace(classifier, offsets=offsets)
     if remedy.post_hoc == "tau_normalisation":
-        return replace(classifier, head=copy.deepcopy(classifier.head).normalised(**remedy.post_hoc_settings))
+        return replace(classifier, layers=copy.deepcopy(classifier.layers).normalised(**remedy.post_hoc_settings))
     return replace(classifier)
 
 

@@ -11,7 +11,8 @@ from typing import Any
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lucida.training.classifier import ClassifierConfig, FrozenFeatures
+from lucida.training.classifier import ClassifierConfig
+from lucida.training.frozen_features import FrozenFeatures
 from lucida.training.imbalance import Remedy, held_out_logits
 from lucida.training.post_hoc import score
 
