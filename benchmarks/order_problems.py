@@ -6,9 +6,10 @@
 ⌈log₂(m + 1)⌉ = 27 steps read 2 · 27 elements, the ends 8 more: in memory, tens of microseconds of Python. Pages that
 are not in memory cost a fault for each element; the last nine steps share a page (512 elements of 8 bytes) on each
 side, which leaves about 40 faults one after another, since each decides where the next one is: a cold call takes what
-the disk needs for them. "Cold" maps the files anew after the system was told to drop their pages (``posix_fadvise``),
-"resident" has them in memory but not yet in this process's page table, "warm" has read the same places before. The peer
-is NumPy's median of both (a copy of 1.6 GB and a partition).
+the disk needs for them, and for what the system reads ahead of them ("no read-ahead": ``madvise`` turns that off).
+"Cold" maps the files anew after the system was told to drop their pages (``posix_fadvise``), "resident" has them in
+memory but not yet in this process's page table, "warm" has read the same places before. The peer is NumPy's median of
+both (a copy of 1.6 GB and a partition).
 
 **The ring.** Counting and checking read every element once; sliding reads it twice, where the window begins and where
 it ends. So b bytes an element make 3·b bytes of traffic, at the rate "memory, GB/s" below (NumPy counting booleans).
@@ -23,6 +24,7 @@ ruled out: left out, for it doubles the code. Skipping whole blocks unread needs
 from __future__ import annotations
 
 import argparse
+import mmap
 import os
 import resource
 import statistics
@@ -82,9 +84,14 @@ def pull(path: Path) -> None:
             pass
 
 
-def searched(paths: list[Path], dtype: str) -> tuple[float, float]:
+def searched(paths: list[Path], dtype: str, advice: int = mmap.MADV_NORMAL) -> tuple[float, float]:
     """Milliseconds of a first call on new maps, and how often it waited for the disk."""
-    sides = [np.memmap(path, dtype=dtype, mode="r") for path in paths]
+    sides = []
+    for path in paths:
+        with path.open("rb") as file:
+            pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        pages.madvise(advice)
+        sides.append(np.frombuffer(pages, dtype=dtype))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_majflt
     taken = 1000 * seconds(lambda: median_of_two_sorted(*sides))
     return taken, float(resource.getrusage(resource.RUSAGE_SELF).ru_majflt - before)
@@ -95,13 +102,14 @@ def measure_median(results: Results, folder: Path, size: int, dtype: str) -> Non
     paths = [folder / f"{side}-{dtype}" for side in "ab"]
     for seed, path in enumerate(paths):
         write_sorted(path, size, dtype, seed)
-    cold = []
-    for _ in range(REPEATS):
-        for path in paths:
-            drop(path)
-        cold.append(searched(paths, dtype))
-    results.add(f"median/{dtype}/cold, ms", spread([taken for taken, _ in cold]))
-    results.add(f"median/{dtype}/cold, waits for the disk", spread([waits for _, waits in cold]))
+    for name, advice in (("cold", mmap.MADV_NORMAL), ("cold, no read-ahead", mmap.MADV_RANDOM)):
+        calls = []
+        for _ in range(REPEATS):
+            for path in paths:
+                drop(path)
+            calls.append(searched(paths, dtype, advice))
+        results.add(f"median/{dtype}/{name}, ms", spread([taken for taken, _ in calls]))
+        results.add(f"median/{dtype}/{name}, waits for the disk", spread([waits for _, waits in calls]))
     for path in paths:
         pull(path)
     resident = [searched(paths, dtype)[0] for _ in range(REPEATS)]

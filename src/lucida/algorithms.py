@@ -37,7 +37,8 @@ def median_of_two_sorted(a: Readable, b: Readable, *, check: bool = False) -> in
 
     A binary search over how many of the lower half come from the shorter side: ⌈log₂(m + 1)⌉ + 2 comparisons for m
     elements there, and as much memory for a terabyte as for ten numbers. Elements of NumPy are compared as Python's
-    numbers, so that int64, uint64 and float64 meet exactly.
+    numbers, so that int64, uint64 and float64 meet exactly. Of a file that is not in memory some forty pages are read;
+    ``mmap.madvise(mmap.MADV_RANDOM)`` keeps the system from reading megabytes around each.
 
     Args:
         a, b: ``[m]`` and ``[n]``, one of them may be empty: any sequence with a length and elements by place, NumPy
@@ -194,7 +195,8 @@ def min_swaps_to_gather_ones(ring: Readable) -> int:
 
     Args:
         ring: ``[n]``, its last element beside its first: any sequence that can be read more than once, NumPy array or
-            memory map; of integers, booleans or floats equal to 0 or 1. It is read three times.
+            memory map; of integers, booleans or floats equal to 0 or 1. Arrays are read three times, others up to
+            five.
 
     Raises:
         ValueError: an element is neither 0 nor 1 (the first is named), or there are several dimensions.

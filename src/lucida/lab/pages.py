@@ -134,6 +134,8 @@ def _design_rows(experiment: Experiment, bench: Bench) -> tuple[tuple[str, str],
     varied = (
         "weights, split of the one data set, order of the examples: of these the intervals speak, not of other data"
     )
+    if not bench.speed:  # nothing was trained
+        varied = "all that is drawn at random, and of that the intervals speak"
     rows += [("Seeds", f"{len(bench.seeds)} ({first} to {last}): {varied}")]
     if bench.rates:
         first, last = bench.tuning_seeds[0], bench.tuning_seeds[-1]
