@@ -120,12 +120,13 @@ def _place(found: Observations) -> Section:
     lines = LinesFigure(
         "Share of swaps that the best window saves",
         (
-            *(found.series(f"saved/{data}", data) for data in DATA),
+            *(found.log_series(f"saved/{data}", data) for data in DATA),
             points(line, "one over the root of the length"),
         ),
         x_label="elements of the ring",
         y_label="share of the average window's swaps",
         log_x=True,
+        log_y=True,
         share=True,
     )
     rows = tuple((arm, tuple(f"share swapped/{arm}/{data}" for data in DATA)) for arm in (BEST, ANY))

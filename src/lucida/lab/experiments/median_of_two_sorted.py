@@ -81,9 +81,10 @@ def counted(method: Callable[[Any, Any], Any], a: NDArray, b: NDArray) -> int:
 
 
 def searching_longer(a: Any, b: Any) -> float:
-    """The partition searched for in the longer side: how many of the lower half it gives (the middle one alone)."""
+    """The same search in the longer side, between the places that can be right."""
     short, long = sorted((a, b), key=len)
-    lower = (len(a) + len(b) + 1) // 2
+    total = len(a) + len(b)
+    lower = (total + 1) // 2
     low, high = max(0, lower - len(short)), min(lower, len(long))
     while low < high:
         middle = (low + high) // 2
@@ -91,26 +92,37 @@ def searching_longer(a: Any, b: Any) -> float:
             low = middle + 1
         else:
             high = middle
-    below = [side[count - 1] for side, count in ((long, low), (short, lower - low)) if count > 0]
-    return float(max(below))
+    below = max(side[count - 1] for side, count in ((long, low), (short, lower - low)) if count > 0)
+    if total % 2:
+        return float(below)
+    above = min(side[count] for side, count in ((long, low), (short, lower - low)) if count < len(side))
+    return (below + above) / 2
 
 
 def discarding_halves(a: Any, b: Any) -> float:
-    """The k-th of both, by giving up about k / 2 elements that cannot be it, again and again (the middle one alone)."""
-    i, j, k = 0, 0, (len(a) + len(b) + 1) // 2
+    """By giving up about k / 2 elements that cannot be the k-th of both, again and again until it comes next."""
+    total = len(a) + len(b)
+    i, j, k = 0, 0, (total + 1) // 2
     while i < len(a) and j < len(b) and k > 1:
         step_a, step_b = min(k // 2, len(a) - i), min(k // 2, len(b) - j)
         if a[i + step_a - 1] < b[j + step_b - 1]:
             i, k = i + step_a, k - step_a
         else:
             j, k = j + step_b, k - step_b
-    if i == len(a):
-        return float(b[j + k - 1])
-    return float(a[i + k - 1] if j == len(b) else min(a[i], b[j]))
+    i, j = (i, j + k - 1) if i == len(a) else (i + k - 1, j)  # k is 1 unless a side has ended
+    found = []
+    for _ in range(1 if total % 2 else 2):
+        if j == len(b) or (i < len(a) and a[i] < b[j]):
+            found.append(a[i])
+            i += 1
+        else:
+            found.append(b[j])
+            j += 1
+    return sum(found) / len(found)
 
 
 def merging(a: NDArray, b: NDArray) -> int:
-    """Comparisons of a merge that stops when it holds the middle."""
+    """Comparisons of a merge that stops when it has passed the middle: ``⌊(m + n) / 2⌋ + 1`` elements."""
     both_left = min(len(a) + int(np.searchsorted(b, a[-1])), len(b) + int(np.searchsorted(a, b[-1], side="right")))
     return min(both_left, (len(a) + len(b)) // 2 + 1)
 
