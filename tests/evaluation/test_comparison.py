@@ -68,8 +68,8 @@ def test_difference_with_bad_input() -> None:
     a, b = _pair(0, 0.0)
     with pytest.raises(LucidaError, match="no metric 'f2'"):
         paired_difference(a, b, LABELS, "f2")
-    with pytest.raises(LucidaError, match="label 2 is not one of the 2 classes"):
-        paired_difference(a, np.eye(2)[np.minimum(LABELS, 1)], LABELS, "accuracy")
+    with pytest.raises(LucidaError, match="3 classes against 2"):
+        paired_difference(a, np.eye(2)[np.minimum(LABELS, 1)], np.minimum(LABELS, 1), "accuracy")
 
 
 def test_holm_is_that_of_the_definition() -> None:

@@ -36,7 +36,8 @@ def always_majority(
     """Metrics of saying the most frequent class of training for every row; for two classes, always negative.
 
     Its probabilities are the shares of the classes in training, so that its log loss is that of knowing the shares and
-    nothing else.
+    nothing else. What it finds of a class is certain: only what depends on how frequent the classes are has an
+    interval.
 
     Args:
         labels: ``int [n]``.
@@ -55,7 +56,11 @@ def always_majority(
     if counts.sum() == 0:
         raise LucidaError("no class has a row in training", where="training counts")
     shares = np.broadcast_to(counts / counts.sum(), (len(y), classes))
-    return classification_metrics(shares, y, train_counts=train_counts, scale="probabilities", **options)
+    metrics = classification_metrics(
+        shares, y, train_counts=train_counts, scale="probabilities", **{**options, "resamples": 0}
+    )
+    certain = (name for name in metrics if name.endswith("recall"))
+    return metrics | {name: Metric(metrics[name].value, None, metrics[name].n) for name in certain}
 
 
 def chance(
@@ -90,7 +95,7 @@ def chance(
         confidence=even,
         clusters=np.arange(len(true)),
     )
-    weights = Draw(support[true][:, None] / classes, np.zeros((4, classes, 1)), np.ones(1, np.int64))
+    weights = Draw(support[true][:, None] / classes, np.zeros((2, classes, 1)), np.ones(1, np.int64))
     values = Measures(guessed, checked_counts(train_counts, classes))(weights)
     metrics = {name: Metric(float(value.mean())) for name, value in values.items()}
     metrics |= {f"class/{c}/support": Metric(float(rows)) for c, rows in enumerate(support)}

@@ -52,8 +52,8 @@ _ORDER = (
     "calibration_error",
     "log_loss",
 )
-_AREAS = ("roc_auc", "pr_auc")
-_TWO = ("mcc", *_AREAS)  # say something only where there are two classes
+AREAS = ("roc_auc", "pr_auc")
+_TWO = ("mcc", *AREAS)  # say something only where there are two classes
 _CLASS_ORDER = ("precision", "recall", "f1", "support")
 
 
@@ -120,6 +120,13 @@ def classification_metrics(
         ``mcc``, ``calibration_error``, ``log_loss``, ``worst_class_recall``, ``accuracy_{many,medium,few}``, and by
         class ``class/<name>/{precision,recall,f1,support}``. What cannot be said is NaN;
         :func:`undefined` says why.
+
+    Intervals of 95 %: Wilson's for shares (accuracy, recall and precision of a class), Student's for the log loss, the
+    reflected one for the calibration error, an exact one for the worst class, and draws stratified by class
+    (:mod:`~lucida.evaluation.resampling`) for all else. With 5 positives among 1,000 rows they hold the truth in 92 %
+    to 97 % of samples (balanced accuracy, recall, F1, MCC, PR-AUC) and in 99 % (ROC-AUC); plain percentiles held it in
+    67 % (ROC-AUC) and 82 % (PR-AUC). A test measures it and prints the shares. With ten classes, half of them of five
+    rows, macro means are held in about 91 % to 94 %, the F1 of one such class in 87 %.
 
     Raises:
         LucidaError: bad scores, labels, counts or names.
@@ -188,7 +195,7 @@ class Measures:
     def __init__(self, scored: LabelledScores, counts: NDArray[np.float64] | None = None, model: int = 0):
         self.scored, self.counts, self.model = scored, counts, model
         of = [positive_class(counts)] if scored.classes == 2 else np.flatnonzero(scored.support).tolist()
-        self.ranked_classes = of
+        self.positives = np.array([len(np.unique(scored.clusters[scored.labels == c])) for c in of])  # independent ones
         self.rankings = [Ranking(scored.ranking[:, c], scored.labels == c) for c in of]
 
     def __call__(self, draw: Draw) -> dict[str, Floats]:
@@ -200,7 +207,7 @@ class Measures:
             mean_metrics(counts)
             | self._parts(by_class["recall"])
             | {f"class/{c}/{name}": row for name, rows in by_class.items() for c, row in enumerate(rows)}
-            | {name: np.stack(column) for name, column in zip(_AREAS, zip(*areas, strict=True), strict=True)}
+            | {name: np.stack(column) for name, column in zip(AREAS, zip(*areas, strict=True), strict=True)}
             | {"calibration_error": binned_gaps(scored, draw.weights, CALIBRATION_BINS)}
             | {"log_loss": log_loss(scored, draw.weights)}
         )
@@ -224,9 +231,8 @@ def _drawn_metrics(measures: Measures, resamples: int, seed: int) -> dict[str, M
     drawn = {name: np.concatenate([piece[name] for piece in [none, *pieces]], axis=-1) for name in values}
     metrics = {}
     for name, value in values.items():
-        if name in _AREAS:
-            independent = [len(np.unique(scored.clusters[scored.labels == c])) for c in measures.ranked_classes]
-            metrics[name] = area_metric(value[:, 0], drawn[name], np.asarray(independent), n)
+        if name in AREAS:
+            metrics[name] = area_metric(value[:, 0], drawn[name], measures.positives, n)
         elif name == "calibration_error" and drawn[name].size:
             metrics[name] = reflected(float(value[0]), drawn[name], n)
         else:

@@ -38,16 +38,41 @@ def area_metric(values: Floats, drawn: Floats, positives: NDArray[np.int64], n: 
     value = float(values.mean())
     if drawn.size == 0 or not np.isfinite(value):
         return Metric(value, None, n)
-    shrunk = (values * positives + 1) / (positives + 2)
-    own = drawn.var(axis=1)
-    few = stats.t.ppf(1 - _TAIL, np.maximum(positives - 1, 1)) / stats.norm.ppf(1 - _TAIL)
-    of_one = own * few**2 * (positives + 1)
-    blended = (of_one * positives + 2 * shrunk * (1 - shrunk)) / (positives + 2) / positives
-    # Draws of the mean know how classes go together; what few positives hide is added class by class.
-    variance = float(drawn.mean(axis=0).var() + ((blended - own) / len(values) ** 2).sum())
-    centre = float(shrunk.mean())
+    variance = _area_variance(values, drawn, positives)
+    centre = float(_shrunk(values, positives).mean())
     low, high = wilson_bounds(value, centre * (1 - centre) / variance, 1 - 2 * _TAIL)
     return Metric(value, (low, high), n)
+
+
+def area_difference(pair: tuple[Floats, Floats], drawn: Floats, positives: NDArray[np.int64], n: int) -> Metric:
+    """The difference between two means of areas, with the normal interval at the variance of :func:`area_metric`.
+
+    Args:
+        pair: the areas of both models, ``[K]`` each.
+        drawn: their difference under ``R`` sets of weights, ``[K, R]``.
+        positives, n: as there.
+    """
+    value = float((pair[0] - pair[1]).mean())
+    if drawn.size == 0 or not np.isfinite(value):
+        return Metric(value, None, n)
+    variance = _area_variance((pair[0] + pair[1]) / 2, drawn, positives)
+    half = float(stats.norm.ppf(1 - _TAIL)) * float(np.sqrt(variance))
+    return Metric(value, (max(value - half, -1.0), min(value + half, 1.0)), n)
+
+
+def _shrunk(areas: Floats, positives: NDArray[np.int64]) -> Floats:
+    """Areas as means over positives, with one more of 1 and one of 0."""
+    return (areas * positives + 1) / (positives + 2)
+
+
+def _area_variance(areas: Floats, drawn: Floats, positives: NDArray[np.int64]) -> float:
+    """The variance of a mean over classes of what was drawn, ``[K, R]``, mended for few positives."""
+    few = stats.t.ppf(1 - _TAIL, np.maximum(positives - 1, 1)) / stats.norm.ppf(1 - _TAIL)
+    own, two = drawn.var(axis=1), _shrunk(areas, positives)
+    of_one = own * few**2 * (positives + 1)
+    blended = (of_one * positives + 2 * two * (1 - two)) / (positives + 2) / positives
+    # Draws of the mean know how classes go together; what few positives hide is added class by class.
+    return float(drawn.mean(axis=0).var() + ((blended - own) / len(areas) ** 2).sum())
 
 
 def worst_recall(scored: LabelledScores) -> Metric:

@@ -4,7 +4,7 @@ The Bayesian bootstrap (Rubin 1981): each cluster gets an exponential weight, an
 has, so that no draw is without positives (stratified: intervals speak of a test part with the same number of each
 class). A class that is right, or wrong, on all its few rows has no spread to resample; so in the draws, and there
 alone, each class has two more rows of weight 1/C, one right and one wrong (for two classes Jeffreys' prior on its
-recall). Where models are compared, these rows are shared between being right together and being right alone.
+recall). Of two models that are compared, each is right on one of them alone.
 """
 
 from __future__ import annotations
@@ -28,8 +28,7 @@ class Draw:
 
     Attributes:
         weights: ``float32 [n, R]``.
-        added: ``[4, C, R]``: weight on which both models are right, both wrong, the first alone right, the second
-            alone right.
+        added: ``[2, C, R]``: weight on which one model alone is right, and on which a second one alone is.
         shift: ``[R]``: the wrong row of class ``k`` is called ``k + shift``, so that each class is called once.
     """
 
@@ -39,11 +38,11 @@ class Draw:
 
     def right(self, model: int = 0) -> Floats:
         """Added weight on which a model (0 or 1) is right, ``[C, R]``."""
-        return self.added[0] + self.added[2 + model]
+        return self.added[model]
 
     def wrong(self, model: int = 0) -> Floats:
         """Added weight on which a model is wrong, ``[C, R]``."""
-        return self.added[1] + self.added[3 - model]
+        return self.added[1 - model]
 
 
 def sums_by(keys: NDArray[np.int64], weights: Floats, size: int) -> Floats:
@@ -59,7 +58,7 @@ def sums_by(keys: NDArray[np.int64], weights: Floats, size: int) -> Floats:
 
 def plain(scored: LabelledScores) -> Draw:
     """The rows as they are: one set of weights of 1, nothing added."""
-    return Draw(np.ones((len(scored.labels), 1)), np.zeros((4, scored.classes, 1)), np.ones(1, np.int64))
+    return Draw(np.ones((len(scored.labels), 1)), np.zeros((2, scored.classes, 1)), np.ones(1, np.int64))
 
 
 def draws(scored: LabelledScores, resamples: int, seed: int) -> Iterator[Draw]:
@@ -78,5 +77,5 @@ def draws(scored: LabelledScores, resamples: int, seed: int) -> Iterator[Draw]:
         ends = np.cumsum(support)
         for k in np.flatnonzero(support):
             weights[ends[k] - support[k] : ends[k]] *= factors[k]
-        extra = added.gamma(0.5 / scored.classes, size=(4, scored.classes, size)) * factors
+        extra = added.gamma(1 / scored.classes, size=(2, scored.classes, size)) * factors
         yield Draw(weights, extra, added.integers(1, scored.classes, size=size))
