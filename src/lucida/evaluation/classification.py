@@ -126,8 +126,7 @@ def classification_metrics(
     (:mod:`~lucida.evaluation.resampling`) for all else. With 5 positives among 1,000 rows they hold the truth in 94 %
     to 96 % of 1,000 samples (balanced accuracy, recall, F1, MCC, PR-AUC) and in over 99 % (ROC-AUC); percentiles of the
     draws held it in 67 % (ROC-AUC) and 82 % (PR-AUC). A test measures fewer samples and prints the shares.
-    With ten classes, half of them of five
-    rows, macro means are held in about 91 % to 94 %, the F1 of one such class in 87 %.
+    With ten classes, half of them of five rows, macro means are held in 91 % to 94 %, the F1 of one such class in 87 %.
 
     Raises:
         LucidaError: bad scores, labels, counts or names.
