@@ -11,7 +11,9 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -26,7 +28,7 @@ TEST_SHARE = 0.25
 VALIDATION_SHARE = 0.15
 VOCABULARY = 600  # words of the emoji's texts; rarer ones share a token
 LONGEST = 12  # words
-OWN_PICTURES = "own pictures"
+OWN_PICTURES, OWN_FEATURES = "own pictures", "own pictures, features"
 MOST_PICTURES, FEWEST_PICTURES = 2000, 200
 _named: ContextVar[Path | None] = ContextVar("pictures that the user named", default=None)
 
@@ -202,8 +204,28 @@ def own_pictures() -> Dataset:
     return _own_pictures(path.resolve())
 
 
-@cache
-def _own_pictures(path: Path, size: int = 16) -> Dataset:
+class OwnPixels(NamedTuple):
+    """The labelled ones of the pictures that a user named.
+
+    Attributes:
+        pixels: ``uint8 [N, size, size, 3]``.
+        labels: ``int64 [N]``.
+        classes: how many.
+        groups: ``[N]``, the identity of each.
+    """
+
+    pixels: np.ndarray
+    labels: Tensor
+    classes: int
+    groups: np.ndarray
+
+
+def own_pixels(path: Path, size: int) -> OwnPixels:
+    """The user's labelled pictures, at most 2,000 of them.
+
+    Raises:
+        LucidaError: too few of them, or of one class alone.
+    """
     from lucida.data.pixels import decode_all
     from lucida.data.readers import read_pictures
 
@@ -214,13 +236,29 @@ def _own_pictures(path: Path, size: int = 16) -> Dataset:
         found = f"{len(rows)} labelled pictures of {len(names)} classes"
         remedy = f"the lab needs {FEWEST_PICTURES} or more with two labels or more: a folder for each class, or a table"
         raise LucidaError(found, where=path, remedy=remedy)
-    pixels = np.asarray(decoded.pixels)[rows] / 255.0
-    pixels = (pixels - pixels.mean(axis=(0, 1, 2))) / pixels.std(axis=(0, 1, 2))
     labels = torch.tensor([names.index(str(decoded.corpus.pictures[i].label)) for i in rows])
     groups = np.array([decoded.corpus.pictures[i].identity for i in rows])
+    return OwnPixels(np.asarray(decoded.pixels)[rows], labels, len(names), groups)
+
+
+@cache
+def _own_pictures(path: Path, size: int = 16) -> Dataset:
+    own = own_pixels(path, size)
+    pixels = own.pixels / 255.0
+    pixels = (pixels - pixels.mean(axis=(0, 1, 2))) / pixels.std(axis=(0, 1, 2))
     inputs = {"inputs": torch.tensor(pixels.transpose(0, 3, 1, 2), dtype=torch.float32).contiguous()}
-    note = f"{path.stem}: {len(rows):,} pictures, {size}×{size} pixels in colour, {len(names)} classes"
-    return Dataset(OWN_PICTURES, inputs, labels, len(names), groups, note)
+    note = f"{path.stem}: {len(pixels):,} pictures, {size}×{size} pixels in colour, {own.classes} classes"
+    return Dataset(OWN_PICTURES, inputs, own.labels, own.classes, own.groups, note)
+
+
+def _frozen(name: str) -> Callable[[], Dataset]:
+    """A data set of :mod:`lucida.lab.frozen_features`, which loads a tower: only who asks for it waits."""
+
+    def load_it() -> Dataset:
+        made: Dataset = getattr(import_module("lucida.lab.frozen_features"), name)()
+        return made
+
+    return load_it
 
 
 DATASETS: dict[str, Callable[[], Dataset]] = {
@@ -228,5 +266,9 @@ DATASETS: dict[str, Callable[[], Dataset]] = {
     "digit sequences": digit_rows,
     "emoji": emoji,
     "emoji words": emoji_words,
+    "emoji features": _frozen("emoji_features"),
+    "emoji features, short": _frozen("short_emoji_features"),
+    "planted features": _frozen("planted_features"),
     OWN_PICTURES: own_pictures,
+    OWN_FEATURES: _frozen("own_features"),
 }

@@ -11,14 +11,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from lucida.core.errors import LucidaError
 from lucida.core.progress import counted
 from lucida.core.seeds import derive_seed, stream
 from lucida.lab.datasets import Dataset, Split, load, split
 from lucida.lab.networks import NetworkConfig
 from lucida.lab.norms import NoisyBatchNorm
 from lucida.lab.penalties import Penalised
+from lucida.lab.skew import Order, Parts, Skew, draw_order, towards, with_new_head
 from lucida.lab.stack import SingleTrainer, Stack, StackTrainer, Updates
+from lucida.losses.imbalance import ClassLoss, ScheduledLoss
 from lucida.training.batches import Batch
+from lucida.training.imbalance import Remedy
 from lucida.training.tasks import ClassificationTask, Task
 
 SEEN = 512  # training examples in an evaluation
@@ -48,6 +52,12 @@ class Training:
         updates: optimizer and clipping.
         l1, l2: penalties on the weights, added to the loss: ``l1 · Σ|w|`` and ``l2/2 · Σw²``.
         before: an earlier training and its rate, with which the networks start instead of fresh ones.
+        skew: how many examples of each class the parts have; by default a seed's split as it is.
+        remedy: what is done about the skew in loss and sampling.
+        head_alone: after ``before`` the head is drawn anew, and nothing else trains (classifier re-training).
+
+    Raises:
+        LucidaError: a remedy without a skew: members of one stack must have the same examples of each class.
     """
 
     data: str
@@ -58,6 +68,13 @@ class Training:
     l1: float = 0.0
     l2: float = 0.0
     before: tuple[Training, float] | None = None
+    skew: Skew | None = None
+    remedy: Remedy | None = None
+    head_alone: bool = False
+
+    def __post_init__(self) -> None:
+        if self.remedy is not None and self.skew is None:
+            raise LucidaError("a remedy without a skew", where="lab", remedy="say how many examples each class has")
 
 
 @dataclass(frozen=True)
@@ -70,6 +87,7 @@ class Moment:
         train, test: up to 512 training examples, and all test examples, ``[M, n, …]``.
         step: how many steps are done.
         rates: of the members, ``[M]``.
+        validation: all validation examples, ``[M, n, …]``.
     """
 
     stack: Stack
@@ -78,6 +96,7 @@ class Moment:
     test: Batch
     step: int
     rates: Tensor
+    validation: Batch = field(default_factory=dict)
 
 
 Observer = Callable[[Moment], Tensor]
@@ -163,6 +182,8 @@ def train_members(
         if training.before is not None:
             earlier, rate = training.before
             _, networks = _train(earlier, [replace(m, rate=rate) for m in members], networks, {}, f"{what}, before")
+        if training.head_alone:
+            networks = [with_new_head(n, m.network.build(m.seed)) for n, m in zip(networks, members, strict=True)]
         return _train(training, members, networks, observers or {}, what)[0]
 
 
@@ -182,6 +203,7 @@ def _train(
         if step % training.every == 0:
             course.evaluate(runner.stack(), step)
         torch.manual_seed(derive_seed(members[0].seed, "lab", "draws", step))
+        course.set_progress(step)
         runner.step(course.batch(step))
         course.batch_losses.append(runner.losses())
         course.grad_norms.append(runner.norms())
@@ -197,33 +219,63 @@ class _Course:
     def __init__(self, training: Training, members: Sequence[Member], observers: Mapping[str, Observer]):
         self.training, self.members, self.observers = training, members, observers
         self.data: Dataset = load(training.data)
-        self.splits: dict[int, Split] = {m.seed: split(self.data, m.seed) for m in members}
+        parts = {m.seed: self._parts(m.seed) for m in members}
+        self.splits: dict[int, Split] = {seed: part.split for seed, part in parts.items()}
+        self.names = torch.stack([parts[m.seed].names for m in members])  # [M, classes of the data]
+        self.class_loss = self._class_loss()
         self.size = training.batch_size or len(self.splits[members[0].seed].train)
-        rows = {seed: self._order(seed) for seed in self.splits}
-        self.rows = torch.stack([rows[member.seed] for member in members])  # [M, steps, B]
+        orders = {seed: self._order(seed, part) for seed, part in parts.items()}
+        # [M, steps, B] each; a remedy alone moves examples towards others
+        self.order = Order(*(torch.stack(each) for each in zip(*(orders[m.seed] for m in members), strict=True)))
         self.records: dict[str, list[Tensor]] = {}
         self.batch_losses: list[Tensor] = []
         self.grad_norms: list[Tensor] = []
         self.steps: list[int] = []
 
     def make_task(self, network: nn.Module) -> Task:
-        task = ClassificationTask(network)
+        task = ClassificationTask(network, self.class_loss)
         return Penalised(task, self.training.l1, self.training.l2) if self.training.l1 or self.training.l2 else task
 
-    def _order(self, seed: int) -> Tensor:
-        """Rows of every batch: shuffled epochs one after another, ``[steps, B]``."""
-        train = self.splits[seed].train
+    def _parts(self, seed: int) -> Parts:
+        if self.training.skew is not None:
+            return self.training.skew.parts(self.data, seed)
+        return Parts(split(self.data, seed), torch.arange(self.data.classes))
+
+    def _class_loss(self) -> ClassLoss | None:
+        skew, remedy = self.training.skew, self.training.remedy
+        return None if skew is None or remedy is None else remedy.make_loss(skew.train)
+
+    def set_progress(self, step: int) -> None:
+        """Tell a loss that changes along the training where that is."""
+        if isinstance(self.class_loss, ScheduledLoss):
+            self.class_loss.progress = step / self.training.steps
+
+    def _order(self, seed: int, parts: Parts) -> Order:
+        """What every batch shows: shuffled epochs one after another, or as the remedy draws them."""
+        if self.training.remedy is not None:
+            return draw_order(self.data, parts, self.training.remedy, seed, self.training.steps, self.size)
+        train = parts.split.train
         generator = stream(seed, "lab", "order")
         needed = self.training.steps * self.size
         epochs = [generator.permutation(len(train)) for _ in range(-(-needed // len(train)))]
-        return train[torch.from_numpy(np.concatenate(epochs)[:needed])].reshape(self.training.steps, self.size)
+        rows = train[torch.from_numpy(np.concatenate(epochs)[:needed])].reshape(self.training.steps, self.size)
+        return Order(rows, rows, torch.zeros(0))
 
     def batch(self, step: int) -> Batch:
-        return self.data.examples(self.rows[:, step])
+        batch = self._examples(self.order.rows[:, step])
+        if self.training.remedy is None or not self.training.remedy.synthetic:
+            return batch
+        partners, ways = self._examples(self.order.partners[:, step]), self.order.ways[:, step]
+        return {name: x if name == "labels" else towards(x, partners[name], ways) for name, x in batch.items()}
+
+    def _examples(self, rows: Tensor) -> Batch:
+        """The examples of rows ``[M, n]``, each class under the name it has for the member."""
+        batch = self.data.examples(rows)
+        return batch if self.training.skew is None else batch | {"labels": self.names.gather(1, batch["labels"])}
 
     def part(self, name: str, most: int | None = None) -> Batch:
         """Training, validation or test examples of every member, ``[M, n, …]``."""
-        return self.data.examples(torch.stack([getattr(self.splits[m.seed], name)[:most] for m in self.members]))
+        return self._examples(torch.stack([getattr(self.splits[m.seed], name)[:most] for m in self.members]))
 
     def evaluate(self, stack: Stack, step: int) -> None:
         """Loss and accuracies in evaluation mode, then what the observers see."""
@@ -240,7 +292,7 @@ class _Course:
                     self._record("loss", losses.mean(dim=1))
         stack.train()
         rates = torch.tensor([member.rate for member in self.members])
-        moment = Moment(stack, self.batch(0), parts["train"], parts["test"], step, rates)
+        moment = Moment(stack, self.batch(0), parts["train"], parts["test"], step, rates, parts["validation"])
         for key, observer in self.observers.items():
             self._record(f"observed/{key}", observer(moment))
 
