@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -71,6 +72,13 @@ class Parameters:
         if self.kind == "diag":
             return np.log(factor).sum(1)
         return np.log(np.diagonal(factor, axis1=-2, axis2=-1)).sum(-1)
+
+    @property
+    def constants(self) -> np.ndarray:
+        """All terms of ``log w + log p`` that no row changes, ``[k]``."""
+        with np.errstate(divide="ignore"):
+            logs = np.log(self.weights)
+        return logs + self.log_determinants - 0.5 * self.means.shape[1] * math.log(2 * math.pi)
 
 
 def maximised(

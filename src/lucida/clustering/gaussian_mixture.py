@@ -14,13 +14,14 @@ from lucida.clustering.arguments import check_means, check_precisions, check_set
 from lucida.clustering.covariances import (
     CovarianceType,
     Parameters,
+    Sums,
     cholesky_of_precisions,
     free_parameters,
     maximised,
     precision_cholesky,
     precisions_of,
 )
-from lucida.clustering.em import Density, expectation, maximisation
+from lucida.clustering.em import components_of, expectation, maximisation
 from lucida.clustering.estimator import Estimator, random_state_of, warn_not_converged
 from lucida.clustering.processes import Processes
 from lucida.clustering.rows import Rows
@@ -177,7 +178,7 @@ class GaussianMixture(Estimator):
             sums = expectation(rows, mixture)
             before, bound = bound, float(sums.log_likelihood) / rows.total
             bounds.append(bound)
-            mixture = maximisation(rows, sums, mixture, self.reg_covar)
+            mixture = maximisation(rows, sums, self.reg_covar)
             if self.verbose and step % self.verbose_interval == 0:
                 say(f"  Iteration {step}" + (f"\t ll change {bound - before:.5f}" if self.verbose > 1 else ""))
             if abs(bound - before) < self.tol:
@@ -227,13 +228,14 @@ class GaussianMixture(Estimator):
         self._check_fitted()
         X = self._validated(X, reset=False)
         rows = Rows(X, Processes())
-        density = Density.of(self._present(rows.shift.astype(np.float64)), rows.dtype)
+        mixture = self._present(rows.shift.astype(np.float64))
+        components = components_of(mixture, rows)
         out = np.empty((len(X), *shape), dtype or rows.dtype)
 
-        def write(_: None, block: Tensor, begin: int) -> None:
-            out[begin : begin + len(block)] = answer(density.weighted_log_prob(block)).numpy()
+        def write(worker: Any, block: Tensor, begin: int) -> None:
+            out[begin : begin + len(block)] = answer(components.joint(block, worker)).numpy()
 
-        rows.each(write, lambda: None)
+        rows.each(write, lambda: components.worker(Sums.zeros(mixture.kind, mixture.means)))
         return out
 
     def bic(self, X: ArrayLike) -> float:

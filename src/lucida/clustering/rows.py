@@ -14,7 +14,7 @@ from torch import Tensor
 from lucida.clustering.processes import Processes
 
 Total = TypeVar("Total")
-BLOCK_BYTES = 4 << 20  # a block of rows: small enough to stay in a processor's cache, large enough to hide the calls
+BLOCK_BYTES, MOST, FEWEST = 1 << 20, 4096, 256  # of a block: it stays in a processor's cache and outweighs the calls
 
 
 class Rows:
@@ -26,6 +26,8 @@ class Rows:
     Args:
         X: ``[n, d]``, any real type; this process's share.
         processes: who holds the others.
+
+    ``scale`` is one over each feature's standard deviation, ``[d]``: a unit, not a result.
 
     Raises:
         ValueError: a number is NaN or infinite.
@@ -39,18 +41,24 @@ class Rows:
         shares[self.processes.rank] = len(X)
         (shares,) = self.processes.sum(shares)
         self.total, self.offset = int(shares.sum()), int(shares[: self.processes.rank].sum())
-        self.block = max(256, BLOCK_BYTES // (X.shape[1] * self.dtype.itemsize))
+        self.block = min(MOST, max(FEWEST, BLOCK_BYTES // (X.shape[1] * self.dtype.itemsize)))
         self.shift = np.zeros(X.shape[1], self.dtype)
-        self.shift = self._mean().astype(self.dtype)
+        mean, deviation = self._moments()
+        self.shift = mean.astype(self.dtype)
+        self.scale = 1.0 / np.where(deviation > 1e-6 * np.abs(mean), deviation, np.maximum(np.abs(mean), 1.0))
 
-    def _mean(self) -> np.ndarray:
+    def _moments(self) -> tuple[np.ndarray, np.ndarray]:
         def add(total: np.ndarray, block: Tensor, start: int) -> None:
-            total += block.sum(0, dtype=torch.float64).numpy()
+            wide = block.double()
+            total[0] += wide.sum(0).numpy()
+            total[1] += wide.square_().sum(0).numpy()
 
-        (total,) = self.processes.sum(sum(self.each(add, lambda: np.zeros(self.X.shape[1])), np.zeros(self.X.shape[1])))
-        if not np.isfinite(total).all():
+        nothing = np.zeros((2, self.X.shape[1]))
+        (total,) = self.processes.sum(sum(self.each(add, nothing.copy), nothing))
+        if not np.isfinite(total[0]).all():
             raise ValueError("Input X contains NaN or infinity.")
-        return total / max(self.total, 1)
+        mean, squares = total / max(self.total, 1)
+        return mean, np.sqrt(np.maximum(squares - mean**2, 0.0))
 
     def read(self, start: int, stop: int) -> Tensor:
         """Rows of this process about the mean, ``[stop - start, d]``."""
