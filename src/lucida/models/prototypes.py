@@ -12,6 +12,8 @@ from torch import Tensor
 
 from lucida.core.errors import LucidaError
 
+_LEAST_SLOPE = 1e-3  # where texts foretell nothing, pictures count alone: divided by this they outweigh any text
+
 
 def prototype_logits(image_features: Tensor, class_embeddings: Tensor, logit_scale: Tensor | float = 1.0) -> Tensor:
     """Cosines of pictures and classes times the scale: logits as of any classifier, for any remedy after training.
@@ -65,15 +67,15 @@ def blended_prototypes(
 ) -> Tensor:
     r"""Prototypes from texts and pictures, each counting as far as it can be trusted.
 
-    .. math:: p_c \propto \frac{\kappa\, \mu_c + \sum_{i \in c} x_i}{\kappa + n_c}, \qquad
-       \mu_c = \bar m + b\,(t_c - \bar t)
+    .. math:: p_c \propto \frac{\kappa\, t_c + \sum_{i \in c} \hat x_i}{\kappa + n_c}, \qquad
+       \hat x_i = \bar t + (x_i - \bar m) / b
 
     The text is worth :math:`\kappa` pictures: this is the posterior mean of a class whose pictures scatter around a
     centre that itself lies around what the text foretells (shrinkage as of Efron & Morris 1973). Texts and pictures lie
     in different parts of a common space (the modality gap, Liang et al. 2022), so a plain mean of both would draw
-    classes with many pictures nearer to every picture; therefore :math:`\mu_c` is the text moved to where the pictures
-    are, with the means :math:`\bar m, \bar t` over classes that have pictures, each counting the same, and scaled by
-    the slope :math:`b \ge 0` that fits these best.
+    classes with many pictures nearer to every picture; therefore pictures are moved to where the texts are:
+    :math:`\bar m, \bar t` are the means over classes that have pictures, each counting the same, and :math:`b` is the
+    slope of class means on texts. With an infinite :math:`\kappa` the texts stay as they are.
 
     Args:
         class_embeddings: from texts, ``[C, d]``; made length one.
@@ -93,11 +95,12 @@ def blended_prototypes(
     if len(examples) == 0:
         return texts
     kappa = prior_strength(class_embeddings, examples, labels) if strength is None else strength
-    foretold, counts = _foretold(texts, seen), seen.counts[:, None]
     if kappa == float("inf"):
-        return F.normalize(foretold, dim=-1)
-    known = (kappa * foretold + counts * seen.means) / (kappa + counts).clamp_min(1e-12)
-    return F.normalize(torch.where(kappa + counts > 0, known, foretold), dim=-1)
+        return texts
+    relation, counts = _relation(texts, seen), seen.counts[:, None]
+    moved = relation.middle + (seen.means - relation.centre) / relation.slope
+    share = torch.where(counts > 0, kappa / (kappa + counts).clamp_min(1), 1)  # of the text
+    return F.normalize(share * texts + (1 - share) * moved, dim=-1)
 
 
 def prior_strength(class_embeddings: Tensor, examples: Tensor, labels: Tensor) -> float:
@@ -125,7 +128,7 @@ def prior_strength(class_embeddings: Tensor, examples: Tensor, labels: Tensor) -
             remedy="give the strength, or pictures of three classes, two of one of them",
         )
     scatter = (F.normalize(examples.float(), dim=-1) - seen.means[labels]).square().sum() / (n - classes)
-    off = (seen.means - _foretold(texts, seen))[shown].square().sum() / (classes - 1)
+    off = (seen.means - _relation(texts, seen).foretold(texts))[shown].square().sum() / (classes - 1)
     between = off - (scatter / seen.counts[shown]).mean()
     return float(scatter / between) if between > 0 else float("inf")
 
@@ -145,13 +148,26 @@ def _summary(class_embeddings: Tensor, examples: Tensor, labels: Tensor) -> tupl
     return texts, _Seen(counts, means)
 
 
-def _foretold(texts: Tensor, seen: _Seen) -> Tensor:
-    """Where the pictures of each class lie if its text is right: ``mean + slope · (text - mean text)``."""
+class _Relation(NamedTuple):
+    """How class means of pictures follow from texts: ``centre + slope · (text - middle)``."""
+
+    centre: Tensor
+    middle: Tensor
+    slope: Tensor
+
+    def foretold(self, texts: Tensor) -> Tensor:
+        return self.centre + self.slope * (texts - self.middle)
+
+
+def _relation(texts: Tensor, seen: _Seen) -> _Relation:
+    """Least squares over the classes that have pictures; with one class, pictures are as far apart as texts."""
     shown = seen.counts > 0
     centre, middle = seen.means[shown].mean(dim=0), texts[shown].mean(dim=0)
+    if int(shown.sum()) < 2:
+        return _Relation(centre, middle, torch.ones(()))
     pictures, words = seen.means[shown] - centre, texts[shown] - middle
-    slope = (pictures * words).sum() / words.square().sum().clamp_min(1e-12) if int(shown.sum()) > 1 else torch.ones(())
-    return centre + slope.clamp_min(0) * (texts - middle)
+    slope = (pictures * words).sum() / words.square().sum().clamp_min(1e-12)
+    return _Relation(centre, middle, slope.clamp_min(_LEAST_SLOPE))
 
 
 def _check_space(pictures: Tensor, classes: Tensor) -> None:
