@@ -13,6 +13,7 @@ from lucida.lab.batch_statistics import BINS, GAINS, SHIFTS, STATISTICS
 from lucida.lab.datasets import LONGEST
 from lucida.lab.design import Scale
 from lucida.lab.experiment import Bench, Experiment
+from lucida.lab.experiments.few_positives import MEASURES
 from lucida.lab.smoothness import LENGTHS
 from lucida.lab.training import Member, Observer, Outcome, Training
 from lucida.report.lab_page import ExperimentPage, read_page
@@ -44,6 +45,8 @@ class DrawnBench(Bench):
         shapes |= {"sharpness": (), "noise": (4,), "rescaled": (2,), "departure": (2,)}
         shapes |= {"walk": (4 + 2 * len(LENGTHS),), "inputs": (depth, 2), "shift": (2 * depth + 1,), "plateau": ()}
         shapes |= {"accuracies": (len(STATISTICS),), "shifts": (depth, len(SHIFTS), 2), "companions": (depth + 1,)}
+        if training.skew is not None:
+            shapes |= {"recalls": (len(training.skew.train),), "ranking": (), "tested": (2, len(MEASURES))}
         shapes |= {"padding": (len(BINS), 2), "words": (LONGEST, 2), "learned": (len(GAINS) + 2,)}
         each = {name: drawn.random((n, evaluations)) for name in ("loss", "train_accuracy", "validation_accuracy")}
         return Outcome(

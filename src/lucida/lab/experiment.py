@@ -238,25 +238,44 @@ class Bench:
         return self.train(f"{arm}, rate {rate:.3g}", training, members, observers)
 
     def tuned(
-        self, arm: str, training: Training, network: NetworkConfig, rates: Sequence[float], score: Score
+        self,
+        arm: str,
+        training: Training,
+        network: NetworkConfig,
+        rates: Sequence[float],
+        score: Score,
+        observers: Mapping[str, Observer] | None = None,
     ) -> float:
         """The arm's best learning rate: the mean score over the tuning seeds decides, which no result uses.
 
         A best rate at an end of the grid is no best rate: the grid is then extended by its own factor there, up to
         three times on that side. Of rates with equal scores the one with the lowest training loss at the end is
         taken. What is left to be said of the choice is in ``reservations``.
+
+        Args:
+            observers: that the score needs.
         """
+
+        def tried(wanted: Sequence[float]) -> dict[float, Tried]:
+            return self._scores(arm, training, network, wanted, score, observers)
+
+        return self.chosen_from(arm, rates, tried)
+
+    def chosen_from(
+        self, arm: str, rates: Sequence[float], tried: Callable[[Sequence[float]], dict[float, Tried]]
+    ) -> float:
+        """As :meth:`tuned`, for who trains in a way of his own: ``tried`` gives what rates were on the tuning seeds."""
         table: dict[float, Tried] = {}
         grid = sorted(rates)
         down, up = grid[0] / grid[1], grid[-1] / grid[-2]
         wanted = grid
         for _ in range(1 + MOST_EXTENSIONS):
-            table |= self._scores(arm, training, network, wanted, score)
+            table |= tried(wanted)
             best = min(table, key=lambda rate: table[rate][:2])
             if best not in (min(table), max(table)):
                 break
             wanted = [best * (up if best == max(table) else down)]
-        scores = {rate: tried.score for rate, tried in table.items()}
+        scores = {rate: found.score for rate, found in table.items()}
         self.rates[arm] = dict(sorted((self.rates.get(arm, {}) | scores).items()))
         self.chosen[arm] = best
         self.reservations.pop(arm, None)
@@ -265,10 +284,16 @@ class Bench:
         return best
 
     def _scores(
-        self, arm: str, training: Training, network: NetworkConfig, rates: Sequence[float], score: Score
+        self,
+        arm: str,
+        training: Training,
+        network: NetworkConfig,
+        rates: Sequence[float],
+        score: Score,
+        observers: Mapping[str, Observer] | None,
     ) -> dict[float, Tried]:
         members = [Member(seed, rate, network) for seed, rate in product(self.tuning_seeds, rates)]
-        outcome = self.train(f"tuning {arm}", training, members)
+        outcome = self.train(f"tuning {arm}", training, members, observers)
         scores, losses = (
             np.nan_to_num(values, nan=np.inf, posinf=np.inf).reshape(len(self.tuning_seeds), len(rates)).mean(axis=0)
             for values in (score(outcome), outcome.loss[:, -1])
