@@ -232,5 +232,7 @@ def test_other_pixels_are_refused():
         PRESETS["all"](PIXELS.float(), generator)
     with pytest.raises(LucidaError, match="must be squares, not 24 x 12"):
         PRESETS["all"](PIXELS[:, :12], generator)
+    with pytest.raises(LucidaError, match=r"5 views take numbers \[5, 12\], not \[1, 12\]"):
+        PRESETS["all"].view(PIXELS, numbers(1))
     with pytest.raises(LucidaError, match="no augmentation 'blur'; there are rotate"):
         preset("blur")

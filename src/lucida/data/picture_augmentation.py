@@ -24,8 +24,8 @@ Padding = Literal["reflection", "border"]
 
 _CHUNK = 16  # pictures resampled at once: what fits a processor's cache is faster than what does not
 # Brightness, and two axes of colour (YIQ of NTSC). A turn around the first changes no grey and no brightness.
-_TO_YIQ = torch.tensor([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]], dtype=torch.float64)
-_FROM_YIQ = torch.linalg.inv(_TO_YIQ)
+_TO_YIQ = torch.tensor([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
+_FROM_YIQ = torch.linalg.inv(_TO_YIQ.double()).float()
 
 
 @dataclass(frozen=True)
@@ -131,12 +131,14 @@ class PictureAugmentation:
             drawn: ``[N, DRAWS]`` in [0, 1), as of :func:`draws`.
 
         Raises:
-            LucidaError: the pixels have another type or shape.
+            LucidaError: the pixels have another type or shape, or the numbers do not fit.
         """
         if pixels.dtype != torch.uint8 or pixels.ndim != 4 or pixels.shape[-1] != 3:
             raise LucidaError(f"pixels must be uint8 [N, H, H, 3], not {pixels.dtype} {list(pixels.shape)}")
         if pixels.shape[1] != pixels.shape[2]:
             raise LucidaError(f"pictures must be squares, not {pixels.shape[2]} x {pixels.shape[1]}")
+        if drawn.shape != (len(pixels), DRAWS):
+            raise LucidaError(f"{len(pixels)} views take numbers [{len(pixels)}, {DRAWS}], not {list(drawn.shape)}")
         size = self.size or pixels.shape[1]
         views = torch.empty(len(pixels), size, size, 3, dtype=torch.uint8, device=pixels.device)
         drawn = drawn.to(device=pixels.device, dtype=torch.float32)
