@@ -78,7 +78,7 @@ def test_the_blend_is_nearer_to_the_truth_than_texts_or_pictures():
     def off(prototypes):
         return float((1 - (normalize(prototypes - prototypes.mean(dim=0), dim=-1) * truth).sum(-1)).mean())
 
-    blend = off(blended_prototypes(texts, pictures, labels))
+    blend = off(blended_prototypes(texts, pictures, labels, strength=prior_strength(texts, pictures, labels)))
     assert blend < 0.9 * off(texts)
     assert blend < 0.9 * off(blended_prototypes(texts, pictures, labels, strength=0.0))
     assert blend < off(blended_prototypes(texts, pictures, labels, strength=float("inf")))
@@ -125,7 +125,7 @@ def test_prototypes_have_length_one_whatever_the_counts(seed, strength):
 def test_without_pictures_the_texts_stay():
     texts = normalize(torch.randn(3, 4), dim=-1)
     nothing = torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64)
-    torch.testing.assert_close(blended_prototypes(texts, *nothing), texts)
+    torch.testing.assert_close(blended_prototypes(texts, *nothing, strength=1.0), texts)
 
 
 @given(st.floats(0, 1))
@@ -144,10 +144,11 @@ def test_bad_input_is_one_line():
         ((texts, pictures[:, :2], labels), "are not of one space"),
         ((texts, pictures, labels[:3]), "3 labels do not fit 5 pictures and 3 classes"),
         ((texts, pictures, labels + 1), "5 labels do not fit 5 pictures and 3 classes"),
-        ((texts, pictures[:4], labels[:4]), "4 pictures of 2 classes do not tell"),
     ):
         with pytest.raises(LucidaError, match=message):
-            blended_prototypes(*arguments)
+            blended_prototypes(*arguments, strength=1.0)
+    with pytest.raises(LucidaError, match="4 pictures of 2 classes do not tell"):
+        prior_strength(texts, pictures[:4], labels[:4])
     with pytest.raises(LucidaError, match="cannot be worth -1 pictures"):
         blended_prototypes(texts, pictures, labels, strength=-1)
     head = LinearHead(texts, torch.zeros(3))

@@ -62,9 +62,7 @@ class _Seen(NamedTuple):
     means: Tensor
 
 
-def blended_prototypes(
-    class_embeddings: Tensor, examples: Tensor, labels: Tensor, *, strength: float | None = None
-) -> Tensor:
+def blended_prototypes(class_embeddings: Tensor, examples: Tensor, labels: Tensor, *, strength: float) -> Tensor:
     r"""Prototypes from texts and pictures, each counting as far as it can be trusted.
 
     .. math:: p_c \propto \frac{\kappa\, t_c + \sum_{i \in c} \hat x_i}{\kappa + n_c}, \qquad
@@ -81,25 +79,22 @@ def blended_prototypes(
         class_embeddings: from texts, ``[C, d]``; made length one.
         examples: pictures, ``[n, d]``; made length one.
         labels: ``int64 [n]``, the class of each.
-        strength: :math:`\kappa`, at least 0; ``None`` for :func:`prior_strength`.
+        strength: :math:`\kappa`, at least 0, best chosen on validation pictures; :func:`prior_strength` is a start.
 
     Returns:
         ``[C, d]`` of length one; the texts alone if there is no picture.
 
     Raises:
-        LucidaError: shapes do not fit, or the strength is negative or cannot be estimated.
+        LucidaError: shapes do not fit, or the strength is negative.
     """
-    if strength is not None and not strength >= 0:
+    if not strength >= 0:
         raise LucidaError(f"a text cannot be worth {strength} pictures", where="strength")
     texts, seen = _summary(class_embeddings, examples, labels)
-    if len(examples) == 0:
-        return texts
-    kappa = prior_strength(class_embeddings, examples, labels) if strength is None else strength
-    if kappa == float("inf"):
+    if len(examples) == 0 or strength == float("inf"):
         return texts
     relation, counts = _relation(texts, seen), seen.counts[:, None]
     moved = relation.middle + (seen.means - relation.centre) / relation.slope
-    share = torch.where(counts > 0, kappa / (kappa + counts).clamp_min(1), 1)  # of the text
+    share = torch.where(counts > 0, strength / (strength + counts).clamp_min(1), 1)  # of the text
     return F.normalize(share * texts + (1 - share) * moved, dim=-1)
 
 
@@ -108,6 +103,9 @@ def prior_strength(class_embeddings: Tensor, examples: Tensor, labels: Tensor) -
 
     :math:`\sigma^2` is the scatter of pictures around their class mean, :math:`\tau^2` that of the class centres around
     what texts foretell: the distances of class means from it, less what their own scatter explains.
+
+    This makes the centres right on average, over all directions alike. The most right answers may need another
+    strength, a much larger one where the texts were trained on pictures of these classes already.
 
     Args:
         class_embeddings, examples, labels: as of :func:`blended_prototypes`.
