@@ -66,7 +66,8 @@ class PictureAugmentation:
         hue: at most so many degrees around the circle of colours, either way; brightness stays.
         cutout: side of a square of the picture's mean colour, as a share of the view's (DeVries & Taylor 2017); 0 for
             none. Part of it may lie outside.
-        padding: beyond the border the picture is mirrored, or its last row is repeated.
+        padding: beyond the border the picture is mirrored (what lies there may then be seen twice), or its last row is
+            repeated.
         size: pixels a side of a view; ``None`` for that of the picture.
 
     Raises:
