@@ -26,6 +26,9 @@ def check_settings(estimator: Any) -> None:
         value = getattr(estimator, name)
         if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
             refuse(name, f"an int in the range [{least}, inf)")
+    first_rows = getattr(estimator, "first_rows", None)
+    if first_rows is not None and (not isinstance(first_rows, Integral) or first_rows < 2):
+        refuse("first_rows", "an int in the range [2, inf) or None")
     for name in _REAL:
         value = getattr(estimator, name)
         if not isinstance(value, Real) or isinstance(value, bool) or not float(value) >= 0:

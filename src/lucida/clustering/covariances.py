@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import linalg
+import torch
 
 CovarianceType = Literal["full", "tied", "diag", "spherical"]
 TYPES = ("full", "tied", "diag", "spherical")
@@ -108,7 +108,9 @@ def maximised(
         covariances = (sums.second - (n[:, None] * means).T @ means) / nk.sum()
         covariances[np.diag_indices_from(covariances)] += reg_covar
     else:
-        covariances = (sums.second - 2 * step * sums.first + n[:, None] * step**2) / nk[:, None] + reg_covar
+        variances = (sums.second - 2 * step * sums.first + n[:, None] * step**2) / nk[:, None]
+        # A difference of that size is rounding, of either sign; what remains is the most that the variance can be.
+        covariances = np.maximum(variances, np.finfo(np.float64).eps * sums.second / nk[:, None]) + reg_covar
         if kind == "spherical":
             covariances = covariances.mean(1)
     return nk, means, covariances
@@ -130,10 +132,8 @@ def precision_cholesky(covariances: np.ndarray, kind: CovarianceType, *, float32
         lower = np.linalg.cholesky(covariances)
     except np.linalg.LinAlgError:
         raise ValueError(_ill_defined(float32)) from None
-    identity = np.eye(covariances.shape[-1])
-    if kind == "tied":
-        return linalg.solve_triangular(lower, identity, lower=True).T
-    return np.stack([linalg.solve_triangular(factor, identity, lower=True).T for factor in lower])
+    identity = torch.eye(covariances.shape[-1], dtype=torch.float64)
+    return torch.linalg.solve_triangular(torch.from_numpy(lower), identity, upper=False).mT.contiguous().numpy()
 
 
 def _ill_defined(float32: bool) -> str:

@@ -1,7 +1,10 @@
-"""One pass over the rows: responsibilities under the present mixture, and the sums the next one is made from."""
+"""Expectation and maximisation (Dempster, Laird and Rubin 1977): one pass over the rows a step."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from typing import Any
 
@@ -12,6 +15,7 @@ from torch import Tensor
 from lucida.clustering.covariances import Parameters, Sums, maximised, precision_cholesky
 from lucida.clustering.full import FullComponents, add_full
 from lucida.clustering.rows import Rows
+from lucida.clustering.splitting import collapsed, respawned
 from lucida.clustering.structured import StructuredComponents, add_structured
 
 
@@ -67,6 +71,102 @@ def maximisation(rows: Rows, sums: Sums, reg_covar: float) -> Parameters:
     Raises:
         ValueError: a covariance is not positive definite.
     """
+    return factored(unfactored(rows, sums, reg_covar), rows)
+
+
+def unfactored(rows: Rows, sums: Sums, reg_covar: float) -> Parameters:
+    """The mixture that the sums give; its precisions are still to come."""
     nk, means, covariances = maximised(sums, reg_covar=reg_covar, eps=rows.eps, shift=rows.shift)
-    factors = precision_cholesky(covariances, sums.kind, float32=rows.dtype == np.float32)
-    return Parameters(sums.kind, nk / nk.sum(), means, covariances, factors)
+    return Parameters(sums.kind, nk / nk.sum(), means, covariances, covariances)
+
+
+def factored(mixture: Parameters, rows: Rows) -> Parameters:
+    """The mixture with the factors of its precisions.
+
+    Raises:
+        ValueError: a covariance is not positive definite.
+    """
+    assert mixture.covariances is not None
+    factors = precision_cholesky(mixture.covariances, mixture.kind, float32=rows.dtype == np.float32)
+    return replace(mixture, precisions_cholesky=factors)
+
+
+@dataclass(frozen=True)
+class Climb:
+    """How EM goes: scikit-learn's ``tol``, ``max_iter`` and ``reg_covar``.
+
+    ``respawns``: so often may a collapsed component come back; 0 leaves them, as scikit-learn does.
+    """
+
+    tol: float = 1e-3
+    max_iter: int = 100
+    reg_covar: float = 1e-6
+    respawns: int = 0
+
+
+@dataclass
+class Ascent:
+    """Where EM came to.
+
+    Args:
+        mixture: the last one.
+        bounds: the mean log-likelihood before each step.
+        converged: whether the last step gained less than ``tol``.
+        respawned: components that collapsed and came back, one entry each time.
+    """
+
+    mixture: Parameters
+    bounds: list[float] = field(default_factory=list)
+    converged: bool = False
+    respawned: list[int] = field(default_factory=list)
+
+    @property
+    def bound(self) -> float:
+        """The last bound; minus infinity before the first step."""
+        return self.bounds[-1] if self.bounds else -math.inf
+
+
+def climb(
+    rows: Rows,
+    first: Parameters,
+    how: Climb,
+    *,
+    bound: float = -math.inf,
+    told: Callable[[int, float], None] = lambda step, gain: None,
+) -> Ascent:
+    """EM from a mixture.
+
+    Args:
+        rows: the data.
+        first: where it begins.
+        how: when it ends.
+        bound: the mean log-likelihood before ``first``, where that is known.
+        told: called with the number of each step and its gain.
+
+    Raises:
+        ValueError: a covariance is not positive definite.
+    """
+    ascent = Ascent(first)
+    for step in range(1, how.max_iter + 1):
+        sums = expectation(rows, ascent.mixture)
+        before, bound = bound, float(sums.log_likelihood) / rows.total
+        ascent.bounds.append(bound)
+        told(step, bound - before)
+        mixture = unfactored(rows, sums, how.reg_covar)
+        gone = _gone(sums, mixture, ascent, how)
+        ascent.mixture = factored(respawned(mixture, gone), rows)
+        ascent.respawned += gone
+        if gone:
+            bound = -math.inf  # what follows is a new ascent: its first gain says nothing
+        elif abs(bound - before) < how.tol:
+            ascent.converged = True
+            break
+    return ascent
+
+
+def _gone(sums: Sums, mixture: Parameters, ascent: Ascent, how: Climb) -> list[int]:
+    if not how.respawns:
+        return []
+    assert mixture.covariances is not None
+    gone = collapsed(sums, mixture.covariances, how.reg_covar)
+    return [component for component in gone if ascent.respawned.count(component) < how.respawns]

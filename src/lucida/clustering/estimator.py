@@ -105,5 +105,16 @@ def warn_not_converged() -> None:
         "Best performing initialization did not converge. Try different init parameters, or increase max_iter, tol, or "
         "check for degenerate data.",
         ConvergenceWarning,
-        stacklevel=4,
+        stacklevel=3,
+    )
+
+
+def warn_respawned(components: list[int]) -> None:
+    """Name the components that collapsed and came back."""
+    names = ", ".join(map(str, sorted(set(components))))
+    warnings.warn(
+        f"Components {names} collapsed ({len(components)} times in all) and took half of the heaviest one. Try fewer "
+        "components or a larger reg_covar.",
+        UserWarning,
+        stacklevel=3,
     )

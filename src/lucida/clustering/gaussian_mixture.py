@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,12 +22,14 @@ from lucida.clustering.covariances import (
     precision_cholesky,
     precisions_of,
 )
-from lucida.clustering.em import components_of, expectation, maximisation
-from lucida.clustering.estimator import Estimator, random_state_of, warn_not_converged
+from lucida.clustering.em import Ascent, Climb, climb, components_of
+from lucida.clustering.estimator import Estimator, random_state_of, warn_not_converged, warn_respawned
 from lucida.clustering.processes import Processes
 from lucida.clustering.rows import Rows
 from lucida.clustering.starts import start
 from lucida.core.progress import say
+
+RESPAWNS = 3  # of one component
 
 
 class GaussianMixture(Estimator):
@@ -51,6 +54,10 @@ class GaussianMixture(Estimator):
         warm_start: a second ``fit`` goes on where the first ended.
         verbose: 1 names iterations on the error stream, 2 adds the gain.
         verbose_interval: iterations between two lines.
+        first_rows: of more rows than that, so many are drawn at random, and the start and the first EM see those alone;
+            then EM goes on over all. ``None``: all rows from the start, as scikit-learn does.
+        respawn: a component that collapses takes half of the heaviest one, at most three times, with a warning at the
+            end; otherwise it stays where it is, as in scikit-learn.
         processes: who takes part, instead of ``torch.distributed``.
 
     Attributes:
@@ -87,6 +94,8 @@ class GaussianMixture(Estimator):
         warm_start: bool = False,
         verbose: int = 0,
         verbose_interval: int = 10,
+        first_rows: int | None = 65_536,
+        respawn: bool = False,
         processes: Processes | None = None,
     ):
         self.n_components = n_components
@@ -103,6 +112,8 @@ class GaussianMixture(Estimator):
         self.warm_start = warm_start
         self.verbose = verbose
         self.verbose_interval = verbose_interval
+        self.first_rows = first_rows
+        self.respawn = respawn
         self.processes = processes
 
     # Fitting.
@@ -115,24 +126,55 @@ class GaussianMixture(Estimator):
                 than components, or a covariance is not positive definite.
         """
         rows = self._rows(X)
-        warm = self.warm_start and hasattr(self, "converged_")
-        random = random_state_of(self.random_state)
-        best: tuple[float, Parameters, list[float], bool] | None = None
-        for trial in range(1 if warm else self.n_init):
-            if self.verbose:
-                say(f"Initialization {trial}")
-            first = self._present(rows.shift.astype(np.float64)) if warm else self._first(rows, random)
-            mixture, bounds, converged = self._climb(rows, first, self.lower_bound_ if warm else -math.inf)
-            bound = bounds[-1] if bounds else -math.inf
-            if best is None or bound > best[0]:
-                best = bound, mixture, bounds, converged
-        assert best is not None
-        self.lower_bound_, mixture, self.lower_bounds_, self.converged_ = best
-        self.n_iter_ = len(self.lower_bounds_)
-        self._keep(mixture, rows)
+        told = self._tell if self.verbose else lambda step, gain: None
+        if self.warm_start and hasattr(self, "converged_"):
+            first = self._present(rows.shift.astype(np.float64))
+            best = climb(rows, first, self._how(), bound=self.lower_bound_, told=told)
+        else:
+            best = self._best_of_starts(rows, told)
+        self._keep(best, rows)
+        if best.respawned:
+            warn_respawned(best.respawned)
         if not self.converged_ and self.max_iter > 0:
             warn_not_converged()
         return self
+
+    def _best_of_starts(self, rows: Rows, told: Callable[[int, float], None]) -> Ascent:
+        random = random_state_of(self.random_state)
+        if rows.processes.size > 1 and not isinstance(self.random_state, int):
+            random = random_state_of(int(rows.processes.from_first(np.array(float(random.randint(1 << 31))))))
+        few = None
+        if self.first_rows is not None and rows.total > max(self.first_rows, self.n_components):
+            size = max(self.first_rows, self.n_components)
+            few = rows.part(np.sort(random.choice(rows.total, size=size, replace=False)))
+        best: Ascent | None = None
+        for trial in range(self.n_init):
+            if self.verbose:
+                say(f"Initialization {trial}")
+            first = self._first(rows if few is None else few, random)
+            ascent = climb(rows if few is None else few, first, self._how(), told=told)
+            best = ascent if best is None or ascent.bound > best.bound else best
+        assert best is not None
+        if few is None:
+            return best
+        ascent = climb(rows, self._agreed(best.mixture, rows), self._how(), told=told)
+        ascent.respawned += best.respawned
+        return ascent
+
+    def _how(self) -> Climb:
+        return Climb(self.tol, self.max_iter, self.reg_covar, RESPAWNS if self.respawn else 0)
+
+    def _tell(self, step: int, gain: float) -> None:
+        if step % self.verbose_interval == 0:
+            say(f"  Iteration {step}" + (f"\t ll change {gain:.5f}" if self.verbose > 1 else ""))
+
+    @staticmethod
+    def _agreed(mixture: Parameters, rows: Rows) -> Parameters:
+        """The mixture of the first process, in all: rounding may differ between machines."""
+        same = rows.processes.from_first
+        covariances = None if mixture.covariances is None else same(mixture.covariances)
+        factors = same(mixture.precisions_cholesky)
+        return Parameters(mixture.kind, same(mixture.weights), same(mixture.means), covariances, factors)
 
     def fit_predict(self, X: ArrayLike, y: Any = None) -> np.ndarray:
         """Fit, and the most probable component of each row, ``[n]``."""
@@ -171,24 +213,12 @@ class GaussianMixture(Estimator):
             precisions = cholesky_of_precisions(np.asarray(precisions, np.float64), self.covariance_type)
         return self.weights_init, self.means_init, precisions
 
-    def _climb(self, rows: Rows, mixture: Parameters, bound: float) -> tuple[Parameters, list[float], bool]:
-        """EM from a mixture: the last one, the mean log-likelihood before each step, and whether it converged."""
-        bounds: list[float] = []
-        for step in range(1, self.max_iter + 1):
-            sums = expectation(rows, mixture)
-            before, bound = bound, float(sums.log_likelihood) / rows.total
-            bounds.append(bound)
-            mixture = maximisation(rows, sums, self.reg_covar)
-            if self.verbose and step % self.verbose_interval == 0:
-                say(f"  Iteration {step}" + (f"\t ll change {bound - before:.5f}" if self.verbose > 1 else ""))
-            if abs(bound - before) < self.tol:
-                return mixture, bounds, True
-        return mixture, bounds, False
-
     # The mixture, about the mean of the rows inside, as scikit-learn shows it outside.
 
-    def _keep(self, mixture: Parameters, rows: Rows) -> None:
-        dtype = rows.dtype
+    def _keep(self, ascent: Ascent, rows: Rows) -> None:
+        self.converged_, self.lower_bound_, self.lower_bounds_ = ascent.converged, ascent.bound, ascent.bounds
+        self.n_iter_ = len(ascent.bounds)
+        mixture, dtype = ascent.mixture, rows.dtype
         self.weights_ = mixture.weights.astype(dtype)
         self.means_ = (mixture.means + rows.shift).astype(dtype)
         covariances = mixture.covariances

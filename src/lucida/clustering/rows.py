@@ -27,7 +27,7 @@ class Rows:
         X: ``[n, d]``, any real type; this process's share.
         processes: who holds the others.
 
-    ``scale`` is one over each feature's standard deviation, ``[d]``: a unit, not a result.
+    ``variances`` are the features' own, ``[d]``; ``scale`` is a unit for each, about one over its standard deviation.
 
     Raises:
         ValueError: a number is NaN or infinite.
@@ -45,6 +45,7 @@ class Rows:
         self.shift = np.zeros(X.shape[1], self.dtype)
         mean, deviation = self._moments()
         self.shift = mean.astype(self.dtype)
+        self.variances = deviation**2
         self.scale = 1.0 / np.where(deviation > 1e-6 * np.abs(mean), deviation, np.maximum(np.abs(mean), 1.0))
 
     def _moments(self) -> tuple[np.ndarray, np.ndarray]:
@@ -98,6 +99,17 @@ class Rows:
         d = self.X.shape[1]
         parts = self.each(add, lambda: np.zeros((1 + d, d)))
         return self.processes.sum(sum(parts, np.zeros((1 + d, d))))[0]
+
+    def part(self, numbers: np.ndarray) -> Rows:
+        """Some rows, by their numbers among all processes' rows; each process holds a copy and works alone.
+
+        They are about the mean of all, and have the same units.
+        """
+        part = object.__new__(Rows)
+        part.__dict__ |= {name: x for name, x in self.__dict__.items() if name != "scatter"}
+        part.X, part.shift = self.take(numbers), np.zeros_like(self.shift)
+        part.processes, part.total, part.offset = Processes(), len(numbers), 0
+        return part
 
     def take(self, numbers: np.ndarray) -> np.ndarray:
         """Rows about the mean by their numbers among all processes' rows, ``[len(numbers), d]``."""
