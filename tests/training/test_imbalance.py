@@ -344,7 +344,24 @@ def test_the_tuner_finds_what_helps_and_reports_all_it_tried() -> None:
     assert [combination for combination, _ in found.scores] == [{"tau": 0.0}, {"tau": 1.0}]
     assert found.scores[1][1] > found.scores[0][1]
     plain = tuned(REMEDIES["cross_entropy"], features, labels, 3, SHORT, seed=0)
-    assert (plain.remedy, plain.settings, plain.trainings) == (REMEDIES["cross_entropy"], {}, 0)
+    assert (plain.remedy, plain.config, plain.settings, plain.trainings) == (REMEDIES["cross_entropy"], SHORT, {}, 0)
+    moved = tuned(REMEDIES["threshold_moving"], features, labels, 3, SHORT, seed=0, metric="accuracy")
+    assert moved.remedy.post_hoc_settings == {"metric": "accuracy"}
+
+
+def test_the_rate_is_tuned_first_and_the_training_gets_it() -> None:
+    features, labels = clouds(0)
+    rates = (1e-4, 0.05)
+    found = tuned(REMEDIES["ldam"], features, labels, 3, SHORT, seed=0, folds=3, rates=rates)
+    tried = [settings["learning_rate"] for settings, _ in found.scores[:2]]
+    assert tried == [rate * 10 for rate in rates]  # of cosines
+    assert found.config.learning_rate == found.settings["learning_rate"] in tried
+    assert found.config.steps == SHORT.steps
+    scores = dict(zip(tried, [score for _, score in found.scores[:2]], strict=True))
+    assert scores[found.config.learning_rate] == max(scores.values())
+    assert found.trainings == 3 * (2 + 3)
+    alone = tuned(REMEDIES["cross_entropy"], features, labels, 3, SHORT, seed=0, folds=3, rates=rates)
+    assert alone.settings.keys() == {"learning_rate"}
 
 
 def test_what_is_known_after_the_training_is_tuned_on_the_same_trainings() -> None:
@@ -352,5 +369,11 @@ def test_what_is_known_after_the_training_is_tuned_on_the_same_trainings() -> No
     after = tuned(REMEDIES["logit_adjustment_post_hoc"], features, labels, 3, SHORT, seed=0, folds=3)
     during = tuned(REMEDIES["logit_adjustment_loss"], features, labels, 3, SHORT, seed=0, folds=3)
     assert (after.trainings, during.trainings) == (3, 12)
+    decays = tuned(
+        REMEDIES["tau_normalisation"], features, labels, 3, SHORT, seed=0, folds=3, weight_decays=(0.1, 50.0)
+    )
+    assert decays.trainings == 6
+    assert len(decays.scores) == 6
+    assert decays.config == replace(SHORT, weight_decay=decays.settings["weight_decay"])
     with pytest.raises(LucidaError, match="at least two folds"):
         tuned(REMEDIES["focal"], features, labels, 3, SHORT, seed=0, folds=1)

@@ -179,7 +179,7 @@ def fit_classifier(
     data = FrozenFeatures(features, labels, classes, views)
     classifier = corrected(trained(data, remedy, config, seed), remedy, data.counts)
     if remedy.post_hoc == "thresholds":
-        (logits,), truth, _ = held_out_logits(data, [remedy], config, seed)
+        (logits,), truth, _ = held_out_logits(data, [(remedy, config)], seed)
         classifier.offsets = moved_thresholds(logits, truth, **remedy.post_hoc_settings)
     classifier.seconds = time.perf_counter() - began
     return classifier
@@ -232,23 +232,25 @@ def folds_of(labels: NDArray, folds: int, seed: int) -> NDArray[np.int64]:
 
 
 def held_out_logits(
-    data: FrozenFeatures, remedies: Sequence[Remedy], config: ClassifierConfig, seed: int, folds: int = 5
+    data: FrozenFeatures, variants: Sequence[tuple[Remedy, ClassifierConfig]], seed: int, folds: int = 5
 ) -> tuple[list[Tensor], Tensor, int]:
     """What classifiers say of rows that they have not seen: every row is held out once.
 
     Returns:
-        For each remedy logits ``[m, C]`` (without moved thresholds), the labels ``int64 [m]``, and the number of
-        trainings: remedies that differ after the training only share them.
+        For each variant logits ``[m, C]`` (thresholds are not moved), the labels ``int64 [m]``, and the number of
+        trainings: variants that differ after the training only share them.
     """
     fold = folds_of(data.labels, folds, seed)
-    trainings: list[Remedy] = []
-    trainings += [r.training for i, r in enumerate(remedies) if r.training not in [x.training for x in remedies[:i]]]
-    logits: list[list[Tensor]] = [[] for _ in remedies]
+    parts = [(remedy.training, config) for remedy, config in variants]
+    logits: list[list[Tensor]] = [[] for _ in variants]
+    trainings = 0
     for k in range(folds):
-        part = data.part(fold != k)
-        done = [trained(part, training, config, seed) for training in trainings]
-        held = np.asarray(data.features[fold == k])
-        for found, remedy in zip(logits, remedies, strict=True):
-            found.append(corrected(done[trainings.index(remedy.training)], remedy, part.counts).logits(held))
+        kept, held = data.part(fold != k), np.asarray(data.features[fold == k])
+        done: list[Classifier] = []
+        for i, part in enumerate(parts):
+            first = parts.index(part)
+            done.append(done[first] if first < i else trained(kept, *part, seed))
+            trainings += first == i
+            logits[i].append(corrected(done[i], variants[i][0], kept.counts).logits(held))
     truth = torch.cat([torch.from_numpy(data.labels[fold == k]) for k in range(folds)]).long()
-    return [torch.cat(found) for found in logits], truth, folds * len(trainings)
+    return [torch.cat(found) for found in logits], truth, trainings

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from numpy.typing import NDArray
@@ -16,6 +15,11 @@ from lucida.training.frozen_features import FrozenFeatures
 from lucida.training.imbalance import Remedy, held_out_logits
 from lucida.training.post_hoc import score
 
+_DECAY = "weight_decay"
+
+COSINE_RATE = 10.0
+"""A head of cosines turns its directions at ten times the rate that suits a linear one (their lengths do not count)."""
+
 
 @dataclass(frozen=True)
 class Tuning:
@@ -23,6 +27,7 @@ class Tuning:
 
     Attributes:
         remedy: with the best settings.
+        config: of the training, with the best weight decay.
         settings: the best ones; empty where there was nothing to tune.
         scores: every combination of settings that was tried, with its score.
         trainings: how many classifiers were trained.
@@ -30,7 +35,9 @@ class Tuning:
     """
 
     remedy: Remedy
+    config: ClassifierConfig
     settings: Mapping[str, Any]
+    config: ClassifierConfig
     scores: Sequence[tuple[Mapping[str, Any], float]] = ()
     trainings: int = 0
     seconds: float = 0.0
@@ -47,6 +54,7 @@ def tuned(
     views: NDArray | Tensor | None = None,
     folds: int = 5,
     metric: str = "balanced_accuracy",
+    weight_decays: Sequence[float] = (),
 ) -> Tuning:
     """The remedy with the settings of its grid that do best on rows held out of the training.
 
@@ -60,19 +68,40 @@ def tuned(
         features, labels, classes, settings, seed, views: as :func:`~lucida.training.imbalance.fit_classifier` takes
             them.
         folds: parts; each is held out once.
-        metric: one of :data:`~lucida.training.post_hoc.SCORES`.
+        rates: peak learning rates to try first, with the remedy as it comes (times :data:`COSINE_RATE` for a head of
+            cosines); a remedy judged at a rate that suits another says nothing. None keeps the rate of ``settings``.
+        metric: one of :data:`~lucida.training.post_hoc.SCORES`; thresholds are moved by it too.
+        weight_decays: more of them to try; ``()`` for that of ``settings`` alone. What suits plain training need not
+            suit a remedy, so a comparison should tune it for each.
 
     Raises:
         LucidaError: as ``fit_classifier``; an unknown score; fewer than two folds.
     """
     began = time.perf_counter()
-    combinations = [dict(zip(remedy.grid, values, strict=True)) for values in itertools.product(*remedy.grid.values())]
-    if combinations == [{}]:
-        return Tuning(remedy, {})
-    data, config = FrozenFeatures(features, labels, classes, views), settings or ClassifierConfig()
-    remedies = [remedy.with_settings(**combination) for combination in combinations]
-    logits, truth, trainings = held_out_logits(data, remedies, config, seed, folds)
-    scores = [(combination, score(rows, truth, metric)) for combination, rows in zip(combinations, logits, strict=True)]
+    config = settings or ClassifierConfig()
+    if not rates and not remedy.grid:
+        return Tuning(remedy, {}, config)
+    data = FrozenFeatures(features, labels, classes, views)
+    factor, trainings = COSINE_RATE if remedy.head == "cosine" else 1.0, 0
+    scores: list[tuple[Mapping[str, Any], float]] = []
+    for rate in rates:
+        one = replace(config, learning_rate=rate * factor)
+        logits, truth, done = held_out_logits(data, [remedy], one, seed, folds)
+        scores.append(({"learning_rate": rate * factor}, score(logits[0], truth, metric)))
+        trainings += done
+    chosen = dict(_best(scores)) if scores else {}
+    config = replace(config, **chosen)
+    if remedy.grid:
+        combinations = [dict(zip(remedy.grid, values, strict=True)) for values in product(*remedy.grid.values())]
+        remedies = [remedy.with_settings(**combination) for combination in combinations]
+        logits, truth, done = held_out_logits(data, remedies, config, seed, folds)
+        tried = [(c, score(rows, truth, metric)) for c, rows in zip(combinations, logits, strict=True)]
+        best, scores, trainings = _best(tried), [*scores, *tried], trainings + done
+        remedy, chosen = remedy.with_settings(**best), {**chosen, **best}
+    return Tuning(remedy, chosen, config, scores, trainings, time.perf_counter() - began)
+
+
+def _best(scores: Sequence[tuple[Mapping[str, Any], float]]) -> Mapping[str, Any]:
+    """The settings with the highest score, of equal ones those nearest to the middle of the list."""
     middle = (len(scores) - 1) / 2
-    best = max(range(len(scores)), key=lambda i: (scores[i][1], -abs(i - middle)))
-    return Tuning(remedies[best], scores[best][0], scores, trainings, time.perf_counter() - began)
+    return scores[max(range(len(scores)), key=lambda i: (scores[i][1], -abs(i - middle)))][0]
