@@ -28,6 +28,9 @@ HeadName = Literal["linear", "cosine"]
 class ClassifierConfig:
     """How a classifier on frozen features is trained: the same for every remedy.
 
+    The defaults were chosen on half of the training part of CIFAR-10, made long-tailed, by accuracy on the other half:
+    twice the steps or twice the batch changed nothing.
+
     Attributes:
         steps: optimizer steps.
         batch_size: rows a step.
@@ -37,10 +40,10 @@ class ClassifierConfig:
         hidden: width of a hidden layer; ``None`` for a linear classifier.
     """
 
-    steps: int = 1000
-    batch_size: int = 512
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.01
+    steps: int = 500
+    batch_size: int = 256
+    learning_rate: float = 2e-3
+    weight_decay: float = 1.0
     warmup_share: float = 0.05
     hidden: int | None = None
 

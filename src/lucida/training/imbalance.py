@@ -52,7 +52,7 @@ class Remedy:
         post_hoc: what follows the training.
         post_hoc_settings: of that.
         head: ``"cosine"`` for losses with margins.
-        grid: the settings that may be tuned, with the values to try, the usual one in the middle.
+        grid: the settings that may be tuned, with the values to try.
     """
 
     name: str
@@ -101,7 +101,7 @@ class Remedy:
 
 
 _KANG, _CUI, _CAO, _MENON = "Kang et al. 2020", "Cui et al. 2019", "Cao et al. 2019", "Menon et al. 2021"
-_BETAS, _TAUS, _MARGINS = (0.99, 0.999, 0.9999), (0.5, 1.0, 1.5, 2.0), (0.3, 0.5, 0.7)
+_BETAS, _TAUS, _MARGINS = (0.99, 0.999, 0.9999), (0.5, 1.0, 1.5, 2.0), (0.1, 0.2, 0.5)
 _ALL = (
     Remedy("cross_entropy", "the plain training that every other is compared with"),
     Remedy("oversampling", "rows of small classes again and again, every class as often as the largest",
