@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,8 +16,6 @@ from lucida.training.frozen_features import FrozenFeatures
 from lucida.training.imbalance import Remedy, held_out_logits
 from lucida.training.post_hoc import score
 
-_DECAY = "weight_decay"
-
 COSINE_RATE = 10.0
 """A head of cosines turns its directions at ten times the rate that suits a linear one (their lengths do not count)."""
 
@@ -27,15 +26,15 @@ class Tuning:
 
     Attributes:
         remedy: with the best settings.
-        config: of the training, with the best weight decay.
-        settings: the best ones; empty where there was nothing to tune.
+        settings: the best ones; empty where there was nothing to tune. ``learning_rate`` and ``weight_decay`` are among
+            them where they were tuned.
+        config: of the training, with these.
         scores: every combination of settings that was tried, with its score.
         trainings: how many classifiers were trained.
         seconds: the search took.
     """
 
     remedy: Remedy
-    config: ClassifierConfig
     settings: Mapping[str, Any]
     config: ClassifierConfig
     scores: Sequence[tuple[Mapping[str, Any], float]] = ()
@@ -54,6 +53,7 @@ def tuned(
     views: NDArray | Tensor | None = None,
     folds: int = 5,
     metric: str = "balanced_accuracy",
+    rates: Sequence[float] = (),
     weight_decays: Sequence[float] = (),
 ) -> Tuning:
     """The remedy with the settings of its grid that do best on rows held out of the training.
@@ -68,37 +68,45 @@ def tuned(
         features, labels, classes, settings, seed, views: as :func:`~lucida.training.imbalance.fit_classifier` takes
             them.
         folds: parts; each is held out once.
-        rates: peak learning rates to try first, with the remedy as it comes (times :data:`COSINE_RATE` for a head of
-            cosines); a remedy judged at a rate that suits another says nothing. None keeps the rate of ``settings``.
         metric: one of :data:`~lucida.training.post_hoc.SCORES`; thresholds are moved by it too.
-        weight_decays: more of them to try; ``()`` for that of ``settings`` alone. What suits plain training need not
-            suit a remedy, so a comparison should tune it for each.
+        rates: peak learning rates to try (times :data:`COSINE_RATE` for a head of cosines); ``()`` for that of
+            ``settings`` alone. What suits plain training need not suit a remedy: a comparison tunes both for each.
+        weight_decays: likewise. Rates and decays are tried with the remedy as it comes, then its own settings at the
+            best of them.
 
     Raises:
         LucidaError: as ``fit_classifier``; an unknown score; fewer than two folds.
     """
     began = time.perf_counter()
     config = settings or ClassifierConfig()
-    if not rates and not remedy.grid:
+    if not rates and not weight_decays and not remedy.grid:
         return Tuning(remedy, {}, config)
-    data = FrozenFeatures(features, labels, classes, views)
-    factor, trainings = COSINE_RATE if remedy.head == "cosine" else 1.0, 0
+    data, trainings = FrozenFeatures(features, labels, classes, views), 0
     scores: list[tuple[Mapping[str, Any], float]] = []
-    for rate in rates:
-        one = replace(config, learning_rate=rate * factor)
-        logits, truth, done = held_out_logits(data, [remedy], one, seed, folds)
-        scores.append(({"learning_rate": rate * factor}, score(logits[0], truth, metric)))
-        trainings += done
+    if tried := _trainings(remedy, rates, weight_decays):
+        variants = [(remedy, replace(config, **one)) for one in tried]
+        logits, truth, trainings = held_out_logits(data, variants, seed, folds)
+        scores = [(one, score(rows, truth, metric)) for one, rows in zip(tried, logits, strict=True)]
     chosen = dict(_best(scores)) if scores else {}
     config = replace(config, **chosen)
     if remedy.grid:
-        combinations = [dict(zip(remedy.grid, values, strict=True)) for values in product(*remedy.grid.values())]
-        remedies = [remedy.with_settings(**combination) for combination in combinations]
-        logits, truth, done = held_out_logits(data, remedies, config, seed, folds)
-        tried = [(c, score(rows, truth, metric)) for c, rows in zip(combinations, logits, strict=True)]
-        best, scores, trainings = _best(tried), [*scores, *tried], trainings + done
+        combinations = [
+            dict(zip(remedy.grid, values, strict=True)) for values in itertools.product(*remedy.grid.values())
+        ]
+        variants = [(remedy.with_settings(**combination), config) for combination in combinations]
+        logits, truth, done = held_out_logits(data, variants, seed, folds)
+        own = [(c, score(rows, truth, metric)) for c, rows in zip(combinations, logits, strict=True)]
+        best, scores, trainings = _best(own), [*scores, *own], trainings + done
         remedy, chosen = remedy.with_settings(**best), {**chosen, **best}
     return Tuning(remedy, chosen, config, scores, trainings, time.perf_counter() - began)
+
+
+def _trainings(remedy: Remedy, rates: Sequence[float], weight_decays: Sequence[float]) -> list[dict[str, Any]]:
+    """Every combination of rate and decay that is to be tried; none if neither is."""
+    factor = COSINE_RATE if remedy.head == "cosine" else 1.0
+    axes = {"learning_rate": [rate * factor for rate in rates], "weight_decay": list(weight_decays)}
+    named = {name: values for name, values in axes.items() if values}
+    return [dict(zip(named, values, strict=True)) for values in itertools.product(*named.values())] if named else []
 
 
 def _best(scores: Sequence[tuple[Mapping[str, Any], float]]) -> Mapping[str, Any]:
