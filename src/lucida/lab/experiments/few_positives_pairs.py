@@ -188,8 +188,10 @@ def train_pairs(
     rates: Sequence[float],
     part: PartName,
 ) -> dict[str, NDArray]:
-    """Heads of all seeds and rates (seeds outside), stacked: losses ``[M, steps]``, recalls ``[M, looks]``; on validation
-    data at the end alone."""
+    """Heads of all seeds and rates (seeds outside), stacked: ``losses [M, steps]``, ``recalls [M, looks]``.
+
+    On validation data they are looked at at the end alone.
+    """
     key = (part, arm, size, epochs, tuple(seeds), tuple(rates), FEATURES, COMMON)
     return bench.remember(f"{what}: pairs", key, partial(_trained, arm, size, epochs, seeds, rates, part))
 
