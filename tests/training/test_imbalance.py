@@ -19,6 +19,7 @@ from lucida.core.durations import Duration
 from lucida.core.errors import LucidaError
 from lucida.core.run_folder import RunFolder
 from lucida.losses.imbalance import deferred, make_loss
+from lucida.training import post_hoc
 from lucida.training.batches import BatchStream, Draw, ExampleData, Resampled
 from lucida.training.imbalance import REMEDIES, ClassifierConfig, Remedy, fit_classifier, folds_of
 from lucida.training.loop import train
@@ -299,6 +300,17 @@ def test_two_classes_get_the_best_of_all_thresholds(seed: int, metric: str) -> N
     )
     offsets = moved_thresholds(logits, labels, metric=metric)
     assert score(logits + offsets.double().numpy(), labels, metric) == pytest.approx(best, abs=1e-9)
+
+
+def test_of_very_many_thresholds_every_so_many_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = np.random.default_rng(0)
+    labels = np.minimum(generator.geometric(0.7, 3000) - 1, 2)
+    logits = generator.normal(size=(3000, 3)) + 2 * np.eye(3)[labels] - 2 * np.arange(3)
+    exact = score(logits + moved_thresholds(logits, labels).double().numpy(), labels)
+    monkeypatch.setattr(post_hoc, "OFFSETS", 50)
+    fewer = score(logits + moved_thresholds(logits, labels).double().numpy(), labels)
+    assert score(logits, labels) + 0.05 < exact
+    assert abs(fewer - exact) < 0.01
 
 
 def test_scores_equal_scikit_learn() -> None:

@@ -11,6 +11,9 @@ from torch import Tensor
 from lucida.core.errors import LucidaError
 from lucida.losses.imbalance import Counts, log_prior
 
+OFFSETS = 4096
+"""At most so many offsets of a class are compared."""
+
 Score = Callable[[Tensor, Tensor, Tensor], Tensor]
 """From true positives ``[…, C]``, predictions ``[…, C]`` and examples ``[C]`` of each class to a score ``[…]``."""
 
@@ -88,8 +91,8 @@ def moved_thresholds(
 ) -> Tensor:
     """Offsets ``float32 [C]`` to add to logits so that a score of their largest is best: threshold moving.
 
-    For two classes that is one threshold, found exactly. For more, one class's offset after another is put to its best
-    value, all others kept, until nothing changes: each of these steps is exact, the whole a local optimum.
+    For two classes that is one threshold, the best of all. For more, one class's offset after another is put to its
+    best value, all others kept, until nothing changes: a local optimum.
 
     Args:
         logits: ``[n, C]`` of examples that were not trained on.
@@ -114,32 +117,40 @@ def moved_thresholds(
 
 
 def _best_offset(scores: Tensor, truth: Tensor, c: int, measure: Score) -> Tensor:
-    """What to add to class ``c``: exact, in one pass over the rows in the order in which they change to it.
-
-    Of the offsets that are best, the middle of the interval that is nearest to no change.
-    """
+    """What to add to class ``c``; of the offsets that are best, the one nearest to no change."""
     others = scores.clone()
     others[:, c] = -torch.inf
-    best, alternative = others.max(dim=1)
-    margins, order = (best - scores[:, c]).sort()  # a row's answer is c once the offset is above its margin
-    labels, alternative = truth[order], alternative[order]
-    n, classes = scores.shape
-    examples = torch.bincount(truth, minlength=classes).double()
-    predictions = torch.bincount(alternative, minlength=classes).double()
-    right = torch.bincount(labels[labels == alternative], minlength=classes).double()
-    moved = torch.zeros(n + 1, classes, dtype=torch.float64)  # predictions that have left a class for c
-    moved[1:] = torch.nn.functional.one_hot(alternative, classes).cumsum(0)
-    lost = torch.zeros_like(moved)
-    lost[1:] = (torch.nn.functional.one_hot(alternative, classes) * (labels == alternative)[:, None]).cumsum(0)
-    predicted, hits = predictions - moved, right - lost
-    predicted[:, c] = torch.arange(n + 1)
-    hits[1:, c] = (labels == c).double().cumsum(0)
-    hits[0, c] = 0
-    values = measure(hits, predicted, examples)
-    low = torch.cat([margins[:1] - 2, margins])  # between the k-th and the next margin, k rows answer c
-    high = torch.cat([margins, margins[-1:] + 2])
-    values[low >= high] = -torch.inf  # equal margins change together
-    good = values >= values.max() - 1e-12
-    distance = torch.where(good, torch.maximum(low, -high).clamp_min(0), torch.inf)
-    k = int(distance.argmin())
-    return low.new_zeros(()) if low[k] < 0 < high[k] else (low[k] + high[k]) / 2
+    best, instead = others.max(dim=1)
+    margins = best - scores[:, c]  # a row's answer is c once the offset is above its margin, else `instead`
+    offsets = _between(margins)
+    n, classes = len(offsets), scores.shape[1]
+    first = torch.searchsorted(offsets, margins, right=True)  # the first offset at which the row's answer is c
+
+    def changed(rows: Tensor, of: Tensor) -> Tensor:
+        """How many of these rows have changed to c at each offset, by class, ``[n, C]``."""
+        counts = torch.bincount(first[rows] * classes + of[rows], minlength=(n + 1) * classes)
+        return counts.view(n + 1, classes)[:n].cumsum(0).double()
+
+    everything, hit = torch.ones_like(truth, dtype=torch.bool), truth == instead
+    predicted = torch.bincount(instead, minlength=classes) - changed(everything, instead)
+    right = torch.bincount(truth[hit], minlength=classes) - changed(hit, instead)
+    predicted[:, c] = changed(everything, instead).sum(1)
+    right[:, c] = changed(everything, truth)[:, c]
+    values = measure(right, predicted, torch.bincount(truth, minlength=classes).double())
+    return offsets[torch.where(values >= values.max() - 1e-12, offsets.abs(), torch.inf).argmin()]
+
+
+def _between(margins: Tensor) -> Tensor:
+    """An offset between any two neighbouring margins and one beyond each end, ascending; 0 where it lies between.
+
+    Of more than :data:`OFFSETS` every so many: what is kept grows with classes, not with rows.
+    """
+    edges = margins.unique()
+    offsets = torch.cat([edges[:1] - 1, (edges[1:] + edges[:-1]) / 2, edges[-1:] + 1])
+    zero = int(torch.searchsorted(edges, 0.0))
+    if zero == len(edges) or edges[zero] != 0:
+        offsets[zero] = 0
+    if len(offsets) <= OFFSETS:
+        return offsets
+    kept = torch.linspace(0, len(offsets) - 1, OFFSETS).long()
+    return offsets[torch.cat([kept, torch.tensor([zero])]).unique()]

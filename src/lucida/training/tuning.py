@@ -79,6 +79,8 @@ def tuned(
     """
     began = time.perf_counter()
     config = settings or ClassifierConfig()
+    if remedy.post_hoc == "thresholds":
+        remedy = remedy.with_settings(metric=metric)
     if not rates and not weight_decays and not remedy.grid:
         return Tuning(remedy, {}, config)
     data, trainings = FrozenFeatures(features, labels, classes, views), 0
