@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from lucida.core.errors import LucidaError
 from lucida.data import smote as module
-from lucida.data.smote import class_neighbours, smote
+from lucida.data.smote import class_neighbours, imbalanced_learn, smote
 
 
 def rows(seed: int, counts: list[int], width: int = 5, dtype: type = np.float32) -> tuple[np.ndarray, np.ndarray]:
@@ -71,9 +72,9 @@ def test_a_copy_of_a_row_is_its_nearest_neighbour() -> None:
 @given(seed=st.integers(0, 99), k=st.integers(1, 6), first=st.integers(8, 40), second=st.integers(8, 40))
 @settings(max_examples=15, deadline=None)
 def test_the_same_rows_as_imbalanced_learn(seed: int, k: int, first: int, second: int) -> None:
-    over_sampling = pytest.importorskip("imblearn.over_sampling")
+    pytest.importorskip("imblearn")
     features, labels = rows(seed, [first, second, 41])
-    theirs = over_sampling.SMOTE(random_state=seed, k_neighbors=k).fit_resample(features, labels)
+    theirs = imbalanced_learn("smote", features, labels, seed=seed, k_neighbors=k)
     ours = smote(features, labels, k_neighbors=k, random_state=seed)
     assert np.array_equal(ours[1], theirs[1])
     np.testing.assert_allclose(ours[0], theirs[0], rtol=0, atol=1e-4)
@@ -97,6 +98,21 @@ def test_synthetic_rows_lie_between_a_row_and_a_neighbour_of_it(seed: int, k: in
             share = ((x - start) * way).sum(1) / np.maximum((way**2).sum(1), 1e-30)
             off = np.abs(start + np.clip(share, 0, 1)[:, None] * way - x).max(axis=1)
             assert off.min() < 1e-5
+
+
+@pytest.mark.parametrize("kind", ["adasyn", "borderline_smote"])
+def test_what_builds_on_smote_is_imbalanced_learns(kind: Any) -> None:
+    pytest.importorskip("imblearn")
+    features, labels = rows(0, [40, 15, 60])
+    more, names = imbalanced_learn(kind, features, labels)
+    assert more.dtype == np.float32
+    assert np.bincount(names).min() > 40
+    np.testing.assert_array_equal(more[: len(labels)], features)
+    assert not np.array_equal(more, imbalanced_learn(kind, features, labels, seed=1)[0])
+    with pytest.raises(LucidaError, match=rf"imbalanced-learn, {kind}"):
+        imbalanced_learn(kind, features[labels == 0], labels[labels == 0])
+    with pytest.raises(LucidaError, match="no over-sampling 'smoted'"):
+        imbalanced_learn("smoted", features, labels)  # type: ignore[arg-type]
 
 
 def test_targets_and_seeds() -> None:
@@ -170,7 +186,7 @@ def test_memory_is_bounded_while_the_rows_are_many(tmp_path: Path) -> None:
         ({"targets": {7: 3}}, r"a class without a row cannot grow \(class 7\)"),
     ],
 )
-def test_bad_input_is_one_line(change: dict, message: str) -> None:
+def test_bad_input_is_one_line(change: dict[str, Any], message: str) -> None:
     features, labels = rows(0, [12, 8, 30])
     with pytest.raises(LucidaError, match=message) as caught:
         smote(features, change.pop("labels", labels), **change)

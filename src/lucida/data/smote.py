@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ QUERIES, CHUNK, GROUP = 512, 32_768, 128
 SPARE = 4
 """Neighbours kept beyond ``k`` until exact distances decide: products in ``float32`` may swap near ones."""
 
+Kind = Literal["smote", "adasyn", "borderline_smote"]
 Pairs = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]
 
 
@@ -89,6 +91,31 @@ def smote(
             _write(features, members, draws, k_neighbors, rows[end : end + count])
             end += count
     return rows, np.concatenate([labels, np.repeat(classes, missing)])
+
+
+def imbalanced_learn(
+    kind: Kind, features: NDArray, labels: NDArray, *, k_neighbors: int = 5, seed: int = 0
+) -> tuple[NDArray[np.float32], NDArray]:
+    """imbalanced-learn's own over-sampling, in memory: its SMOTE as the reference of ours, and what builds on it.
+
+    ADASYN (He et al. 2008) makes more rows where other classes are near, Borderline-SMOTE (Han et al. 2005) only there.
+
+    Raises:
+        LucidaError: imbalanced-learn refuses the rows, for example a class with no more than ``k_neighbors`` of them.
+    """
+    from imblearn import over_sampling
+
+    samplers = {
+        "smote": lambda: over_sampling.SMOTE(random_state=seed, k_neighbors=k_neighbors),
+        "adasyn": lambda: over_sampling.ADASYN(random_state=seed, n_neighbors=k_neighbors),
+        "borderline_smote": lambda: over_sampling.BorderlineSMOTE(random_state=seed, k_neighbors=k_neighbors),
+    }
+    if kind not in samplers:
+        raise LucidaError(f"there is no over-sampling {kind!r}", remedy=f"use {', '.join(samplers)}")
+    try:
+        return samplers[kind]().fit_resample(np.asarray(features, np.float32), labels)
+    except ValueError as error:
+        raise LucidaError(" ".join(str(error).split()), where=f"imbalanced-learn, {kind}") from None
 
 
 def class_neighbours(features: NDArray, members: NDArray, k: int, queries: NDArray | None = None) -> NDArray[np.int64]:
