@@ -140,7 +140,8 @@ def test_weights_move_probabilities_and_not_the_ranking(small: Dataset) -> None:
         outcome = train_members(training, members, observers={"t": observe_test, "r": observe_ranking})
         seen[name] = outcome.observed["t"][:, -1]
         assert np.isnan(outcome.observed["t"][:, 0]).all()
-        assert ((outcome.observed["r"] >= 0) & (outcome.observed["r"] <= 1)).all()
+        ranking = outcome.observed["r"][:, -1]
+        assert ((ranking >= 0) & (ranking <= 1)).all()
     plain, weighted = (dict(zip(MEASURES, seen[name].mean(axis=0).T, strict=True)) for name in seen)
     assert weighted["times too many positives"][0] > plain["times too many positives"][0] + 0.5
     assert weighted["PR-AUC"][0] == pytest.approx(plain["PR-AUC"][0], abs=0.1)

@@ -202,3 +202,30 @@ def test_the_page_is_whole(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     tables = [d for d in page.drawings if d.kind == "table" and d.title.startswith("By frequency")]
     assert len(tables) == len(CLAIMED_TAILS)
     assert all(table.rows[-1][0] == "always the most frequent class" for table in tables)
+
+
+def test_pictures_of_the_user_are_seen_by_the_tower_and_must_be_enough(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from PIL import Image
+
+    from lucida.lab.datasets import OWN_FEATURES, own_pictures, pictures_from
+    from lucida.lab.experiments.long_tail import _why_not_own
+
+    monkeypatch.setenv("LUCIDA_CACHE", str(tmp_path / "cache"))
+    draw = np.random.default_rng(0)
+    for name, tint in (("blue", 2), ("red", 0)):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        for k in range(105):
+            pixels = draw.integers(0, 120, (16, 16, 3), dtype=np.uint8)
+            pixels[..., tint] += 120
+            Image.fromarray(pixels).save(tmp_path / "pictures" / name / f"{k}.png")
+    assert "no pictures were named" in str(_why_not_own())
+    with pictures_from(tmp_path / "pictures"):
+        features, pixels_alone = load(OWN_FEATURES), own_pictures()
+        assert "the smallest class of your pictures has 105" in str(_why_not_own())
+    assert torch.equal(features.labels, pixels_alone.labels)
+    assert len(features.inputs["inputs"]) == 210
+    centres = torch.stack([features.inputs["inputs"][features.labels == k].mean(dim=0) for k in range(2)])
+    nearest = torch.cdist(features.inputs["inputs"], centres).argmin(dim=1)
+    assert float((nearest == features.labels).double().mean()) > 0.95

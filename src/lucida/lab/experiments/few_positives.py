@@ -61,7 +61,7 @@ class Settings:
         ratios: negatives for each positive, of the planted data.
         width: of the perceptron's hidden layer.
         batch_size, steps: of training.
-        rates: where tuning of SGD with momentum starts.
+        rates: where tuning of Adam starts.
         pairs: of the contrastive part.
     """
 
@@ -124,7 +124,7 @@ def _arm(bench: Bench, settings: Settings, found: Observations, place: Place, ar
         skew = replace(skew, train=(POSITIVES, POSITIVES))
     network = replace(perceptron_for(data, 1, settings.width), classes=2)
     training = Training(
-        data, settings.batch_size, settings.steps, every=settings.steps, updates=Updates("momentum"), skew=skew,
+        data, settings.batch_size, settings.steps, every=settings.steps, updates=Updates("adam"), skew=skew,
         remedy=REMEDY[arm],
     )  # fmt: skip
     rate = bench.tuned(name, training, network, settings.rates, BY_RANKING, {"ranking": observe_ranking})
@@ -142,7 +142,9 @@ def record(found: Observations, measured: str, arm: str, values: NDArray, level:
 
 
 def observe_ranking(moment: Moment) -> Tensor:
-    """PR-AUC on the validation examples, ``[M]``."""
+    """PR-AUC on the validation examples, ``[M]``; before training nothing is looked at."""
+    if moment.step == 0:
+        return torch.full((moment.stack.members,), torch.nan)
     logits, batch = _logits(moment, moment.validation), moment.validation
     each = zip(logits, batch["labels"], strict=True)
     return torch.tensor([binary_measures(own, labels)[0] for own, labels in each], dtype=torch.float64)

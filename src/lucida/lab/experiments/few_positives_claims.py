@@ -199,7 +199,7 @@ DESIGN = Design(
         "each seed draws which category is positive",
         "steps and batch size; of the pairs, examples seen",
         "rates are chosen by PR-AUC (pairs: recall at 1) on validation data",
-        "SGD with momentum 0.9; Adam for the pairs",
+        "Adam",
     ),
     data="real: emoji of two artists as a frozen EfficientNet-Lite0 sees them, 32 principal components, one category "
     "against the others; made: normal numbers with the mean and covariance of each category, of which there are "
