@@ -177,18 +177,20 @@ _TEXT = (
     "As many as there are zeros in the best window as long as there are ones: no swap brings out two of them. A window "
     "that slides finds it; what is read grows by {decades read a decade/one sliding window/even} decades for each "
     "decade of the ring, where counting every window anew takes {decades read a decade/every window anew/even}. "
-    "Booleans in memory take {nanoseconds an element/booleans} nanoseconds each. Swaps of neighbours alone are "
-    "{claim/any_two_beat_neighbours/effect/even:ci} decades away on an even ring. Whether the place matters depends on "
-    "the ring: where ones are spread evenly, any place will do ({claim/the_place_matters/effect/even:points ci} of the "
-    "ones); on a patchy ring the best one changes the swaps by {claim/the_place_matters/effect/patchy:points ci}."
+    "Booleans in memory take {nanoseconds an element/booleans} nanoseconds each. Against swaps of neighbours alone, "
+    "those of any two are {claim/any_two_beat_neighbours/effect/even:ci} decades on an even ring. Whether the place "
+    "matters depends on the ring: where ones are spread evenly, any place will do "
+    "({claim/the_place_matters/effect/even:points ci} of the ones); on a patchy ring the best one changes the swaps by "
+    "{claim/the_place_matters/effect/patchy:points ci}."
 )
 _TEXT_ZH = (
-    "取长度等于 1 的个数的窗口，最好的窗口里有多少个 0，就需要多少次交换：一次交换不能移出两个 0。滑动窗口即可找到它："
-    "环每长十倍，读取的元素增加 {decades read a decade/one sliding window/even} 个数量级，而逐个窗口重新计数要增加 "
-    "{decades read a decade/every window anew/even} 个。内存中的布尔数组每个元素用 {nanoseconds an element/booleans} "
-    "纳秒。在均匀的环上，与只交换相邻元素相差 {claim/any_two_beat_neighbours/effect/even:ci} 个数量级。位置是否重要取决"
-    "于环：1 分布均匀时哪里都差不多（{claim/the_place_matters/effect/even:points ci}）；在疏密不均的环上，最佳位置使"
-    "交换的比例变化 {claim/the_place_matters/effect/patchy:points ci}。"
+    "取长度等于 `1` 的个数的窗口，最好的窗口里有多少个 `0`，就需要多少次交换：一次交换不能移出两个 `0`。滑动窗口即可"
+    "找到它：环每长十倍，读取的元素增加 {decades read a decade/one sliding window/even} 个数量级，而逐个窗口重新计数要"
+    "增加 {decades read a decade/every window anew/even} 个。内存中的布尔数组每个元素用 "
+    "{nanoseconds an element/booleans} 纳秒。在均匀的环上，与只交换相邻元素相差 "
+    "{claim/any_two_beat_neighbours/effect/even:ci} 个数量级。位置是否重要取决于环：`1` 分布均匀时哪里都差不多"
+    "（{claim/the_place_matters/effect/even:points ci}）；在疏密不均的环上，最佳位置使交换的比例变化 "
+    "{claim/the_place_matters/effect/patchy:points ci}。"
 )
 ANSWERS = (
     Answer(

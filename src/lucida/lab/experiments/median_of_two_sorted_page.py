@@ -166,17 +166,17 @@ _TEXT = (
     "As many as it takes to halve the places of the shorter side, and two: with {largest size:0} elements on each side "
     f"{{comparisons/{SEARCH}/{DATA[0]}}} comparisons on average, never more than {{bound of comparisons:0}}, where a "
     f"merge to the middle needs {{comparisons/{MERGE}/{DATA[0]}:0}}. The longer side is free: when it alone grows, a "
-    f"decade costs {{comparisons a decade/{GROWS_ONE}/{DATA[0]}}} comparisons; when both do, "
-    f"{{comparisons a decade/{GROWS_BOTH}/{DATA[0]}}}. That the search has to be in the shorter side is not so: in the "
-    f"longer one it needs {{comparisons, unequal sides/{LONGER}/{DATA[0]}}} against "
+    f"decade costs {{comparisons a decade/{GROWS_ONE}/{DATA[0]}:2}} comparisons; when both do, "
+    f"{{comparisons a decade/{GROWS_BOTH}/{DATA[0]}:2}}. That the search has to be in the shorter side is not so: in "
+    f"the longer one it needs {{comparisons, unequal sides/{LONGER}/{DATA[0]}}} against "
     f"{{comparisons, unequal sides/{SEARCH}/{DATA[0]}}}, if it starts from the places that can be right."
 )
 _TEXT_ZH = (
     "只需把较短一边的候选位置不断减半，再加两次：每边 {largest size:0} 个元素时，平均 "
     f"{{comparisons/{SEARCH}/{DATA[0]}}} 次比较，最多 {{bound of comparisons:0}} 次；而归并到中间需要 "
     f"{{comparisons/{MERGE}/{DATA[0]}:0}} 次。较长的一边不增加代价：只有它变长时，长度每增十倍多 "
-    f"{{comparisons a decade/{GROWS_ONE}/{DATA[0]}}} 次比较；两边同时变长则多 "
-    f"{{comparisons a decade/{GROWS_BOTH}/{DATA[0]}}} 次。“必须在较短的一边查找”并不成立：只要从可能正确的位置出发，"
+    f"{{comparisons a decade/{GROWS_ONE}/{DATA[0]}:2}} 次比较；两边同时变长则多 "
+    f"{{comparisons a decade/{GROWS_BOTH}/{DATA[0]}:2}} 次。“必须在较短的一边查找”并不成立：只要从可能正确的位置出发，"
     f"在较长的一边查找需要 {{comparisons, unequal sides/{LONGER}/{DATA[0]}}} 次，在较短的一边需要 "
     f"{{comparisons, unequal sides/{SEARCH}/{DATA[0]}}} 次。"
 )
