@@ -26,6 +26,8 @@ usage: lucida run [--recipe NAME] [--pictures PATH] [--out FOLDER] [--split-seed
        lucida run --help      every setting of a recipe
        lucida ask RUN PICTURE "is there a dog?"
        lucida diagnose RUN [--json | --follow]
+       lucida evaluate long-tail --pictures PATH [...]
+       lucida cluster [--pictures PATH] [...]
        lucida lab list | run NAME ... | run --all | book
        lucida --version
 
@@ -34,6 +36,8 @@ commands:
             lucida, or on your own pictures: a folder, a .csv, .jsonl or .parquet table, or a COCO .json file
   ask       put a question about a picture to the multimodal LLM of a finished run
   diagnose  say what is wrong with a training run, from its probes: layer, step, evidence, remedy
+  evaluate  long-tail: every remedy for rare classes on your labelled pictures, ranked, with a recommendation
+  cluster   a Gaussian mixture of your pictures: named clusters, outliers, near-duplicates
   lab       controlled experiments on questions about training, each with a verdict; `book` makes pages of the results
 """
 
@@ -68,6 +72,10 @@ def _dispatch(given: list[str]) -> None:
         _ask(given[1:])
     elif given[0] == "diagnose":
         _diagnose(given[1:])
+    elif given[0] == "evaluate":
+        _evaluate(given[1:])
+    elif given[0] == "cluster":
+        _cluster(given[1:])
     elif given[0] == "lab":
         _lab(given[1:])
     else:
@@ -92,6 +100,34 @@ def _ask(given: list[str]) -> None:
     from lucida.workflows.ask import ask
 
     print(ask(Path(given[0]), Path(given[1]), given[2]))
+
+
+EVALUATE_USAGE = """usage: lucida evaluate long-tail --pictures PATH [--out FOLDER] [--seeds N] [--ratio R] [...]
+       lucida evaluate long-tail --help    every setting
+
+PATH     labelled pictures: a folder for each class, a table with a column "label", Parquet
+--ratio  thins the classes to this imbalance first, to see on balanced data what a long tail does
+
+example: lucida evaluate long-tail --pictures my/pictures
+"""
+
+
+def _evaluate(given: list[str]) -> None:
+    if not given or given[0] in ("-h", "--help"):
+        print(EVALUATE_USAGE, end="")
+        return
+    if given[0] != "long-tail":
+        raise LucidaError(f"nothing to evaluate is called {given[0]!r}", remedy="there is long-tail")
+    from lucida.workflows.long_tail import LongTailConfig, evaluate_long_tail
+
+    done = evaluate_long_tail(override(LongTailConfig(), given[1:], command="lucida evaluate long-tail"))
+    print(f"{done.table}\n\n{done.recommendation}\n\nreport: {done.report}")
+
+
+def _cluster(given: list[str]) -> None:
+    from lucida.workflows.cluster import ClusterConfig, cluster
+
+    print(f"report: {cluster(override(ClusterConfig(), given, command='lucida cluster'))}")
 
 
 LAB_USAGE = """usage: lucida lab list

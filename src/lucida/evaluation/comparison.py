@@ -18,6 +18,7 @@ from lucida.evaluation.labelled_scores import Scale, labelled_scores
 from lucida.evaluation.resampling import draws, plain
 
 _ALPHA = 0.05
+_NAMED = 3  # methods in a sentence; the others are counted
 
 
 def paired_difference(
@@ -223,5 +224,7 @@ def _recommendation(places: Sequence[Place], seeds: int) -> Recommendation:
 
 
 def _listed(places: Sequence[Place]) -> str:
-    *front, last = (place.name for place in places)
+    *front, last = [place.name for place in places[:_NAMED]]
+    if len(places) > _NAMED:
+        front, last = [*front, last], f"{len(places) - _NAMED} others"
     return f"{', '.join(front)} or {last}" if front else last

@@ -18,6 +18,7 @@ TITLES = {
     "naming": "Multimodal LLM: naming places",
     "looking": "Multimodal LLM: is it there?",
     "language": "Multimodal LLM: answering",
+    "remedies": "Remedies for rare classes",
     "hallucination": "Measuring what it makes up",
 }
 """What a person reads for the keys of stages."""

@@ -1,0 +1,165 @@
+"""``lucida evaluate long-tail`` on small coloured squares: splits, the table, the page, bad input."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lucida.cli import main
+from lucida.core.errors import LucidaError
+from lucida.core.results import Results
+from lucida.core.run_folder import RunFolder
+from lucida.data.pixels import decode_all
+from lucida.data.readers import read_pictures
+from lucida.report.long_tail_page import write_long_tail_page
+from lucida.training.classifier import ClassifierConfig
+from lucida.training.imbalance import REMEDIES
+from lucida.workflows.labelled_pictures import LabelledPictures
+from lucida.workflows.long_tail import LongTailConfig, evaluate_long_tail
+from lucida.workflows.long_tail_features import training_rows
+from lucida.workflows.long_tail_methods import PLAIN, TITLES, chosen_remedies
+
+COUNTS = {"blue sky": 24, "grass": 12, "rust": 6}
+COLOURS = {"blue sky": (90, 140, 220), "grass": (80, 150, 60), "rust": (160, 80, 40)}
+
+
+@pytest.fixture(scope="module")
+def squares(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for each class, of noisy squares whose colour is mostly that of the class."""
+    folder, generator = tmp_path_factory.mktemp("squares"), np.random.default_rng(0)
+    for name, count in COUNTS.items():
+        (folder / name).mkdir()
+        for i in range(count):
+            pixels = np.array(COLOURS[name]) + generator.normal(0, 60, 3) + generator.normal(0, 30, (40, 40, 3))
+            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / name / f"{i}.png")
+    return folder
+
+
+def small(pictures: Path, out: Path, **settings: object) -> LongTailConfig:
+    given = {"seeds": 2, "image_size": 64, "pooled": "last", "classifier": ClassifierConfig(steps=20, batch_size=16)}
+    return LongTailConfig(pictures=pictures, out=out, **(given | settings))  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def done(squares: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "long-tail"
+    remedies = ("logit_adjustment_post_hoc", "augmented_oversampling")
+    finished = evaluate_long_tail(small(squares, out, remedies=remedies, views=3))
+    assert finished.report == out / "report.html"
+    assert finished.table.splitlines()[0].split()[:2] == ["method", "balanced"]
+    assert finished.recommendation.endswith(".")
+    return out
+
+
+def labelled(pictures: Path) -> LabelledPictures:
+    return LabelledPictures.of(decode_all(read_pictures(pictures), 8), pictures)
+
+
+def test_every_method_and_both_baselines_stand_in_the_results(done: Path) -> None:
+    results = Results.load(done / "results.json")
+    methods = [method["name"] for method in results.details["long_tail"]["methods"]]
+    assert set(methods[:3]) == {PLAIN, "logit_adjustment_post_hoc", "augmented_oversampling"}
+    assert methods[3:] == ["always_the_largest_class", "chance"]
+    for name in methods:
+        assert results.metrics[f"{name}/balanced_accuracy"].n == 2
+        assert 0 <= results.metrics[f"{name}/accuracy_few"].value <= 1
+    assert results.metrics["always_the_largest_class/balanced_accuracy"].value == pytest.approx(1 / 3)
+    own, plain = (results.details["values"][name]["balanced_accuracy"] for name in (methods[0], PLAIN))
+    if methods[0] != PLAIN:
+        difference = results.metrics[f"difference/{methods[0]}/balanced_accuracy"].value
+        assert difference == pytest.approx(np.mean(np.subtract(own, plain)))
+    order = np.argsort([-results.metrics[f"{name}/balanced_accuracy"].value for name in methods[:3]], kind="stable")
+    assert order.tolist() == [0, 1, 2]
+
+
+def test_the_page_is_rebuilt_from_the_results_alone(done: Path) -> None:
+    before = (done / "report.html").read_text()
+    (done / "report.html").unlink()
+    assert write_long_tail_page(RunFolder.open(done)).read_text() == before
+    for words in ("Rare classes of", "What to do", "plain cross-entropy", "always the largest class", "blue sky"):
+        assert words in before
+    with pytest.raises(LucidaError, match="file not found"):
+        write_long_tail_page(RunFolder(done / "nowhere"))
+
+
+def test_the_same_run_again_gives_the_same_numbers(done: Path, squares: Path, tmp_path: Path) -> None:
+    remedies = ("logit_adjustment_post_hoc", "augmented_oversampling")
+    evaluate_long_tail(small(squares, tmp_path / "again", remedies=remedies, views=3))
+    first, second = (Results.load(folder / "results.json").metrics for folder in (done, tmp_path / "again"))
+    measured = [name for name in first if not name.endswith("seconds")]
+    assert len(measured) > 50
+    assert {name: first[name] for name in measured} == {name: second[name] for name in measured}
+
+
+def test_seeds_draw_splits_unless_the_source_brings_a_test(squares: Path, tmp_path: Path) -> None:
+    pictures = labelled(squares)
+    train, test = pictures.parts(0, 0.3)
+    assert not set(train) & set(test)
+    assert len(train) + len(test) == sum(COUNTS.values())
+    assert set(pictures.labels[test]) == {0, 1, 2}
+    assert pictures.parts(1, 0.3)[1].tolist() != test.tolist()
+    for part in ("train", "test"):
+        (tmp_path / part).mkdir()
+        for name in COUNTS:
+            (tmp_path / part / name).symlink_to(squares / name)
+    own = labelled(tmp_path)
+    assert own.own_test is not None
+    assert [rows.tolist() for rows in own.parts(0, 0.3)] == [rows.tolist() for rows in own.parts(1, 0.3)]
+    assert own.own_test.sum() == sum(COUNTS.values())
+
+
+def test_thinning_keeps_the_order_of_frequency(squares: Path) -> None:
+    pictures = labelled(squares)
+    train, _ = training_rows(pictures, 0, test_share=0.3, ratio=8, profile="exponential")
+    counts = np.bincount(pictures.labels[train])
+    assert counts[0] // 8 == counts[2]
+    assert counts[0] > counts[1] > counts[2]
+
+
+def test_all_remedies_have_words() -> None:
+    assert set(REMEDIES) <= set(TITLES)
+    assert len(set(TITLES.values())) == len(TITLES)
+    assert set(chosen_remedies((), views=False)) == set(REMEDIES)
+    assert set(chosen_remedies(("focal",), views=False)) == {PLAIN, "focal"}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "no pictures were named"),
+        (["--pictures", "nowhere"], "no such file or folder"),
+        (["--remedies", "focul", "--pictures", "x"], "no remedy 'focul'"),
+        (["--seeds", "1"], "seeds cannot be 1"),
+        (["--ratio", "0.5"], "ratio cannot be 0.5"),
+    ],
+)
+def test_bad_input_is_one_line(words: list[str], said: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["evaluate", "long-tail", "--out", str(tmp_path / "out"), *words])
+    error = capsys.readouterr().err
+    assert stopped.value.code == 2
+    assert said in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_classes_that_cannot_be_measured_are_named(tmp_path: Path) -> None:
+    for name, count in (("a", 9), ("b", 2)):
+        (tmp_path / name).mkdir()
+        for i in range(count):
+            Image.new("RGB", (8, 8), (10 * i, 0, 0)).save(tmp_path / name / f"{i}.png")
+    with pytest.raises(LucidaError, match="class 'b' has 2 pictures"):
+        labelled(tmp_path)
+
+
+def test_the_command_says_what_it_found(squares: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--pictures", str(squares), "--out", str(tmp_path / "run"), "--seeds", "2", "--remedies", "focal"]
+    main(["evaluate", "long-tail", *words, "--image-size", "64", "--pooled", "last", "--classifier.steps", "5"])
+    said = capsys.readouterr().out
+    assert "focal loss" in said
+    assert said.rstrip().endswith(f"report: {tmp_path / 'run' / 'report.html'}")
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["seeds"] == 2
