@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import io
 import json
 import time
-import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -29,6 +27,8 @@ from lucida.lab.datasets import Dataset, load
 from lucida.lab.design import Design, Scale
 from lucida.lab.networks import NetworkConfig
 from lucida.lab.observations import Observations
+from lucida.lab.parts import stored_arrays
+from lucida.lab.parts import without_words as without_words
 from lucida.lab.training import Member, Observer, Outcome, Training, train_members
 from lucida.lab.verdict import Word
 from lucida.report.lab_page import Drawing, Ruling
@@ -180,7 +180,7 @@ class Bench:
         A run that was stopped goes on with the first part that is not there.
         """
         path = cache_folder() / "lab" / f"{content_hash(what, list(key), self.experiment.code)}.npz"
-        arrays = _stored(path)
+        arrays = stored_arrays(path)
         if arrays is None:
             say(f"{self.experiment.design.name}: {what}")
             began = time.perf_counter()
@@ -373,31 +373,6 @@ def _told_of(made: Bench | torch.Tensor | Dataset | partial[Any] | MethodType | 
     cells = [told(cell.cell_contents) for cell in made.__closure__ or ()]
     defaults = [told(value) for value in (made.__defaults__, made.__kwdefaults__) if value]
     return [made.__qualname__, *cells, *defaults]
-
-
-def without_words(source: str) -> str:
-    """Python code without comments, docstrings and layout.
-
-    >>> without_words("def f(): 'says what'; return 1  # why") == without_words("def f(): return 1")
-    True
-    """
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
-            node.body = node.body[1:]
-    return ast.dump(tree)
-
-
-def _stored(path: Path) -> dict[str, NDArray] | None:
-    """The arrays of a part; none if it is not there, or is half a file from a disk that was full."""
-    if not path.exists():
-        return None
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
-        path.unlink()
-        return None
 
 
 def final_loss(outcome: Outcome) -> NDArray:
