@@ -25,15 +25,19 @@ def metadata_tables(folder: Path) -> list[Path]:
     return [table for split in splits for table in metadata_tables(split)]
 
 
-def list_image_folder(folder: Path) -> Listing:
+def list_image_folder(folder: Path, *, described: bool = True) -> Listing:
     """The pictures of a folder.
 
     With ``metadata.csv`` or ``.jsonl`` (in the folder, or in each of its ``train``, ``validation`` and ``test``), those
     that it names. Without, every picture in it, and the first subfolder is its class; if all subfolders are called
     after splits, the classes lie below them.
 
+    Args:
+        folder: with the pictures.
+        described: something must say what they show.
+
     Raises:
-        LucidaError: there is no picture, or nothing says what the pictures show.
+        LucidaError: there is no picture, or nothing says what the pictures show although something must.
     """
     tables = metadata_tables(folder)
     if tables:
@@ -43,14 +47,14 @@ def list_image_folder(folder: Path) -> Listing:
         raise LucidaError(f"no picture in this folder{_others(folder)}", where=folder, remedy=_KINDS)
     inner = _only_subfolder(files)
     if inner:
-        return list_image_folder(folder / inner)
+        return list_image_folder(folder / inner, described=described)
     folders = {parts[0] for parts in files if len(parts) > 1}
     # Only where every subfolder is called after a split: "train" may well be a class among others.
     has_splits = all(split_word(name) for name in folders) and all(len(parts) > 1 for parts in files)
     splits = [split_word(parts[0]) if has_splits else None for parts in files]
     inside = [parts[1:] if has_splits else parts for parts in files]
     labels = [parts[0] if len(parts) > 1 else None for parts in inside]
-    if len(set(labels) - {None}) < 2:
+    if described and len(set(labels) - {None}) < 2:
         raise _unknown(folder)
 
     def pictures(numbers: Sequence[int]) -> list[Picture | Skipped]:

@@ -24,7 +24,7 @@ VALIDATION_SHARE = TEST_SHARE = 0.1
 _READABLE = "name a folder of pictures, a .parquet, .csv or .jsonl table, or a COCO .json file"
 
 
-def read_pictures(path: Path, *, limit: int | None = None, split_seed: int = 0) -> Corpus:
+def read_pictures(path: Path, *, limit: int | None = None, split_seed: int = 0, described: bool = True) -> Corpus:
     """The pictures of a folder, a table or a COCO file.
 
     Understood are: a folder with a subfolder for each class, or with ``metadata.csv`` or ``.jsonl``; Parquet, one file
@@ -36,19 +36,20 @@ def read_pictures(path: Path, *, limit: int | None = None, split_seed: int = 0) 
             others are not read; the corpus' ``n_available`` tells how many there are.
         split_seed: draws the sample, and the splits that the source does not bring: all if it names one at most;
             validation or test out of train where only that one is missing.
+        described: leave out pictures about which nothing is said; without it, a folder of bare pictures will do.
 
     Raises:
         LucidaError: there is nothing to read, it cannot be understood, or nothing says what the pictures show.
     """
     path = Path(path)
-    listing = _list(path)
+    listing = _list(path, described=described)
     numbers = _sample(list(zip(listing.splits, listing.labels, strict=True)), limit, split_seed)
     read = listing.pictures(numbers)
     skipped, pictures, splits = list(listing.skipped), [], []
     for number, picture in zip(numbers, read, strict=True):
         if isinstance(picture, Skipped):
             skipped.append(picture)
-        elif not (picture.captions or picture.label or picture.objects or listing.exhaustive_objects):
+        elif described and not (picture.captions or picture.label or picture.objects or listing.exhaustive_objects):
             where = getattr(picture.source, "where", picture.id)
             skipped.append(Skipped(picture.id, where, "nothing is said about it: no caption, label or object"))
         else:
@@ -61,18 +62,18 @@ def read_pictures(path: Path, *, limit: int | None = None, split_seed: int = 0) 
         exhaustive_objects=listing.exhaustive_objects,
         n_available=len(listing) if len(numbers) < len(listing) else None,
     )
-    _check_knowledge(corpus, path)
+    _check_knowledge(corpus, path, described=described)
     return _with_splits(corpus, splits, split_seed, path)
 
 
-def _list(path: Path) -> Listing:
+def _list(path: Path, *, described: bool) -> Listing:
     """Which kind of source it is decides who reads it.
 
     Raises:
         LucidaError: it is missing or of no known kind.
     """
     if path.is_dir():
-        return _list_folder(path)
+        return _list_folder(path, described=described)
     if not path.exists():
         raise _not_found(path)
     suffix = path.suffix.lower()
@@ -85,10 +86,10 @@ def _list(path: Path) -> Listing:
     raise LucidaError(f"pictures cannot be read from a {suffix or 'nameless'} file", where=path, remedy=_READABLE)
 
 
-def _list_folder(folder: Path) -> Listing:
+def _list_folder(folder: Path, *, described: bool) -> Listing:
     try:
         if metadata_tables(folder):
-            return list_image_folder(folder)
+            return list_image_folder(folder, described=described)
         tables = sorted(file for place in _table_folders(folder) for file in place.glob("[!.]*.parquet"))
         annotated = coco_files(folder)
     except OSError as error:
@@ -102,7 +103,7 @@ def _list_folder(folder: Path) -> Listing:
                 for table, (prefix, split) in zip(tables, parts, strict=True)
             ]
         )
-    return list_coco(folder) if annotated else list_image_folder(folder)
+    return list_coco(folder) if annotated else list_image_folder(folder, described=described)
 
 
 def _table_folders(folder: Path) -> list[Path]:
@@ -134,7 +135,7 @@ def _sample(strata: Sequence[Hashable], limit: int | None, seed: int) -> list[in
     return np.sort(np.argsort(place, kind="stable")[:limit]).tolist()
 
 
-def _check_knowledge(corpus: Corpus, path: Path) -> None:
+def _check_knowledge(corpus: Corpus, path: Path, *, described: bool) -> None:
     """Something must be said about the pictures, and not of all the same.
 
     Raises:
@@ -144,7 +145,7 @@ def _check_knowledge(corpus: Corpus, path: Path) -> None:
         reasons = Counter(row.reason for row in corpus.skipped).most_common(1)
         what = f"no picture can be used, most often: {reasons[0][0]}" if reasons else "there is no picture"
         raise LucidaError(what, where=path, remedy=_READABLE)
-    if not any(picture.captions or picture.objects for picture in corpus) and len(corpus.classes) < 2:
+    if described and not any(picture.captions or picture.objects for picture in corpus) and len(corpus.classes) < 2:
         raise LucidaError(
             f"all pictures have one label, {corpus.classes[0]!r}, and no captions"
             if corpus.classes

@@ -123,13 +123,22 @@ def _best(
     for v in np.argsort(-scores, kind="stable"):
         if scores[v] < LEAST_SCORE or len(found) == at_most:
             break
-        parts = set(texts[v].split())
+        parts = {_singular(part) for part in texts[v].split()}
         if parts <= seen:
             continue
         seen |= parts
         elsewhere = float((total[v] - counts[k, v]) / others) if others else 0.0
         found.append(Word(texts[v], float(scores[v]), float(counts[k, v] / sizes[k]), elsewhere))
     return tuple(found)
+
+
+def _singular(word: str) -> str:
+    """Near enough to tell that two words are one.
+
+    >>> _singular("flags"), _singular("glass"), _singular("bus")
+    ('flag', 'glass', 'bus')
+    """
+    return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word
 
 
 def group_names(words: Sequence[Sequence[Word]], *, fallback: str = "cluster") -> list[str]:

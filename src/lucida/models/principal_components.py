@@ -23,18 +23,27 @@ class PrincipalComponents:
         mean: of the scaled features, ``float64 [D]``.
         axes: orthonormal, ``float64 [D, k]``; of two signs the one is taken whose largest entry is positive.
         variances: of the features along each axis, ``float64 [k]``.
-        explained: share of the whole variance that the axes hold.
+        whole: variance of the features along all axes there are.
     """
 
     mean: NDArray
     axes: NDArray
     variances: NDArray
-    explained: float
+    whole: float
 
     @property
     def dimensions(self) -> int:
         """How many axes there are."""
         return len(self.variances)
+
+    @property
+    def explained(self) -> float:
+        """Share of the whole variance that the axes hold."""
+        return float(self.variances.sum() / self.whole) if self.whole else 1.0
+
+    def first(self, count: int) -> PrincipalComponents:
+        """The widest of them alone."""
+        return PrincipalComponents(self.mean, self.axes[:, :count], self.variances[:count], self.whole)
 
     def centred(self, features: NDArray) -> NDArray:
         """Features of length one, without their mean: ``float64 [n, D]``."""
@@ -99,4 +108,4 @@ def principal_components(features: NDArray, *, at_most: int, explained: float = 
     axes = vectors[:, :count]
     largest = np.abs(axes).argmax(axis=0)
     axes = axes * np.where(axes[largest, np.arange(count)] < 0, -1.0, 1.0)
-    return PrincipalComponents(np.asarray(mean), np.ascontiguousarray(axes), values[:count], float(shares[count - 1]))
+    return PrincipalComponents(np.asarray(mean), np.ascontiguousarray(axes), values[:count], float(values.sum()))

@@ -142,7 +142,13 @@ def write_cluster_report(folder: RunFolder) -> Path:
 def _sections(run: Run, findings: ClusterFindings) -> Iterable[Section]:
     metrics = run.results.metrics
     yield Section("clusters", "Clusters", "clusters.html", _clusters(findings), _LEADS["clusters"])
-    yield Section("number", "How many clusters", "figures.html", {"figures": _sweep(findings)}, _LEADS["number"])
+    yield Section(
+        "number",
+        "How many clusters",
+        "figures.html",
+        {"figures": _sweep(findings, metrics["bic/pictures"].value if "bic/pictures" in metrics else 1)},
+        _LEADS["number"],
+    )
     sure = [*_sure(findings), *_dots("The same clusters from other starts?", ("stability",), metrics)]
     yield Section("sure", "How sure it is", "figures.html", {"figures": sure}, _LEADS["sure"])
     agreement = _dots("Clusters and labels", ("agreement",), metrics)
@@ -155,8 +161,33 @@ def _sections(run: Run, findings: ClusterFindings) -> Iterable[Section]:
         "count": _count(metrics, "near_duplicates/groups"),
         "pictures": _count(metrics, "near_duplicates/pictures"),
         "rejected": _count(metrics, "near_duplicates/rejected"),
+        "figures": _copies(metrics),
     }
     yield Section("duplicates", "Near-duplicates", "cluster_duplicates.html", found, _LEADS["duplicates"])
+
+
+def _copies(metrics: dict[str, Metric]) -> list[Figure]:
+    rows = [
+        Dot(words, metrics[name])
+        for key, words in _COPIES.items()
+        if (name := f"near_duplicates/found/{key}_share") in metrics
+    ]
+    if not rows:
+        return []
+    title = "Of copies made to try it, these are found"
+    caption = (
+        f"{rows[0].metric.n} pictures of this corpus, each changed in four ways and compared with itself: features at "
+        f"least {number(metrics['near_duplicates/cosine'].value)} near, pixels alike."
+    )
+    return [Figure(title, dot_plot(title, rows, share=True, top=1.0), caption)]
+
+
+_COPIES = {
+    "saved_again": "saved as JPEG, quality 70",
+    "halved": "half the size",
+    "cropped": "2 % cropped on each side",
+    "brightened": "15 % brighter",
+}
 
 
 def _clusters(findings: ClusterFindings) -> dict[str, Any]:
@@ -183,21 +214,27 @@ def _count(metrics: dict[str, Metric], name: str) -> int:
     return round(metrics[name].value) if name in metrics else 0
 
 
-def _sweep(findings: ClusterFindings) -> list[Figure]:
+def _sweep(findings: ClusterFindings, pictures: float) -> list[Figure]:
     kinds = list(dict.fromkeys(point.covariance for point in findings.sweep))
     if not kinds:
         return []
     least = min(point.bic for point in findings.sweep)
     best = min(findings.sweep, key=lambda point: point.bic)
+    several = best.components > 1
     lines = [
-        Line(kind, [p.components for p in own], [p.bic - least for p in own])
+        Line(kind, [p.components for p in own], [(p.bic - least) / pictures for p in own])
         for kind in kinds
         if len(own := [p for p in findings.sweep if p.covariance == kind]) > 1
     ]
     if not lines:
         return []
     title = "BIC by number of components"
-    caption = f"Above the lowest BIC, which has {best.components} components of {best.covariance} covariance."
+    caption = (
+        f"For each picture, above the lowest: {best.components} components of {best.covariance} covariance."
+        if several
+        else "For each picture, above the lowest, which is that of one component: the clusters shown divide what may "
+        "be a single cloud. More pictures may tell."
+    )
     return [Figure(title, line_plot(title, lines, x_label="components"), caption)]
 
 
@@ -221,7 +258,7 @@ def _sure(findings: ClusterFindings) -> list[Figure]:
 
 _MEASURES = {
     "adjusted_rand_index": "adjusted Rand index",
-    "normalised_mutual_information": "normalised mutual information",
+    "normalised_mutual_information": "mutual information",
 }
 
 
@@ -280,7 +317,7 @@ _GLOSSARY = (
     ("Adjusted Rand index", "rand",
      "Over all pairs of pictures: how often two groupings agree on whether both belong together, so scaled that chance "
      "gives 0 and equality 1."),
-    ("Normalised mutual information", "mutual",
+    ("Mutual information (normalised)", "mutual",
      "How much knowing a picture's cluster tells of its label, from 0 for nothing to 1 for everything; many small "
      "clusters raise it."),
     ("Near-duplicate", "near_duplicates/",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from lucida.clustering import GaussianMixture
 from lucida.core.config import to_dict
 from lucida.core.errors import LucidaError
 from lucida.core.progress import say
@@ -16,13 +17,12 @@ from lucida.core.run_folder import RunFolder
 from lucida.core.statistics import mean_interval, wilson
 from lucida.data.pixels import write_skipped
 from lucida.evaluation.clusters import adjusted_rand_index, normalised_mutual_information
-from lucida.evaluation.near_duplicates import near_duplicates
 from lucida.report.cluster_page import KEY, CovarianceType, SweepPoint, write_cluster_report
 from lucida.report.material import CorpusFacts, Material
+from lucida.workflows.cluster_duplicates import find_duplicates
 from lucida.workflows.cluster_findings import Found, describe, write_assignments
 from lucida.workflows.cluster_mixture import (
     Assignments,
-    Mixture,
     assign,
     chosen,
     fit_mixture,
@@ -59,7 +59,8 @@ class ClusterConfig:
         vision_tower: built in ("efficientnet-lite0"), a Hugging Face folder, or a hub name.
         image_size: side of the pictures the built-in tower sees.
         outlier_share: of the pictures, the least likely ones, that are marked as outliers.
-        duplicate_cosine: near-duplicates have features at least so near.
+        duplicate_cosine: near-duplicates have features at least so near; "auto" for what different pictures of the
+            corpus hardly reach.
         duplicate_likeness: and small pictures that correlate at least so much.
         sweep_pictures: the sweep for "auto" looks at a sample of so many; the mixture that is kept is fitted to all.
         representatives: pictures shown of each cluster.
@@ -76,8 +77,8 @@ class ClusterConfig:
     vision_tower: str = "efficientnet-lite0"
     image_size: int = 128
     outlier_share: float = 0.01
-    duplicate_cosine: float = 0.9
-    duplicate_likeness: float = 0.9
+    duplicate_cosine: float | Literal["auto"] = "auto"
+    duplicate_likeness: float = 0.92
     sweep_pictures: int = 10_000
     representatives: int = 8
     seed: int = 0
@@ -91,7 +92,8 @@ class ClusterConfig:
             _check(name, getattr(self, name) >= 1, "at least 1")
         _check("outlier_share", 0 <= self.outlier_share < 1, "a share from 0 to below 1")
         for name in ("duplicate_cosine", "duplicate_likeness"):
-            _check(name, 0 < getattr(self, name) <= 1, "above 0 and at most 1")
+            value = getattr(self, name)
+            _check(name, value == "auto" or 0 < value <= 1, "above 0 and at most 1")
 
 
 def _check(name: str, fine: bool, wanted: str) -> None:
@@ -121,14 +123,9 @@ def cluster(config: ClusterConfig) -> Path:
         assigned = assign(mixture, space.reduced)
         _measure_mixture(results, config, space, mixture, kind, assigned, points)
     with _stage(results, "duplicates"):
-        duplicates = near_duplicates(
-            space.features, lambda rows: decoded.pixels[rows], space.components,
-            cosine=config.duplicate_cosine, likeness=config.duplicate_likeness,
-        )  # fmt: skip
-        results.add("near_duplicates/groups", Metric(len(duplicates.members)))
-        results.add("near_duplicates/pictures", Metric(int((duplicates.groups >= 0).sum())))
-        results.add("near_duplicates/rejected", Metric(duplicates.rejected))
-        results.add("near_duplicates/compared_share", Metric(duplicates.compared))
+        duplicates = find_duplicates(
+            space, results, cosine=config.duplicate_cosine, likeness=config.duplicate_likeness, seed=config.seed
+        )
     with _stage(results, "page"):
         found = Found(decoded, assigned, duplicates, config.outlier_share)
         results.add("outliers/count", Metric(len(found.outliers)))
@@ -167,7 +164,7 @@ def _open_folder(config: ClusterConfig) -> RunFolder:
     return RunFolder.create(config.out, config, seed=config.seed)
 
 
-def _mixture(config: ClusterConfig, space: Space) -> tuple[list[SweepPoint], Mixture, CovarianceType]:
+def _mixture(config: ClusterConfig, space: Space) -> tuple[list[SweepPoint], GaussianMixture, CovarianceType]:
     """The mixture of all pictures, after a sweep on a sample where numbers or kinds are left open."""
     points: list[SweepPoint] = []
     kinds: tuple[CovarianceType, ...] = (
@@ -187,7 +184,7 @@ def _mixture(config: ClusterConfig, space: Space) -> tuple[list[SweepPoint], Mix
 
 
 def _measure_mixture(
-    results: Results, config: ClusterConfig, space: Space, mixture: Mixture, kind: CovarianceType,
+    results: Results, config: ClusterConfig, space: Space, mixture: GaussianMixture, kind: CovarianceType,
     assigned: Assignments, points: list[SweepPoint],
 ) -> None:  # fmt: skip
     """What is known of the mixture as a whole."""
@@ -200,7 +197,8 @@ def _measure_mixture(
     results.add("clusters/sure_share", wilson(int((assigned.probability >= SURE).sum()), pictures))
     results.add("clusters/log_likelihood", mean_interval(assigned.log_likelihood))
     if points:
-        results.add("bic/lowest", Metric(chosen(points).bic))
+        results.add("bic/lowest", Metric(min(point.bic for point in points)))
+        results.add("bic/pictures", Metric(min(pictures, config.sweep_pictures)))
     if assigned.count > 1:
         results.add("stability/adjusted_rand_index", _stability(config, space, mixture, kind))
     else:
@@ -215,7 +213,7 @@ def _measure_mixture(
         results.leave_out("agreement", "the pictures have no labels of two kinds or more")
 
 
-def _stability(config: ClusterConfig, space: Space, mixture: Mixture, kind: CovarianceType) -> Metric:
+def _stability(config: ClusterConfig, space: Space, mixture: GaussianMixture, kind: CovarianceType) -> Metric:
     """How far mixtures of the same size from other starts make the same clusters."""
     rows = sample_rows(len(space.reduced), max(config.sweep_pictures, mixture.n_components), config.seed)
     x = space.reduced[rows]
@@ -237,7 +235,7 @@ def _material(config: ClusterConfig, space: Space, results: Results, kind: Covar
         summary=(
             f"{len(corpus):,} pictures in {clusters} {'cluster' if clusters == 1 else 'clusters'}: a mixture of "
             f"Gaussians with {kind} covariance on {components.dimensions} principal components, "
-            f"{100 * components.explained:.0f} % of the variance, of the features of {space.tower}."
+            f"{100 * components.explained:.0f} % of the variance, of the features of {space.tower.name}."
         ),
         corpora=(facts,),
         stage_titles=TITLES,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lucida.clustering import GaussianMixture
 from lucida.core.progress import counted
 from lucida.core.seeds import derive_seed, stream
 from lucida.models.principal_components import chunks
@@ -19,16 +19,6 @@ LADDER = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 _PER_COMPONENT = 8  # pictures that a component of the sweep has at least, on average
 _PATIENCE = 3  # steps of the ladder without a better BIC, after which larger mixtures are not tried
 _REGULARISATION = 1e-3  # of variances whose mean is 1
-
-
-class Mixture(Protocol):
-    """What is used of a fitted mixture; scikit-learn's interface."""
-
-    n_components: int
-
-    def predict_proba(self, X: NDArray) -> NDArray: ...
-    def score_samples(self, X: NDArray) -> NDArray: ...
-    def bic(self, X: NDArray) -> float: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,13 +45,12 @@ class Assignments:
         return np.bincount(self.cluster, minlength=self.count)
 
 
-def fit_mixture(x: NDArray, components: int, kind: CovarianceType, *, seed: int, starts: int) -> Mixture:
-    """A mixture from the best of some starts by k-means++."""
+def fit_mixture(x: NDArray, components: int, kind: CovarianceType, *, seed: int, starts: int) -> GaussianMixture:
+    """The best of some starts by k-means."""
     from sklearn.exceptions import ConvergenceWarning
-    from sklearn.mixture import GaussianMixture
 
     mixture = GaussianMixture(
-        components, covariance_type=kind, reg_covar=_REGULARISATION, n_init=starts, init_params="k-means++",
+        components, covariance_type=kind, reg_covar=_REGULARISATION, n_init=starts, init_params="kmeans",
         random_state=derive_seed(seed, "mixture", components, kind) % 2**32, max_iter=200,
     )  # fmt: skip
     with warnings.catch_warnings():  # a mixture that still improves slowly is as good a summary
@@ -114,11 +103,11 @@ def _between(best: int, ladder: Sequence[int]) -> list[int]:
 
 
 def chosen(points: Iterable[SweepPoint]) -> SweepPoint:
-    """The lowest BIC."""
-    return min(points, key=lambda point: point.bic)
+    """The lowest BIC of two components or more, since one makes no clusters; of one where nothing else was tried."""
+    return min(points, key=lambda point: (point.components == 1, point.bic))
 
 
-def assign(mixture: Mixture, x: NDArray) -> Assignments:
+def assign(mixture: GaussianMixture, x: NDArray) -> Assignments:
     """All pictures, some at a time; components without a picture are no clusters."""
     rows, k = len(x), mixture.n_components
     first, second = np.zeros(rows, np.int64), np.full(rows, -1, np.int64)

@@ -22,6 +22,7 @@ from lucida.models.towers import VisionTower
 
 BUILT_IN = "efficientnet-lite0"
 _FEWEST, _MOST = 6, 32  # dimensions, unless they are given
+_AXES = 128  # hold most of the variance, so that few pairs need be compared in full
 _ROOTS = 2.5  # a mixture of full covariances needs many pictures for each square of the dimensions
 
 
@@ -31,15 +32,19 @@ class Space:
 
     Attributes:
         decoded: the pictures.
-        tower: its name.
+        tower: that saw them.
+        key: of their pixels.
         features: of each, ``float16 [N, D]``, memory-mapped.
-        components: principal ones of the features.
+        axes: principal components of the features, as many as the search for near-duplicates looks along.
+        components: the first few of them, in which the mixture is fitted.
         reduced: coordinates of each along them, ``float32 [N, k]``, memory-mapped.
     """
 
     decoded: DecodedPictures
-    tower: str
+    tower: VisionTower
+    key: str
     features: np.ndarray
+    axes: PrincipalComponents
     components: PrincipalComponents
     reduced: np.ndarray
 
@@ -51,7 +56,7 @@ def read_corpus(path: Path | None, limit: int | None, image_size: int, tower: st
         LucidaError: they cannot be read.
     """
     size = make_tower(tower, image_size).image_size
-    corpus = artwork() if path is None else read_pictures(path, limit=limit, split_seed=seed)
+    corpus = artwork() if path is None else read_pictures(path, limit=limit, split_seed=seed, described=False)
     return decode_all(corpus, size)
 
 
@@ -83,7 +88,9 @@ def space_of(decoded: DecodedPictures, tower_name: str, image_size: int, dimensi
     tower = make_tower(tower_name, image_size)
     key = content_hash("decoded", decoded.size, [picture.source.content_key() for picture in decoded.corpus])
     features = vision_features(tower, decoded.pixels, key=key)
-    components = principal_components(features, at_most=dimensions or usual_dimensions(len(features)))
+    count = dimensions or usual_dimensions(len(features))
+    axes = principal_components(features, at_most=max(count, _AXES))
+    components = axes.first(count)
 
     def build(out: np.ndarray) -> None:
         for part in chunks(len(features)):
@@ -91,4 +98,4 @@ def space_of(decoded: DecodedPictures, tower_name: str, image_size: int, dimensi
 
     seen = content_hash("reduced 1", fingerprint(cast(nn.Module, tower)), key, components.axes, components.mean)
     reduced = cached_array("reduced", seen, (len(features), components.dimensions), np.float32, build)
-    return Space(decoded, tower.name, features, components, reduced)
+    return Space(decoded, tower, key, features, axes, components, reduced)
