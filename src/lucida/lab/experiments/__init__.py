@@ -15,6 +15,7 @@ PAGES = {  # in the order of the book: the name of a page and the module with it
     "exploding-gradients": "exploding_gradients_page",
     "what-batch-norm-does": "what_batch_norm_does_page",
     "where-batch-norm-hurts": "where_batch_norm_hurts_page",
+    "mixtures-and-k-means": "mixtures_and_k_means_page",
     "long-tail": "long_tail_page",
     "few-positives": "few_positives_page",
     "median-of-two-sorted": "median_of_two_sorted_page",
