@@ -34,6 +34,7 @@ from lucida.workflows.cluster_pictures import Space, read_corpus, space_of
 STARTS = 3  # of the mixture that is kept
 REFITS = 4  # from other starts, to see whether they find the same
 SURE = 0.9
+UNSTABLE = 0.5  # agreement of other starts below which the page warns
 
 TITLES = {
     "pictures": "Reading the pictures",
@@ -230,13 +231,24 @@ def _material(config: ClusterConfig, space: Space, results: Results, kind: Covar
     notes = [f"{len(corpus.skipped):,} were left out; skipped.jsonl says which and why."] if corpus.skipped else []
     facts = CorpusFacts(corpus.name, {}, len(corpus), corpus.n_available, None, corpus.credit, " ".join(notes))
     clusters = round(results.metrics["clusters/count"].value)
+    cautions = "".join(f" {text}" for text in _cautions(results))
     return Material(
         title=f"Clusters of {corpus.name}",
         summary=(
             f"{len(corpus):,} pictures in {clusters} {'cluster' if clusters == 1 else 'clusters'}: a mixture of "
             f"Gaussians with {kind} covariance on {components.dimensions} principal components, "
-            f"{100 * components.explained:.0f} % of the variance, of the features of {space.tower.name}."
+            f"{100 * components.explained:.0f} % of the variance, of the features of {space.tower.name}." + cautions
         ),
         corpora=(facts,),
         stage_titles=TITLES,
     )
+
+
+def _cautions(results: Results) -> Iterator[str]:
+    """What a reader should know before the first picture."""
+    findings = results.details[KEY]["sweep"]
+    if findings and min(findings, key=lambda point: point["bic"])["components"] == 1:
+        yield "By BIC a single cloud describes these pictures better than any clusters."
+    stability = results.metrics.get("stability/adjusted_rand_index")
+    if stability is not None and stability.value < UNSTABLE:
+        yield "Other starts make rather different clusters: take these as one way to sort the pictures, not as kinds."
