@@ -2,5 +2,6 @@
 
 from lucida.clustering.gaussian_mixture import GaussianMixture
 from lucida.clustering.processes import Processes
+from lucida.clustering.sweep import Sweep, bic_sweep
 
-__all__ = ["GaussianMixture", "Processes"]
+__all__ = ["GaussianMixture", "Processes", "Sweep", "bic_sweep"]
