@@ -12,6 +12,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -87,10 +89,12 @@ class Duplicates:
     rejected: int = 0
     compared: float = 0.0
 
-    @property
+    @cached_property
     def members(self) -> list[NDArray[np.int64]]:
         """Rows of each group, ascending."""
-        return [np.flatnonzero(self.groups == g) for g in range(int(self.groups.max(initial=-1)) + 1)]
+        order = np.argsort(self.groups, kind="stable")
+        cuts = np.searchsorted(self.groups[order], np.arange(int(self.groups.max(initial=-1)) + 2))
+        return [order[a:b] for a, b in pairwise(cuts.tolist())]
 
 
 Pictures = Callable[[NDArray[np.int64]], NDArray]

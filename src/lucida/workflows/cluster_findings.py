@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-import io
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +12,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lucida.core.results import write_text
 from lucida.core.run_folder import RunFolder
 from lucida.data.galleries import as_words
 from lucida.data.pictures import Picture
@@ -147,24 +147,33 @@ def _groups(found: Found, folder: RunFolder) -> tuple[DuplicateGroup, ...]:
 
 
 def write_assignments(path: Path, found: Found, names: list[str]) -> None:
-    """A row for each picture; clusters and groups are numbered from 1, an empty field means none."""
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(COLUMNS)
+    """A row for each picture; clusters and groups are numbered from 1, an empty field means none.
+
+    Written row by row beside and renamed: a million pictures are never one text.
+    """
+    beside = path.with_name(f".{path.name}.partial")
+    try:
+        with beside.open("w", encoding="utf-8", newline="") as file:
+            rows = csv.writer(file, lineterminator="\n")
+            rows.writerow(COLUMNS)
+            rows.writerows(_rows(found, names))
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _rows(found: Found, names: list[str]) -> Iterator[tuple[object, ...]]:
     assigned, outliers = found.assigned, set(found.outliers.tolist())
     for i, picture in enumerate(found.pictures):
         k, second, group = int(assigned.cluster[i]), int(assigned.second[i]), int(found.duplicates.groups[i])
-        rows.writerow(
-            (
-                picture.id,
-                k + 1,
-                names[k],
-                f"{assigned.probability[i]:.4f}",
-                second + 1 if second >= 0 else "",
-                f"{assigned.second_probability[i]:.4f}" if second >= 0 else "",
-                f"{assigned.log_likelihood[i]:.3f}",
-                int(i in outliers),
-                group + 1 if group >= 0 else "",
-            )
+        yield (
+            picture.id,
+            k + 1,
+            names[k],
+            f"{assigned.probability[i]:.4f}",
+            second + 1 if second >= 0 else "",
+            f"{assigned.second_probability[i]:.4f}" if second >= 0 else "",
+            f"{assigned.log_likelihood[i]:.3f}",
+            int(i in outliers),
+            group + 1 if group >= 0 else "",
         )
-    write_text(path, text.getvalue())
