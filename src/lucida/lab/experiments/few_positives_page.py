@@ -61,6 +61,16 @@ _SPOILT: dict[Word, tuple[str, str]] = {
         "加权对概率的影响取决于正样本有多少：平均概率变为 `2` 的若干次方倍，指数为 "
         f"{_by_level('weights_uncalibrate', PLACE_LEVELS)}。",
     ),
+    "inconclusive": (
+        "Whether weights spoil the probabilities could not be told: their mean grows by `2` to the power of "
+        "{claim/weights_uncalibrate/effect:ci}. ",
+        "加权是否破坏概率，还不能断定：平均概率变为 `2` 的 {claim/weights_uncalibrate/effect:ci} 次方倍。",
+    ),
+    "refuted": (
+        "Weights hardly touch the probabilities here: their mean grows by `2` to the power of "
+        "{claim/weights_uncalibrate/effect:ci}. ",
+        "加权在这里几乎不影响概率：平均概率变为 `2` 的 {claim/weights_uncalibrate/effect:ci} 次方倍。",
+    ),
 }
 _REST = (
     "One draw of as many negatives as positives changes PR-AUC by {claim/undersampling_once_ranks/effect:ci}, SMOTE "
@@ -121,7 +131,7 @@ EXPERIMENT = Experiment(
     design=DESIGN,
     settings={
         "quick": Settings(
-            (10, 100, 1000), 32, 256, 300, (0.003, 0.01, 0.03), PairSettings(BATCHES, 10, (0.001, 0.003, 0.01))
+            (10, 100, 1000), 32, 256, 300, (0.001, 0.003, 0.01), PairSettings(BATCHES, 10, (0.001, 0.003, 0.01))
         ),
         "full": Settings(
             (10, 100, 1000),

@@ -175,15 +175,16 @@ def _of(measure: str, arm: str, level: str, form: str = "") -> str:
 
 
 def _accuracy_text() -> str:
+    ten = f"{PLANTED}, 1:10"
     return (
-        "With one positive in a thousand negatives, who always says no is right "
+        "With a thousand negatives for each positive, who always says no is right "
         f"{_of('accuracy', NEVER, _RARE, ':% 2')} of the time and finds nothing. Plain cross-entropy has "
-        f"{_of('accuracy', PLAIN, _RARE, ':% 2')}, weighted {_of('accuracy', WEIGHTED, _RARE, ':% 2')}: accuracy tells "
-        "neither from doing nothing, or ranks them behind it. ROC-AUC is no better a guide where positives are that "
-        f"rare: {_of('ROC-AUC', PLAIN, _RARE)} looks like a solved task, and yet at half precision only "
-        f"{_of('recall at precision one half', PLAIN, _RARE, ':%')} of the positives are found. The area under the "
-        f"precision-recall curve, {_of('PR-AUC', PLAIN, _RARE)}, says so. What is made here (planted) is harder or "
-        f"easier than what is real by little: at one in ten, {_of('PR-AUC', PLAIN, 'planted, 1:10')} against "
+        f"{_of('accuracy', PLAIN, _RARE, ':% 2')}, weighted {_of('accuracy', WEIGHTED, _RARE, ':% 2')}: by accuracy "
+        "one would train nothing. ROC-AUC does not see how rare positives are, since it compares one positive with "
+        f"one negative: from one in ten to one in a thousand it goes from {_of('ROC-AUC', PLAIN, ten)} to "
+        f"{_of('ROC-AUC', PLAIN, _RARE)}, while the area under the precision-recall curve, which asks how many of "
+        f"those that are called positive are so, goes from {_of('PR-AUC', PLAIN, ten)} to "
+        f"{_of('PR-AUC', PLAIN, _RARE)}. Real features are harder than those planted after them: at one in ten "
         f"{_of('PR-AUC', PLAIN, _REAL)}."
     )
 
@@ -212,13 +213,17 @@ def _threshold_text() -> str:
 
 
 def _probability_text() -> str:
+    hundred, many = f"{PLANTED}, 1:100", MEASURES[-1]
     return (
-        "Weights and resampling tell the classifier that positives are as frequent as negatives, and it believes it: "
-        f"at one in a hundred its mean probability of a positive is {_of(MEASURES[-1], WEIGHTED, 'planted, 1:100')} "
-        f"times the share of positives with weights, {_of(MEASURES[-1], OVER, 'planted, 1:100')} times with "
-        f"oversampling, {_of(MEASURES[-1], UNDER_ONCE, 'planted, 1:100')} times with undersampling, and "
-        f"{_of(MEASURES[-1], PLAIN, 'planted, 1:100')} times with plain cross-entropy. Who needs a probability (an "
-        "expected cost, a triage) should not resample, or must take the known shift out of the logits again."
+        "Weights and resampling tell the classifier that positives are as frequent as negatives. How far it believes "
+        f"that: at one in a hundred its mean probability of a positive is {_of(many, WEIGHTED, hundred)} times the "
+        f"share of positives with weights, {_of(many, OVER, hundred)} times with oversampling, "
+        f"{_of(many, UNDER_ONCE, hundred)} times with as many negatives as positives, and "
+        f"{_of(many, PLAIN, hundred)} times with plain cross-entropy; at one in a thousand "
+        f"{_of(many, WEIGHTED, _RARE)}, {_of(many, OVER, _RARE)}, {_of(many, UNDER_ONCE, _RARE)} and "
+        f"{_of(many, PLAIN, _RARE)}. A network that has come to fit every training example keeps little of what the "
+        "weights said (Byrd & Lipton); one that is stopped before keeps all of it. Who needs a probability (an "
+        "expected cost, a triage) must take the shift out of the logits again, or not put it in."
     )
 
 
