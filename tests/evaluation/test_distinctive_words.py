@@ -19,6 +19,7 @@ def test_what_is_said_of_a_picture() -> None:
     assert terms(picture(objects=objects)) == ("traffic light", "car")
     assert terms(picture(captions=("The cat is on the mat.", "A cat"), label="Cat")) == ("cat", "mat")
     assert terms(picture(captions=("Ein Vogel über dem Fluß",)))[1] == "vogel"
+    assert terms(picture(captions=("一辆红色汽车，很新",))) == ("一辆", "辆红", "红色", "色汽", "汽车", "很新")
     assert terms(picture()) == ()
 
 

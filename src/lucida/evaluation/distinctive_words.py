@@ -24,6 +24,7 @@ LEAST_SCORE = 3.0  # standard errors: hundreds of words are looked at
 LEAST_PART = 1 / 3  # of the first word's share, for a word to stand in a name beside it
 
 _TOKEN = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
+_UNSPACED = re.compile("[\u3040-\u30ff\u3400-\u9fff\u0e00-\u0e7f]")  # kana, Chinese characters, Thai
 _FREQUENT = (  # and of no kind of thing
     "a about above across after against all along also am an and another any are around as at away back be been before "
     "behind being below beside between both but by can close could do does down each for from front full has have he "
@@ -61,9 +62,19 @@ def terms(picture: Picture) -> tuple[str, ...]:
     ('fire truck', 'red', 'fire-engine', 'street')
     """
     named = [as_words(picture.label or ""), *(as_words(thing.name) for thing in picture.objects)]
-    said = [word for caption in picture.captions for word in _TOKEN.findall(caption.lower())]
+    found = (token for caption in picture.captions for token in _TOKEN.findall(caption.lower()))
+    said = [word for token in found for word in (_pairs(token) if _UNSPACED.search(token) else (token,))]
     words = [word for word in said if word not in _STOP and len(word) > 1]
     return tuple(dict.fromkeys(word for word in (*(name.lower() for name in named), *words) if word))
+
+
+def _pairs(text: str) -> Iterable[str]:
+    """Neighbouring characters, which stand for words where a script puts no spaces between them.
+
+    >>> list(_pairs("红色汽车"))
+    ['红色', '色汽', '汽车']
+    """
+    return (text[i : i + 2] for i in range(max(1, len(text) - 1)))
 
 
 def distinctive_words(

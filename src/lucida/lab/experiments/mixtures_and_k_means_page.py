@@ -191,11 +191,10 @@ def _when(found: Observations) -> Section:
         )
     )  # fmt: skip
     text = (
-        "A full covariance in eight dimensions has thirty-six numbers, and a mixture of eight needs "
-        "them eight times. The longer the groups, the more there is to gain; the fewer the points, the more of it is "
-        "lost to numbers that are fitted badly. The line of the true mixture is what nobody can exceed: the groups "
-        "overlap."
-    ).replace("thirty-six", "`8 · 9 / 2`")
+        "In eight dimensions a full covariance has `8 · 9 / 2` numbers, and every component has its own. The longer "
+        "the groups, the more there is to gain; the fewer the points, the more of it is lost to numbers that are "
+        "fitted badly. The line of the true mixture is what nobody can exceed: the groups overlap."
+    )
     return Section("When the shape pays", text, figures)
 
 
