@@ -132,7 +132,7 @@ def climb(
     how: Climb,
     *,
     bound: float = -math.inf,
-    told: Callable[[int, float], None] = lambda step, gain: None,
+    told: Callable[[Ascent], None] = lambda ascent: None,
 ) -> Ascent:
     """EM from a mixture.
 
@@ -141,21 +141,21 @@ def climb(
         first: where it begins.
         how: when it ends.
         bound: the mean log-likelihood before ``first``, where that is known.
-        told: called with the number of each step and its gain.
+        told: called after each step.
 
     Raises:
         ValueError: a covariance is not positive definite.
     """
     ascent = Ascent(first)
-    for step in range(1, how.max_iter + 1):
+    for _ in range(how.max_iter):
         sums = expectation(rows, ascent.mixture)
         before, bound = bound, float(sums.log_likelihood) / rows.total
         ascent.bounds.append(bound)
-        told(step, bound - before)
         mixture = unfactored(rows, sums, how.reg_covar)
         gone = _gone(sums, mixture, ascent, how)
         ascent.mixture = factored(respawned(mixture, gone), rows)
         ascent.respawned += gone
+        told(ascent)
         if gone:
             bound = -math.inf  # what follows is a new ascent: its first gain says nothing
         elif abs(bound - before) < how.tol:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -126,12 +125,11 @@ class GaussianMixture(Estimator):
                 than components, or a covariance is not positive definite.
         """
         rows = self._rows(X)
-        told = self._tell if self.verbose else lambda step, gain: None
         if self.warm_start and hasattr(self, "converged_"):
             first = self._present(rows.shift.astype(np.float64))
-            best = climb(rows, first, self._how(), bound=self.lower_bound_, told=told)
+            best = climb(rows, first, self._how(), bound=self.lower_bound_, told=self._tell)
         else:
-            best = self._best_of_starts(rows, told)
+            best = self._best_of_starts(rows)
         self._keep(best, rows)
         if best.respawned:
             warn_respawned(best.respawned)
@@ -139,7 +137,7 @@ class GaussianMixture(Estimator):
             warn_not_converged()
         return self
 
-    def _best_of_starts(self, rows: Rows, told: Callable[[int, float], None]) -> Ascent:
+    def _best_of_starts(self, rows: Rows) -> Ascent:
         random = random_state_of(self.random_state)
         if rows.processes.size > 1 and not isinstance(self.random_state, int):
             random = random_state_of(int(rows.processes.from_first(np.array(float(random.randint(1 << 31))))))
@@ -152,21 +150,24 @@ class GaussianMixture(Estimator):
             if self.verbose:
                 say(f"Initialization {trial}")
             first = self._first(rows if few is None else few, random)
-            ascent = climb(rows if few is None else few, first, self._how(), told=told)
+            ascent = climb(rows if few is None else few, first, self._how(), told=self._tell)
             best = ascent if best is None or ascent.bound > best.bound else best
         assert best is not None
         if few is None:
             return best
-        ascent = climb(rows, self._agreed(best.mixture, rows), self._how(), told=told)
+        ascent = climb(rows, self._agreed(best.mixture, rows), self._how(), told=self._tell)
         ascent.respawned += best.respawned
         return ascent
 
     def _how(self) -> Climb:
         return Climb(self.tol, self.max_iter, self.reg_covar, RESPAWNS if self.respawn else 0)
 
-    def _tell(self, step: int, gain: float) -> None:
-        if step % self.verbose_interval == 0:
-            say(f"  Iteration {step}" + (f"\t ll change {gain:.5f}" if self.verbose > 1 else ""))
+    def _tell(self, ascent: Ascent) -> None:
+        """After each step; what `verbose` asks for."""
+        step = len(ascent.bounds)
+        if self.verbose and step % self.verbose_interval == 0:
+            gain = f"\t ll change {ascent.bounds[-1] - ascent.bounds[-2]:.5f}" if self.verbose > 1 and step > 1 else ""
+            say(f"  Iteration {step}{gain}")
 
     @staticmethod
     def _agreed(mixture: Parameters, rows: Rows) -> Parameters:

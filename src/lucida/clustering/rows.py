@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
@@ -42,6 +41,7 @@ class Rows:
         (shares,) = self.processes.sum(shares)
         self.total, self.offset = int(shares.sum()), int(shares[: self.processes.rank].sum())
         self.block = min(MOST, max(FEWEST, BLOCK_BYTES // (X.shape[1] * self.dtype.itemsize)))
+        self._scatter: np.ndarray | None = None
         self.shift = np.zeros(X.shape[1], self.dtype)
         mean, deviation = self._moments()
         self.shift = mean.astype(self.dtype)
@@ -87,10 +87,14 @@ class Rows:
         with ThreadPoolExecutor(workers) as pool:
             return list(pool.map(work, range(workers)))
 
-    @cached_property
+    @property
     def scatter(self) -> np.ndarray:
         """The sum of all processes' rows and that of their products, about the mean, ``[1 + d, d]``; read once."""
+        if self._scatter is None:
+            self._scatter = self._summed_products()
+        return self._scatter
 
+    def _summed_products(self) -> np.ndarray:
         def add(total: np.ndarray, block: Tensor, start: int) -> None:
             wide = block.double()
             total[0] += wide.sum(0).numpy()
@@ -106,7 +110,7 @@ class Rows:
         They are about the mean of all, and have the same units.
         """
         part = object.__new__(Rows)
-        part.__dict__ |= {name: x for name, x in self.__dict__.items() if name != "scatter"}
+        part.__dict__ |= self.__dict__ | {"_scatter": None}
         part.X, part.shift = self.take(numbers), np.zeros_like(self.shift)
         part.processes, part.total, part.offset = Processes(), len(numbers), 0
         return part
