@@ -14,15 +14,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))  # the bench lies beside this file
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # the bench and the blocks lie beside this file
 
 from diagnosis_bench import add_shares
+from note_blocks import drawn
 
 from lucida.core.results import Metric, Results, write_text
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTE = ROOT / "docs" / "notes" / "diagnosis.md"
-START, END = "<!-- {}: tools/diagnosis_note.py -->", "<!-- end of {} -->"
 STAGES = {
     "dual_encoder": "the workbench's dual encoder",
     "naming": "the workbench's multimodal LLM, naming places",
@@ -38,19 +38,6 @@ MODELS = {
     "perceptron": "perceptron 784-512-512-10",
     "tiny_perceptron": "perceptron 32-64-64-10",
 }
-
-
-def drawn(note: str, blocks: dict[str, str]) -> str:
-    """The note with what stands between its marks replaced.
-
-    >>> drawn("a <!-- x: tools/diagnosis_note.py --> old <!-- end of x --> b", {"x": "new"})
-    'a <!-- x: tools/diagnosis_note.py -->\\nnew\\n<!-- end of x --> b'
-    """
-    for name, block in blocks.items():
-        start, end = START.format(name), END.format(name)
-        before, rest = note.split(start)
-        note = f"{before}{start}\n{block}\n{end}{rest.split(end)[1]}"
-    return note
 
 
 def shares(results: Results) -> str:
@@ -153,7 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder = ROOT / "docs" / "results"
     diagnosis, workbench = (Results.load(folder / name) for name in ("diagnosis.json", "watching-cost.json"))
     before = NOTE.read_text(encoding="utf-8")
-    text = drawn(before, {"shares": shares(diagnosis), "costs": costs(diagnosis, workbench)})
+    text = drawn(before, Path(__file__).name, {"shares": shares(diagnosis), "costs": costs(diagnosis, workbench)})
     if not check:
         write_text(NOTE, text)
     elif text != before:

@@ -25,6 +25,7 @@ COLUMNS = {
     "accuracy_few": "few",
 }
 FURTHER = {"f1_macro": "F1, macro", "mcc": "MCC", "pr_auc": "PR-AUC", "calibration_error": "calibration error"}
+HEAD_LOSS = 0.08  # points that the most frequent third may lose for a method to be called careful
 _MOST_CLASSES = 40  # of the figure by class and of the confusion matrix
 
 
@@ -58,6 +59,7 @@ class LongTail:
         metric: what methods are ranked by.
         plain: the method that does nothing about imbalance.
         chosen: the method that is recommended.
+        careful: the best method that takes at most eight points from the most frequent third; empty if none does.
         recommendation, warning: in words; the warning is empty where accuracy does not mislead.
         varies: what differs from seed to seed.
         seeds: how many.
@@ -71,6 +73,7 @@ class LongTail:
     metric: str
     plain: str
     chosen: str
+    careful: str
     recommendation: str
     warning: str
     varies: str
@@ -119,13 +122,26 @@ def _title(facts: LongTail, name: str) -> str:
 
 def _sections(run: Run, facts: LongTail) -> Iterable[Section]:
     metrics = run.results.metrics
-    said = tuple(filter(None, (facts.recommendation, facts.warning)))
+    said = tuple(filter(None, (facts.recommendation, _careful(metrics, facts), facts.warning)))
     yield Section("advice", "What to do", "tables.html", _content(said, figures=_ranking(metrics, facts)))
     yield Section("methods", "All methods", "tables.html", _content(tables=_tables(metrics, facts)))
     yield Section("against-plain", "Against doing nothing", "tables.html", _content(tables=[_against(metrics, facts)]))
     if len(facts.classes) <= _MOST_CLASSES:
         yield Section("classes", "Class by class", "tables.html", _by_class(metrics, facts))
     yield from closing_sections(run, _WHAT_WORDS_MEAN)
+
+
+def _careful(metrics: Mapping[str, Metric], facts: LongTail) -> str:
+    """What to use where the frequent classes matter, with what it gains and costs in points."""
+    if not facts.careful:
+        return ""
+    gains = {m: metrics[f"difference/{facts.careful}/{m}"] for m in (facts.metric, "accuracy_few", "accuracy_many")}
+    every, few, many = (_points(gain).text for gain in gains.values())
+    metric = COLUMNS.get(facts.metric, facts.metric)
+    return (
+        f"Where the most frequent classes may lose at most {100 * HEAD_LOSS:.0f} points: "
+        f"{_title(facts, facts.careful)} ({every} points of {metric}, {few} on the rarest third, {many} on the most frequent)."
+    )
 
 
 def _content(

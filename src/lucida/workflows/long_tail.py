@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -10,7 +11,7 @@ import numpy as np
 
 from lucida.core.errors import LucidaError
 from lucida.core.results import Results
-from lucida.core.run_folder import RunFolder
+from lucida.core.run_folder import RunFolder, environment
 from lucida.data.pixels import decode_all, write_skipped
 from lucida.data.readers import read_pictures
 from lucida.lab.experiment import one_thread
@@ -22,6 +23,7 @@ from lucida.workflows.encoder_stage import BUILT_IN, EncoderStage
 from lucida.workflows.labelled_pictures import LabelledPictures
 from lucida.workflows.long_tail_features import LongTailFeatures, training_rows
 from lucida.workflows.long_tail_methods import Answerer, chosen_remedies
+from lucida.workflows.long_tail_prototypes import ZeroShot
 from lucida.workflows.long_tail_table import Comparison
 from lucida.workflows.picture_encoder import make_tower
 from lucida.workflows.stages import TITLES, timed_stage
@@ -43,9 +45,9 @@ class LongTailConfig:
         test_share: of every class, held out; a source with a test split of its own keeps that.
         ratio: thin the training classes to this imbalance first, most frequent to rarest; 1 leaves them as they are.
         profile: of the thinned classes.
-        remedies: names of some; all by default.
+        remedies: names of some; by default all, and zero-shot answers by class names beside them.
         metric: settings are tuned by it and methods ranked.
-        vision_tower: built in, a Hugging Face folder, or a hub name; it stays frozen.
+        vision_tower, text_tower: built in, a Hugging Face folder, or a hub name; they stay frozen.
         image_size: side of the pictures the built-in tower sees.
         pooled: which of the built-in tower's layers is read.
         views: of a training picture, itself among them, for the remedy that shows rare pictures in other views; 1 for
@@ -64,6 +66,7 @@ class LongTailConfig:
     remedies: tuple[str, ...] = ()
     metric: Literal["balanced_accuracy", "macro_f1", "accuracy"] = "balanced_accuracy"
     vision_tower: str = BUILT_IN[0]
+    text_tower: str = BUILT_IN[1]
     image_size: int = 192
     pooled: str = "stages"
     views: int = 1
@@ -121,15 +124,21 @@ def evaluate_long_tail(config: LongTailConfig) -> LongTailDone:
         source = LongTailFeatures(pictures, tower, [train for train, _ in drawn], views=config.views)
     comparison = Comparison(pictures.names, config.metric)
     answers = Answerer(remedies, config.classifier, config.metric, again=pictures.own_test is None)
+    zero_shot = _zero_shot(config, pictures, again=answers.again) if not config.remedies else None
     with timed_stage(results, "remedies"), one_thread():
         for seed, (train, test) in zip(seeds, drawn, strict=True):
             part = source.part(seed, train, test)
-            for name, answered in answers(part):
+            for name, answered in itertools.chain(answers(part), zero_shot(part) if zero_shot else ()):
                 comparison.add(part, name, answered)
     facts = comparison.add_to(results, _varies(config, pictures))
+    results.details["environment"] = environment(config.split_seed)
     results.save(folder.results)
     _material(config, pictures).save(folder)
     return LongTailDone(write_long_tail_page(folder), _table(facts, results), facts.recommendation)
+
+
+def _zero_shot(config: LongTailConfig, pictures: LabelledPictures, *, again: bool) -> ZeroShot:
+    return ZeroShot(pictures.names, config.text_tower, config.classifier, config.metric, again=again)
 
 
 def _table(facts: LongTail, results: Results) -> str:

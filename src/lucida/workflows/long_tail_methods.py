@@ -41,6 +41,8 @@ TITLES: Mapping[str, str] = {
     "tau_normalisation": "τ-normalised weights",
     "threshold_moving": "threshold moving",
     AUGMENTED: "augmented oversampling",
+    "zero_shot": "zero-shot by class names",
+    "zero_shot_adjusted": "zero-shot, logits adjusted",
     MAJORITY: "always the largest class",
     CHANCE: "chance",
 }

@@ -13,7 +13,7 @@ from lucida.core.statistics import mean_interval
 from lucida.evaluation.baselines import always_majority, chance, warning_of
 from lucida.evaluation.classification import classification_metrics, confusion
 from lucida.evaluation.comparison import Ranked, ranked
-from lucida.report.long_tail_page import COLUMNS, FURTHER, KEY, LongTail, Method
+from lucida.report.long_tail_page import COLUMNS, FURTHER, HEAD_LOSS, KEY, LongTail, Method
 from lucida.report.wording import is_share
 from lucida.workflows.long_tail_features import Part
 from lucida.workflows.long_tail_methods import CHANCE, MAJORITY, PLAIN, TITLES, Answered
@@ -103,6 +103,7 @@ class Comparison:
             metric=RANKED_BY[self.score],
             plain=PLAIN,
             chosen=chosen,
+            careful=self._careful(order),
             recommendation=self.ranking().recommendation.sentence,
             warning=self.warning,
             varies=varies,
@@ -137,6 +138,17 @@ class Comparison:
             rows.append(Method(name, place.name, settings=_words(self.settings[name]), to_the_best=to_the_best))
         rows += [Method(name, TITLES[name], baseline=True, to_the_best="clear") for name in (MAJORITY, CHANCE)]
         return rows, by_title[ranking.recommendation.choice]
+
+    def _careful(self, order: list[Method]) -> str:
+        """The best method whose frequent third loses little against plain cross-entropy, if it gains anything."""
+        plain = self.values[PLAIN]
+        for name in [method.name for method in order if not method.baseline]:
+            if name == PLAIN:
+                break
+            lost = np.mean(plain["accuracy_many"]) - np.mean(self.values[name]["accuracy_many"])
+            if lost <= HEAD_LOSS:
+                return name
+        return ""
 
     def _confusion(self, name: str, order: NDArray[np.intp]) -> tuple[tuple[int, ...], ...]:
         if len(self.names) > _SHOWN:

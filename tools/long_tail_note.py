@@ -1,0 +1,102 @@
+"""The tables in docs/notes/long-tail.md, drawn from docs/results/long-tail/: never typed.
+
+    python tools/long_tail_note.py [--check]
+
+``--check`` changes nothing and fails if the note is not what the files say. The files are the ``results.json`` of
+
+    lucida evaluate long-tail --pictures CIFAR-10 --max-pictures 0 --ratio 100 --split-seed 200 [--profile step] ...
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # the blocks lie beside this file
+
+from note_blocks import drawn
+
+from lucida.core.results import Metric, Results, write_text
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTE = ROOT / "docs" / "notes" / "long-tail.md"
+FOLDER = ROOT / "docs" / "results" / "long-tail"
+MEASURES = {"balanced_accuracy": "all", "accuracy_many": "many", "accuracy_medium": "medium", "accuracy_few": "few"}
+
+
+def table(results: Results) -> str:
+    """Methods, accuracies, and differences to plain cross-entropy, in points."""
+    facts = results.details["long_tail"]
+    lines = [
+        f"| method | {' | '.join(MEASURES.values())} | minus plain: all | many | few | to the best |",
+        "|---" * (len(MEASURES) + 5) + "|",
+    ]
+    for method in facts["methods"]:
+        name = method["name"]
+        own = [share(results.metrics[f"{name}/{measure}"]) for measure in MEASURES]
+        kept = ("balanced_accuracy", "accuracy_many", "accuracy_few")
+        against = [points(results.metrics.get(f"difference/{name}/{measure}")) for measure in kept]
+        best = (
+            ""
+            if method["baseline"]
+            else {"": "the best", "noise": "may be noise", "clear": "clear"}[method["to_the_best"]]
+        )
+        lines.append("| " + " | ".join([method["title"], *own, *against, best]) + " |")
+    return "\n".join([*lines, "", machine(results.details)])
+
+
+def share(metric: Metric) -> str:
+    """
+    >>> share(Metric(0.7312, (0.72, 0.74)))
+    '73.1 [72.0, 74.0]'
+    """
+    return f"{100 * metric.value:.1f}" + ("" if metric.ci95 is None else f" {bracket(metric.ci95, '.1f')}")
+
+
+def points(metric: Metric | None) -> str:
+    """
+    >>> points(Metric(0.1, (0.05, 0.15))), points(None)
+    ('+10.0 [+5.0, +15.0]', '')
+    """
+    if metric is None:
+        return ""
+    return f"{100 * metric.value:+.1f}" + ("" if metric.ci95 is None else f" {bracket(metric.ci95, '+.1f')}")
+
+
+def bracket(interval: tuple[float, float], form: str) -> str:
+    """
+    >>> bracket((0.5, 1.0), ".0f")
+    '[50, 100]'
+    """
+    return f"[{100 * interval[0]:{form}}, {100 * interval[1]:{form}}]"
+
+
+def machine(details: dict[str, Any]) -> str:
+    """Where and from which commit it was measured."""
+    where = details["environment"]
+    first, last = where["seed"], where["seed"] + details["long_tail"]["seeds"] - 1
+    measured = f"{where['processor']}, commit `{where['commit'][:10]}`"
+    return f"In percent, means and 95 % intervals over seeds {first} to {last}; {measured}."
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write or check the note."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true")
+    check: bool = parser.parse_args(arguments).check
+    before = NOTE.read_text(encoding="utf-8")
+    blocks = {path.stem: table(Results.load(path)) for path in sorted(FOLDER.glob("*.json"))}
+    text = drawn(before, Path(__file__).name, blocks)
+    if not check:
+        write_text(NOTE, text)
+    elif text != before:
+        print("docs/notes/long-tail.md is not what docs/results says: run tools/long_tail_note.py", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
