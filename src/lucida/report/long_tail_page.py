@@ -140,7 +140,8 @@ def _careful(metrics: Mapping[str, Metric], facts: LongTail) -> str:
     metric = COLUMNS.get(facts.metric, facts.metric)
     return (
         f"Where the most frequent classes may lose at most {100 * HEAD_LOSS:.0f} points: "
-        f"{_title(facts, facts.careful)} ({every} points of {metric}, {few} on the rarest third, {many} on the most frequent)."
+        f"{_title(facts, facts.careful)} ({every} points of {metric}, {few} on the rarest third, "
+        f"{many} on the most frequent)."
     )
 
 
