@@ -60,7 +60,7 @@ class Parameters:
     kind: CovarianceType
     weights: np.ndarray
     means: np.ndarray
-    covariances: np.ndarray | None
+    covariances: np.ndarray
     precisions_cholesky: np.ndarray
 
     @property
@@ -72,6 +72,16 @@ class Parameters:
         if self.kind == "diag":
             return np.log(factor).sum(1)
         return np.log(np.diagonal(factor, axis1=-2, axis2=-1)).sum(-1)
+
+    @property
+    def moments(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and variance of each feature, ``[d]`` each."""
+        mean, covariances = self.weights @ self.means, self.covariances
+        if self.kind in ("full", "tied"):
+            covariances = np.diagonal(covariances, axis1=-2, axis2=-1)
+        elif self.kind == "spherical":
+            covariances = covariances[:, None]
+        return mean, self.weights @ (covariances + np.square(self.means - mean))
 
     @property
     def constants(self) -> np.ndarray:
@@ -152,6 +162,14 @@ def cholesky_of_precisions(precisions: np.ndarray, kind: CovarianceType) -> np.n
         return np.sqrt(precisions)
     turned = np.linalg.cholesky(precisions[..., ::-1, ::-1])
     return turned[..., ::-1, ::-1]
+
+
+def covariances_of(factors: np.ndarray, kind: CovarianceType) -> np.ndarray:
+    """The covariances from the factors of their inverses."""
+    if kind in ("diag", "spherical"):
+        return factors**-2.0
+    inverse = np.linalg.inv(factors)
+    return np.swapaxes(inverse, -1, -2) @ inverse
 
 
 def precisions_of(factors: np.ndarray, kind: CovarianceType) -> np.ndarray:

@@ -86,7 +86,6 @@ def factored(mixture: Parameters, rows: Rows) -> Parameters:
     Raises:
         ValueError: a covariance is not positive definite.
     """
-    assert mixture.covariances is not None
     factors = precision_cholesky(mixture.covariances, mixture.kind, float32=rows.dtype == np.float32)
     return replace(mixture, precisions_cholesky=factors)
 
@@ -167,6 +166,5 @@ def climb(
 def _gone(sums: Sums, mixture: Parameters, ascent: Ascent, how: Climb) -> list[int]:
     if not how.respawns:
         return []
-    assert mixture.covariances is not None
     gone = collapsed(sums, mixture.covariances, how.reg_covar)
     return [component for component in gone if ascent.respawned.count(component) < how.respawns]

@@ -16,6 +16,7 @@ class Estimator:
     """Parameters are the keyword arguments of ``__init__``, kept under their names."""
 
     n_features_in_: int
+    feature_names_in_: np.ndarray
 
     @classmethod
     def _names(cls) -> list[str]:

@@ -16,6 +16,7 @@ from lucida.clustering.covariances import (
     Parameters,
     Sums,
     cholesky_of_precisions,
+    covariances_of,
     free_parameters,
     maximised,
     precision_cholesky,
@@ -73,7 +74,7 @@ class GaussianMixture(Estimator):
 
     weights_: np.ndarray
     means_: np.ndarray
-    covariances_: np.ndarray | None
+    covariances_: np.ndarray
     lower_bound_: float
 
     def __init__(
@@ -173,9 +174,8 @@ class GaussianMixture(Estimator):
     def _agreed(mixture: Parameters, rows: Rows) -> Parameters:
         """The mixture of the first process, in all: rounding may differ between machines."""
         same = rows.processes.from_first
-        covariances = None if mixture.covariances is None else same(mixture.covariances)
-        factors = same(mixture.precisions_cholesky)
-        return Parameters(mixture.kind, same(mixture.weights), same(mixture.means), covariances, factors)
+        parts = (mixture.weights, mixture.means, mixture.covariances, mixture.precisions_cholesky)
+        return Parameters(mixture.kind, *map(same, parts))
 
     def fit_predict(self, X: ArrayLike, y: Any = None) -> np.ndarray:
         """Fit, and the most probable component of each row, ``[n]``."""
@@ -198,7 +198,6 @@ class GaussianMixture(Estimator):
 
     def _first(self, rows: Rows, random: np.random.RandomState) -> Parameters:
         weights, means, factors = (None if x is None else np.asarray(x, np.float64) for x in self._given())
-        covariances = None
         if weights is None or means is None or factors is None:
             sums = start(rows, self.init_params, self.covariance_type, self.n_components, random)
             nk, found, covariances = maximised(sums, reg_covar=self.reg_covar, eps=rows.eps, shift=rows.shift)
@@ -206,6 +205,7 @@ class GaussianMixture(Estimator):
             means = found + rows.shift if means is None else means
             if factors is None:
                 factors = precision_cholesky(covariances, self.covariance_type, float32=rows.dtype == np.float32)
+        covariances = covariances_of(factors, self.covariance_type)
         return Parameters(self.covariance_type, weights, means - rows.shift, covariances, factors)
 
     def _given(self) -> tuple[Any, Any, Any]:
@@ -222,20 +222,14 @@ class GaussianMixture(Estimator):
         mixture, dtype = ascent.mixture, rows.dtype
         self.weights_ = mixture.weights.astype(dtype)
         self.means_ = (mixture.means + rows.shift).astype(dtype)
-        covariances = mixture.covariances
-        self.covariances_ = None if covariances is None else covariances.astype(dtype)
+        self.covariances_ = mixture.covariances.astype(dtype)
         self.precisions_cholesky_ = mixture.precisions_cholesky.astype(dtype)
         self.precisions_ = precisions_of(mixture.precisions_cholesky, mixture.kind).astype(dtype)
 
     def _present(self, shift: np.ndarray) -> Parameters:
-        covariances = None if self.covariances_ is None else np.asarray(self.covariances_, np.float64)
-        return Parameters(
-            self.covariance_type,
-            np.asarray(self.weights_, np.float64),
-            np.asarray(self.means_, np.float64) - shift,
-            covariances,
-            np.asarray(self.precisions_cholesky_, np.float64),
-        )
+        parts = (self.weights_, self.means_, self.covariances_, self.precisions_cholesky_)
+        weights, means, covariances, factors = (np.asarray(x, np.float64) for x in parts)
+        return Parameters(self.covariance_type, weights, means - shift, covariances, factors)
 
     # Using it.
 
@@ -258,7 +252,7 @@ class GaussianMixture(Estimator):
     def _each(self, X: ArrayLike, shape: tuple[int, ...], answer: Any, dtype: Any = None) -> np.ndarray:
         self._check_fitted()
         X = self._validated(X, reset=False)
-        rows = Rows(X, Processes())
+        rows = Rows(X, Processes(), about=self._present(np.zeros(1)).moments)
         mixture = self._present(rows.shift.astype(np.float64))
         components = components_of(mixture, rows)
         out = np.empty((len(X), *shape), dtype or rows.dtype)
@@ -298,7 +292,6 @@ class GaussianMixture(Estimator):
 
     def _draw(self, random: np.random.RandomState, component: int, count: int) -> np.ndarray:
         mean, covariances = self.means_[component], self.covariances_
-        assert covariances is not None
         if self.covariance_type in ("full", "tied"):
             return random.multivariate_normal(
                 mean, covariances[component] if covariances.ndim == 3 else covariances, count

@@ -51,9 +51,9 @@ def _bring_nearer(rows: Rows, nearest: np.ndarray, number: np.int64) -> float:
 
 def _drawn(rows: Rows, nearest: np.ndarray, shares: np.ndarray, draws: np.ndarray) -> np.ndarray:
     """The rows of all processes at which the running sum of ``nearest`` reaches each draw."""
-    before = shares[: rows.processes.rank].sum()
-    here = (draws > before) | (before == 0)
-    here &= draws <= before + shares[rows.processes.rank] if rows.processes.rank < rows.processes.size - 1 else True
+    rank, ends = rows.processes.rank, np.cumsum(shares)
+    before = ends[rank] - shares[rank]
+    here = np.minimum(np.searchsorted(ends, draws), len(shares) - 1) == rank
     numbers = np.zeros(len(draws))
     found = np.searchsorted(np.cumsum(nearest), draws[here] - before)
     numbers[here] = rows.offset + np.minimum(found, len(nearest) - 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -25,6 +26,7 @@ class Rows:
     Args:
         X: ``[n, d]``, any real type; this process's share.
         processes: who holds the others.
+        about: mean and variances that are known from elsewhere, so that the rows need not be read for them.
 
     ``variances`` are the features' own, ``[d]``; ``scale`` is a unit for each, about one over its standard deviation.
 
@@ -32,7 +34,13 @@ class Rows:
         ValueError: a number is NaN or infinite.
     """
 
-    def __init__(self, X: np.ndarray, processes: Processes | None = None):
+    def __init__(
+        self,
+        X: np.ndarray,
+        processes: Processes | None = None,
+        *,
+        about: tuple[np.ndarray, np.ndarray] | None = None,
+    ):
         self.X, self.processes = X, processes or Processes()
         self.dtype = np.dtype(np.float32 if X.dtype in (np.float16, np.float32) else np.float64)
         self.eps = float(np.finfo(np.float32 if self.dtype == np.float32 else np.float64).eps)
@@ -41,11 +49,11 @@ class Rows:
         (shares,) = self.processes.sum(shares)
         self.total, self.offset = int(shares.sum()), int(shares[: self.processes.rank].sum())
         self.block = min(MOST, max(FEWEST, BLOCK_BYTES // (X.shape[1] * self.dtype.itemsize)))
+        self._unread = about is not None  # else all processes learn together what is not finite
         self._scatter: np.ndarray | None = None
         self.shift = np.zeros(X.shape[1], self.dtype)
-        mean, deviation = self._moments()
-        self.shift = mean.astype(self.dtype)
-        self.variances = deviation**2
+        mean, self.variances = self._moments() if about is None else about
+        self.shift, deviation = mean.astype(self.dtype), np.sqrt(self.variances)
         self.scale = 1.0 / np.where(deviation > 1e-6 * np.abs(mean), deviation, np.maximum(np.abs(mean), 1.0))
 
     def _moments(self) -> tuple[np.ndarray, np.ndarray]:
@@ -56,15 +64,17 @@ class Rows:
 
         nothing = np.zeros((2, self.X.shape[1]))
         (total,) = self.processes.sum(sum(self.each(add, nothing.copy), nothing))
-        if not np.isfinite(total[0]).all():
-            raise ValueError("Input X contains NaN or infinity.")
+        _check_finite(total[0])
         mean, squares = total / max(self.total, 1)
-        return mean, np.sqrt(np.maximum(squares - mean**2, 0.0))
+        return mean, np.maximum(squares - mean**2, 0.0)
 
     def read(self, start: int, stop: int) -> Tensor:
         """Rows of this process about the mean, ``[stop - start, d]``."""
         out = np.empty((min(stop, len(self.X)) - start, self.X.shape[1]), self.dtype)
-        return torch.from_numpy(np.subtract(self.X[start:stop], self.shift, out=out, casting="unsafe"))
+        block = torch.from_numpy(np.subtract(self.X[start:stop], self.shift, out=out, casting="unsafe"))
+        if self._unread and not math.isfinite(block.sum()):  # a sum of numbers may also be too large for its type
+            _check_finite(self.X[start:stop])
+        return block
 
     def each(self, add: Callable[[Total, Tensor, int], None], new: Callable[[], Total]) -> list[Total]:
         """Call ``add(total, block, start)`` for every block; a total of ``new()`` for each worker.
@@ -121,3 +131,8 @@ class Rows:
         rows = np.zeros((len(numbers), self.X.shape[1]), self.dtype)
         rows[own] = self.X[numbers[own] - self.offset] - self.shift
         return self.processes.sum(rows)[0].astype(self.dtype, copy=False)
+
+
+def _check_finite(numbers: np.ndarray) -> None:
+    if not np.isfinite(numbers).all():
+        raise ValueError("Input X contains NaN or infinity.")

@@ -33,7 +33,6 @@ def split(mixture: Parameters, donor: int, *, into: int | None = None) -> Parame
         donor: the component that is split.
         into: the number that the second half takes, in place of what is there; none: it comes as the last one.
     """
-    assert mixture.covariances is not None
     last = len(mixture.weights)
     numbers = np.arange(last + 1 if into is None else last)
     into = last if into is None else into

@@ -68,7 +68,9 @@ def bic_sweep(X: ArrayLike, components: Iterable[int], **settings: Any) -> Sweep
         mixture = smallest
         if k > sizes[0]:
             mixture = GaussianMixture(k, **settings)
-            mixture._rows(X)
+            mixture.n_features_in_ = smallest.n_features_in_
+            if hasattr(smallest, "feature_names_in_"):
+                mixture.feature_names_in_ = smallest.feature_names_in_
             ascent = climb(rows, factored(_grown(parameters, k), rows), mixture._how())
             mixture._keep(ascent, rows)
             parameters = ascent.mixture
@@ -90,7 +92,6 @@ def _grown(mixture: Parameters, k: int) -> Parameters:
 
 def _spreads(mixture: Parameters) -> np.ndarray:
     """The largest variance of each component, ``[k]``; one for all where covariances are tied."""
-    assert mixture.covariances is not None
     k, d = mixture.means.shape
     if mixture.kind == "tied":
         return np.ones(k)
