@@ -149,7 +149,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("docs/results/benchmarks/smote.json"))
     parser.add_argument("--cases", nargs="*", default=list(CASES), choices=list(CASES))
-    parser.add_argument("--scratch", type=Path, default=None, help="a folder on a disk, for the rows")
+    parser.add_argument(
+        "--scratch", type=Path, default=None, help="a folder on a disk, for the rows; TMPDIR by default"
+    )
     parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
