@@ -50,8 +50,8 @@ class LongTailConfig:
         vision_tower, text_tower: built in, a Hugging Face folder, or a hub name; they stay frozen.
         image_size: side of the pictures the built-in tower sees.
         pooled: which of the built-in tower's layers is read.
-        views: of a training picture, itself among them, for the remedy that shows rare pictures in other views; 1 for
-            none. They cost a pass through the tower each.
+        views: at most, of a training picture of the rarer half of the classes, itself among them, for the remedy that
+            shows rare pictures in other views; 1 for none. Each costs a pass through the tower.
         classifier: on the features, the same for every remedy.
     """
 
