@@ -11,42 +11,49 @@ from torch import Tensor
 from lucida.clustering.rows import Rows
 
 
-def squares(block: Tensor, centres: Tensor) -> Tensor:
-    """Squared distances of rows ``[b, d]`` to centres, ``[b, k]``."""
-    norms = block.square().sum(1)[:, None] + centres.square().sum(1)
-    return norms.addmm_(block, centres.T, alpha=-2).clamp_(min=0)
-
-
 def plus_plus(rows: Rows, k: int, random: np.random.RandomState) -> np.ndarray:
     """Numbers of ``k`` rows as first centres, ``[k]``.
 
     Each is drawn with a chance proportional to the squared distance to those before (Arthur and Vassilvitskii 2007); of
-    several draws that one is kept which leaves the least. The draws are scikit-learn's.
+    several draws that one is kept which leaves the least. The draws are scikit-learn's. It remembers some eight numbers
+    a row.
     """
     chosen = np.zeros(k, np.int64)
     chosen[0] = min(int(random.random_sample() * rows.total), rows.total - 1)
-    nearest = np.full(len(rows.X), np.inf)
+    trials = 2 + int(np.log(k))
+    norms, nearest = np.empty(len(rows.X), rows.dtype), np.full(len(rows.X), np.inf, rows.dtype)
+    rows.each(lambda _, block, at: _norms(norms[at : at + len(block)], block), lambda: None)
+    left = np.empty((trials, len(rows.X)), rows.dtype)
+    _leave(rows, chosen[:1], norms, nearest, left[:1])
+    nearest[:] = left[0]
     for c in range(1, k):
         shares = np.zeros(rows.processes.size)
-        shares[rows.processes.rank] = _bring_nearer(rows, nearest, chosen[c - 1])
+        shares[rows.processes.rank] = nearest.sum(dtype=np.float64)
         (shares,) = rows.processes.sum(shares)
-        draws = random.uniform(size=2 + int(np.log(k))) * shares.sum()
-        candidates = _drawn(rows, nearest, shares, draws)
-        left = _left_by(rows, nearest, candidates)
-        chosen[c] = candidates[left.argmin()]
+        candidates = _drawn(rows, nearest, shares, random.uniform(size=trials) * shares.sum())
+        best = _leave(rows, candidates, norms, nearest, left).argmin()
+        chosen[c], nearest[:] = candidates[best], left[best]
     return chosen
 
 
-def _bring_nearer(rows: Rows, nearest: np.ndarray, number: np.int64) -> float:
-    """Let ``nearest`` know of one more centre; its sum."""
-    centre = torch.from_numpy(rows.take(np.array([number])))
+def _norms(out: np.ndarray, block: Tensor) -> None:
+    out[:] = block.square().sum(1).numpy()
 
-    def add(_: None, block: Tensor, begin: int) -> None:
-        here = nearest[begin : begin + len(block)]
-        np.minimum(here, squares(block, centre)[:, 0].numpy(), out=here)
 
-    rows.each(add, lambda: None)
-    return float(nearest.sum())
+def _leave(rows: Rows, candidates: np.ndarray, norms: np.ndarray, nearest: np.ndarray, left: np.ndarray) -> np.ndarray:
+    """The squared distances that would be left with each candidate, into ``left`` ``[trials, n]``; their sums."""
+    centres = torch.from_numpy(rows.take(candidates))
+    own = centres.square().sum(1)[:, None]
+
+    def add(total: np.ndarray, block: Tensor, begin: int) -> None:
+        end = begin + len(block)
+        squares = (own + torch.from_numpy(norms[begin:end])).addmm_(centres, block.T, alpha=-2).clamp_(min=0)
+        here = torch.minimum(squares, torch.from_numpy(nearest[begin:end]))
+        left[:, begin:end] = here.numpy()
+        total += here.sum(1, dtype=torch.float64).numpy()
+
+    parts = rows.each(add, lambda: np.zeros(len(candidates)))
+    return rows.processes.sum(sum(parts, np.zeros(len(candidates))))[0]
 
 
 def _drawn(rows: Rows, nearest: np.ndarray, shares: np.ndarray, draws: np.ndarray) -> np.ndarray:
@@ -55,26 +62,14 @@ def _drawn(rows: Rows, nearest: np.ndarray, shares: np.ndarray, draws: np.ndarra
     before = ends[rank] - shares[rank]
     here = np.minimum(np.searchsorted(ends, draws), len(shares) - 1) == rank
     numbers = np.zeros(len(draws))
-    found = np.searchsorted(np.cumsum(nearest), draws[here] - before)
+    found = np.searchsorted(np.cumsum(nearest, dtype=np.float64), draws[here] - before)
     numbers[here] = rows.offset + np.minimum(found, len(nearest) - 1)
     return rows.processes.sum(numbers)[0].astype(np.int64)
 
 
-def _left_by(rows: Rows, nearest: np.ndarray, candidates: np.ndarray) -> np.ndarray:
-    """The sum of squared distances that each candidate would leave."""
-    centres = torch.from_numpy(rows.take(candidates))
-
-    def add(total: np.ndarray, block: Tensor, begin: int) -> None:
-        here = torch.from_numpy(nearest[begin : begin + len(block)])
-        total += torch.minimum(squares(block, centres).double(), here[:, None]).sum(0).numpy()
-
-    parts = rows.each(add, lambda: np.zeros(len(candidates)))
-    return rows.processes.sum(sum(parts, np.zeros(len(candidates))))[0]
-
-
 @dataclass
 class _Step:
-    """One step's sums: rows a centre, their sum, and the squared distances."""
+    """One step's sums: rows of each centre, ``[k]``, and their sum, ``[k, d]``."""
 
     count: np.ndarray
     first: np.ndarray
@@ -105,16 +100,17 @@ def lloyd(rows: Rows, centres: np.ndarray, *, max_iter: int = 300, tol: float = 
 
 def labels_of(block: Tensor, centres: Tensor) -> Tensor:
     """The nearest centre of each row."""
-    return (0.5 * centres.square().sum(1) - block @ centres.T).argmin(1)
+    halves = torch.addmm(0.5 * centres.square().sum(1), block, centres.T, alpha=-1)
+    return torch.from_numpy(halves.numpy().argmin(1))  # NumPy's is three times as fast here
 
 
 def _step(rows: Rows, centres: np.ndarray) -> _Step:
     places = torch.from_numpy(centres.astype(rows.dtype))
 
     def add(step: _Step, block: Tensor, begin: int) -> None:
-        mine = torch.nn.functional.one_hot(labels_of(block, places), len(places)).to(block.dtype)
-        step.count += mine.sum(0, dtype=torch.float64).numpy()
-        step.first += (mine.T @ block).numpy()
+        labels = labels_of(block, places)
+        step.count += torch.bincount(labels, minlength=len(places)).numpy()
+        step.first += torch.zeros_like(places).index_add_(0, labels, block).numpy()
 
     steps = rows.each(add, lambda: _Step(np.zeros(len(centres)), np.zeros(centres.shape)))
     return _Step(*rows.processes.sum(sum(s.count for s in steps), sum(s.first for s in steps)))  # type: ignore[arg-type]
@@ -125,7 +121,7 @@ def _farthest(rows: Rows, centres: np.ndarray, count: int) -> np.ndarray:
     places, distances = torch.from_numpy(centres.astype(rows.dtype)), np.empty(len(rows.X))
 
     def add(_: None, block: Tensor, begin: int) -> None:
-        distances[begin : begin + len(block)] = squares(block, places).min(1).values.numpy()
+        distances[begin : begin + len(block)] = (block - places[labels_of(block, places)]).square_().sum(1).numpy()
 
     rows.each(add, lambda: None)
     offers = np.zeros((rows.processes.size, 2, count))
