@@ -93,7 +93,12 @@ def test_results_and_page_say_the_same(run: RunFolder) -> None:
     assert {"disc", "square", "bar"} <= {word.text for card in findings.clusters for word in card.words}
     assert "agreement" in results.left_out
     page = run.report.read_text(encoding="utf-8")
-    for said in (*(card.name for card in findings.clusters), "6_again.jpg", "nothing but noise", "1 picture could not be read"):
+    for said in (
+        *(card.name for card in findings.clusters),
+        "6_again.jpg",
+        "nothing but noise",
+        "1 picture could not be read",
+    ):
         assert said in page, said
     assert "<script" not in page
     assert page.count("data:image/") >= 20
@@ -130,7 +135,7 @@ def test_bad_input_gives_one_line(pictures: Path, tmp_path: Path) -> None:
     assert "no picture" in said(pictures=tmp_path / "empty")
     (tmp_path / "one").mkdir()
     drawn("blue disc", np.random.default_rng(0)).save(tmp_path / "one" / "a.png")
-    assert "1 picture makes no clusters" in said(pictures=tmp_path / "one")
+    assert "a single picture makes no clusters" in said(pictures=tmp_path / "one")
     assert not (tmp_path / "run").exists()
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "config.json").write_text('{"recipe": 1}')

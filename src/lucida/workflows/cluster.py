@@ -148,7 +148,7 @@ def _stage(results: Results, name: str) -> Iterator[None]:
 def _check_enough(config: ClusterConfig, pictures: int) -> None:
     where = config.pictures
     if pictures < 2:
-        raise LucidaError(f"{pictures} picture makes no clusters", where=where, remedy="name two or more")
+        raise LucidaError("a single picture makes no clusters", where=where, remedy="name two or more")
     if config.components != "auto" and config.components > pictures:
         raise LucidaError(
             f"{pictures:,} pictures cannot make {config.components:,} clusters",
@@ -246,8 +246,8 @@ def _material(config: ClusterConfig, space: Space, results: Results, kind: Covar
 
 def _cautions(results: Results) -> Iterator[str]:
     """What a reader should know before the first picture."""
-    findings = results.details[KEY]["sweep"]
-    if findings and min(findings, key=lambda point: point["bic"])["components"] == 1:
+    points = results.details[KEY]["sweep"]
+    if points and min(points, key=lambda point: point["bic"])["components"] == 1:
         yield "By BIC a single cloud describes these pictures better than any clusters."
     stability = results.metrics.get("stability/adjusted_rand_index")
     if stability is not None and stability.value < UNSTABLE:

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lucida.clustering import GaussianMixture
-from lucida.core.progress import counted
+from lucida.clustering import GaussianMixture, bic_sweep
+from lucida.core.progress import say
 from lucida.core.seeds import derive_seed, stream
 from lucida.models.principal_components import chunks
 from lucida.report.cluster_page import CovarianceType, SweepPoint
 
-LADDER = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+LADDER = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256)
 _PER_COMPONENT = 8  # pictures that a component of the sweep has at least, on average
-_PATIENCE = 3  # steps of the ladder without a better BIC, after which larger mixtures are not tried
+_ITERATIONS = 200
 _REGULARISATION = 1e-3  # of variances whose mean is 1
 
 
@@ -51,7 +51,7 @@ def fit_mixture(x: NDArray, components: int, kind: CovarianceType, *, seed: int,
 
     mixture = GaussianMixture(
         components, covariance_type=kind, reg_covar=_REGULARISATION, n_init=starts, init_params="kmeans",
-        random_state=derive_seed(seed, "mixture", components, kind) % 2**32, max_iter=200,
+        random_state=derive_seed(seed, "mixture", components, kind) % 2**32, max_iter=_ITERATIONS,
     )  # fmt: skip
     with warnings.catch_warnings():  # a mixture that still improves slowly is as good a summary
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -66,40 +66,20 @@ def sample_rows(rows: int, at_most: int, seed: int) -> NDArray[np.int64]:
 
 
 def sweep(x: NDArray, kinds: Sequence[CovarianceType], *, at_most: int, seed: int) -> list[SweepPoint]:
-    """BIC by number of components and kind of covariance: a ladder, then the numbers around its best."""
-    points: list[SweepPoint] = []
+    """BIC by number of components and kind of covariance, each mixture begun from the one before."""
     most = max(1, min(at_most, len(x) // _PER_COMPONENT))
-    ladder = [count for count in LADDER if count <= most]
+    sizes = [count for count in LADDER if count <= most]
+    points: list[SweepPoint] = []
     for kind in kinds:
-        own: list[SweepPoint] = []
-        for count in counted(ladder, f"mixtures of {kind} covariance"):
-            own.append(_tried(x, count, kind, seed))
-            if len(own) - 1 - _best_place(own) >= _PATIENCE:
-                break
-        tried = {point.components for point in own}
-        best = own[_best_place(own)].components
-        own += [_tried(x, count, kind, seed) for count in _between(best, ladder) if count not in tried]
-        points += sorted(own, key=lambda point: point.components)
+        say(f"mixtures of 1 to {sizes[-1]} components, {kind} covariance")
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Mixtures of .* did not converge")  # as above
+            found = bic_sweep(
+                x, sizes, covariance_type=kind, reg_covar=_REGULARISATION, max_iter=_ITERATIONS,
+                random_state=derive_seed(seed, "sweep", kind) % 2**32,
+            )  # fmt: skip
+        points += [SweepPoint(k, kind, bic) for k, bic in zip(found.components, found.bic, strict=True)]
     return points
-
-
-def _tried(x: NDArray, count: int, kind: CovarianceType, seed: int) -> SweepPoint:
-    return SweepPoint(count, kind, float(fit_mixture(x, count, kind, seed=seed, starts=1).bic(x)))
-
-
-def _best_place(points: Sequence[SweepPoint]) -> int:
-    return min(range(len(points)), key=lambda k: points[k].bic)
-
-
-def _between(best: int, ladder: Sequence[int]) -> list[int]:
-    """Halfway to the neighbours of the best on the ladder.
-
-    >>> _between(8, LADDER), _between(3, LADDER), _between(12, LADDER[:7])
-    ([7, 10], [], [10])
-    """
-    place = list(ladder).index(best)
-    neighbours = [ladder[k] for k in (place - 1, place + 1) if 0 <= k < len(ladder)]
-    return [middle for other in neighbours if (middle := (best + other) // 2) not in (best, other)]
 
 
 def chosen(points: Iterable[SweepPoint]) -> SweepPoint:
