@@ -122,7 +122,7 @@ class LongTailFeatures:
 
 
 def _views_of_the_rarer_half(counts: NDArray[np.int64], most: int) -> NDArray[np.int64]:
-    """Views of a class's pictures: where oversampling would repeat them most; elsewhere a pass of the tower buys little.
+    """Views of the pictures of each class: many where oversampling would repeat a picture most.
 
     >>> _views_of_the_rarer_half(np.array([100, 40, 30, 5]), 4).tolist()
     [1, 1, 4, 4]
