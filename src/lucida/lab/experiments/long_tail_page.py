@@ -273,8 +273,8 @@ _RATE_ZH = (
 )
 _FOCAL: dict[Word, tuple[str, str]] = {
     "refuted": (
-        "Focal loss is cross-entropy by another name here: {claim/focal_helps/effect:points ci}. ",
-        "焦点损失与交叉熵几乎没有区别：{claim/focal_helps/effect:points ci}。",
+        "Focal loss does not: {claim/focal_helps/effect:points ci}. ",
+        "焦点损失没有帮助：{claim/focal_helps/effect:points ci}。",
     ),
     "inconclusive": (
         "Of focal loss no gain could be shown: {claim/focal_helps/effect:points ci}. ",
