@@ -11,13 +11,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
-from lucida.data.galleries import as_words
-from lucida.data.pictures import Picture
+if TYPE_CHECKING:
+    from lucida.data.pictures import Picture
 
 PRIOR = 10.0  # pictures that the corpus' own odds count as
 LEAST_SCORE = 3.0  # standard errors: hundreds of words are looked at
@@ -61,6 +62,8 @@ def terms(picture: Picture) -> tuple[str, ...]:
     >>> terms(Picture("1", None, captions=("A red fire-engine in the street",), label="fire_truck"))
     ('fire truck', 'red', 'fire-engine', 'street')
     """
+    from lucida.data.galleries import as_words  # it reads pictures: Pillow is loaded where pictures are
+
     named = [as_words(picture.label or ""), *(as_words(thing.name) for thing in picture.objects)]
     found = (token for caption in picture.captions for token in _TOKEN.findall(caption.lower()))
     said = [word for token in found for word in (_pairs(token) if _UNSPACED.search(token) else (token,))]
