@@ -273,7 +273,7 @@ _RATE_ZH = (
 )
 _FOCAL: dict[Word, tuple[str, str]] = {
     "refuted": (
-        "Focal loss does not: {claim/focal_helps/effect:points ci}. ",
+        "Focal loss does not help: {claim/focal_helps/effect:points ci}. ",
         "焦点损失没有帮助：{claim/focal_helps/effect:points ci}。",
     ),
     "inconclusive": (
