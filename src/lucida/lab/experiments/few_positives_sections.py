@@ -27,7 +27,8 @@ from lucida.lab.observations import Observations
 from lucida.report.lab_page import EffectRow, EffectsFigure, LinesFigure, TableFigure
 
 _RARE, _REAL = "planted, 1:1000", "emoji, 1:10"
-_SHARES = (False, False, True, True, False, False, True, False, False)
+_TABLE = ("PR-AUC", "ROC-AUC", "accuracy", "F1", "MCC", "recall at precision one half")
+_SHARES = (False, False, True, False, False, True)
 
 
 def present(found: Observations) -> Sequence[Section]:
@@ -43,13 +44,10 @@ def _accuracy() -> Section:
     tables = tuple(
         TableFigure(
             f"All measures at one half, {place}",
-            MEASURES,
-            (
-                *((arm, tuple(f"{m}/{arm}/{place}" for m in MEASURES)) for arm in _arms(place)),
-                (NEVER, (*(f"{m}/{NEVER}/{place}" for m in MEASURES[:-1]), "")),
-            ),
-            caption="A positive is said from a probability of one half on. Times too many positives: the mean "
-            "predicted probability over the share of positives.",
+            _TABLE,
+            tuple((arm, tuple(f"{m}/{arm}/{place}" for m in _TABLE)) for arm in (*_arms(place), NEVER)),
+            caption="A positive is said from a probability of one half on; PR-AUC, ROC-AUC and recall at a precision "
+            "need no threshold.",
             shares=_SHARES,
         )
         for place in PLACES
@@ -111,11 +109,21 @@ def _probabilities() -> Section:
         EffectsFigure(
             f"Times too many positives, {place}",
             tuple(EffectRow(arm, f"{MEASURES[-1]}/{arm}/{place}") for arm in _arms(place)),
-            x_label="mean predicted probability of a positive over the share of positives",
+            x_label="mean probability over share of positives",
         )
         for place in PLACES
     )
-    return Section("What becomes of the probabilities", _probability_text(), figures)
+    errors = TableFigure(
+        "Calibration error",
+        tuple(map(str, PLACES)),
+        tuple(
+            (arm, tuple("" if arm == BEST and p.data != PLANTED else f"calibration error/{arm}/{p}" for p in PLACES))
+            for arm in (*REMEDY, BEST, NEVER)
+        ),
+        caption="Mean distance between confidence and accuracy. Who always says no for certain is wrong as often as "
+        "there are positives.",
+    )
+    return Section("What becomes of the probabilities", _probability_text(), (*figures, errors))
 
 
 def _pairs(found: Observations) -> Section:
