@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lucida.core.cache import content_hash
+from lucida.core.cache import cached_array, content_hash
 from lucida.core.errors import LucidaError
 from lucida.core.seeds import stream
 from lucida.lab.datasets import OWN_FEATURES, Dataset, named_pictures, own_pixels
@@ -44,7 +44,7 @@ def emoji_artwork_features(components: int) -> NDArray:
         pixels = plain_view(torch.from_numpy(np.array(rgba)), IMAGE_SIZE).numpy()
         found.append(_features(pixels))
     whole = np.concatenate(found).astype(np.float32)
-    return principal_components(whole, at_most=components).project(whole).reshape(len(ARTISTS), -1, components)
+    return _components(whole, components).reshape(len(ARTISTS), -1, components)
 
 
 class NameFeatures(NamedTuple):
@@ -71,7 +71,18 @@ def emoji_name_features(components: int) -> NameFeatures:
     read = TextFeatures(MiniLM())
     read.remember(names)
     whole = read(names).numpy()
-    return NameFeatures(np.array(rows), principal_components(whole, at_most=components).project(whole))
+    return NameFeatures(np.array(rows), _components(whole, components))
+
+
+def _components(features: NDArray, count: int) -> NDArray:
+    """Principal components ``float32 [N, count]``, kept: their last digits depend on how many threads computed them,
+    and a run that goes on must find the same data as before."""
+
+    def build(out: NDArray) -> None:
+        out[:] = principal_components(features, at_most=count).project(features)
+
+    key = content_hash("components 1", features, count)
+    return np.array(cached_array("features", key, (len(features), count), np.float32, build))
 
 
 def _features(pixels: NDArray) -> NDArray:
@@ -123,7 +134,7 @@ def _own_features(path: Path) -> Dataset:
     own = own_pixels(path, IMAGE_SIZE)
     whole = _features(own.pixels).astype(np.float32)
     components = min(COMPONENTS, len(whole) // 2)
-    features = torch.from_numpy(principal_components(whole, at_most=components).project(whole))
+    features = torch.from_numpy(_components(whole, components))
     note = f"{path.stem}: {len(whole):,} pictures as EfficientNet-Lite0 sees them, {own.classes} classes"
     return Dataset(OWN_FEATURES, {"inputs": features}, own.labels, own.classes, own.groups, note)
 
