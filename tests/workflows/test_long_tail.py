@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +22,11 @@ from lucida.training.classifier import ClassifierConfig
 from lucida.training.imbalance import REMEDIES
 from lucida.workflows.labelled_pictures import LabelledPictures
 from lucida.workflows.long_tail import LongTailConfig, evaluate_long_tail
-from lucida.workflows.long_tail_features import training_rows
+from lucida.workflows.long_tail_features import Part, training_rows
 from lucida.workflows.long_tail_methods import PLAIN, TITLES, chosen_remedies
+from lucida.workflows.long_tail_prototypes import TAUS, ZeroShot
 
+ROOT = Path(__file__).resolve().parents[2]
 COUNTS = {"blue sky": 24, "grass": 12, "rust": 6}
 COLOURS = {"blue sky": (90, 140, 220), "grass": (80, 150, 60), "rust": (160, 80, 40)}
 
@@ -163,3 +167,29 @@ def test_the_command_says_what_it_found(squares: Path, tmp_path: Path, capsys: p
     assert "focal loss" in said
     assert said.rstrip().endswith(f"report: {tmp_path / 'run' / 'report.html'}")
     assert json.loads((tmp_path / "run" / "config.json").read_text())["seeds"] == 2
+
+
+def test_the_note_is_drawn_from_the_recorded_results() -> None:
+    tool = ROOT / "tools" / "long_tail_note.py"
+    checked = subprocess.run([sys.executable, str(tool), "--check"], capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stderr
+    assert len(sorted((ROOT / "docs" / "results" / "long-tail").glob("*.json"))) >= 2
+
+
+def test_zero_shot_answers_by_the_names_of_the_classes() -> None:
+    generator = np.random.default_rng(0)
+    centres = generator.normal(size=(3, 16))
+    labels, asked = np.repeat([0, 1, 2], [40, 20, 6]), np.repeat([0, 1, 2], 20)
+
+    def around(rows: np.ndarray) -> np.ndarray:
+        return (centres[rows] + 0.3 * generator.normal(size=(len(rows), 16))).astype(np.float32)
+
+    features = around(labels)
+    part = Part(0, features, labels, features[:0], labels[:0], around(asked), asked, 3)
+    config = ClassifierConfig(steps=60, batch_size=32)
+    answers = ZeroShot(("sky", "grass", "rust"), "minilm", config, "balanced_accuracy", again=True)
+    found = dict(answers(part))
+    assert list(found) == ["zero_shot", "zero_shot_adjusted"]
+    assert (found["zero_shot"].logits.argmax(axis=1) == asked).mean() > 0.9
+    assert found["zero_shot_adjusted"].settings["tau"] in TAUS
+    assert set(found) <= set(TITLES)
