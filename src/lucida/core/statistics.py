@@ -27,8 +27,10 @@ def wilson(successes: int, n: int, *, confidence: float = 0.95) -> Metric:
     return Metric(successes / n, (float(interval.low), float(interval.high)), n)
 
 
-def mean_interval(values: ArrayLike, *, confidence: float = 0.95) -> Metric:
+def mean_interval(values: ArrayLike, *, confidence: float = 0.95, stretch: float = 1.0) -> Metric:
     """A mean over independent runs with Student's interval; no interval for fewer than two values.
+
+    ``stretch`` multiplies its width, for runs that share what they are measured on.
 
     >>> m = mean_interval([1.0, 2.0, 3.0])
     >>> m.value, [round(x, 2) for x in m.ci95], m.n
@@ -37,7 +39,7 @@ def mean_interval(values: ArrayLike, *, confidence: float = 0.95) -> Metric:
     x = np.asarray(values, dtype=float)
     if x.size < 2:
         return Metric(float(x.mean()) if x.size else float("nan"), None, x.size)
-    half = stats.t.ppf((1 + confidence) / 2, x.size - 1) * x.std(ddof=1) / np.sqrt(x.size)
+    half = stats.t.ppf((1 + confidence) / 2, x.size - 1) * x.std(ddof=1) / np.sqrt(x.size) * stretch
     return Metric(float(x.mean()), (float(x.mean() - half), float(x.mean() + half)), x.size)
 
 

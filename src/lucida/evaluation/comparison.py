@@ -79,7 +79,7 @@ class Place:
         name: of the method.
         mean: over seeds, with Student's interval.
         behind: how far behind the best, with Student's interval over paired seeds; the best itself is 0 behind.
-        p_value: of that difference, corrected for all pairs of methods (Holm); 1 for the best.
+        p_value: of that difference, allowing for all pairs of methods (Tukey); 1 for the best.
         noise: whether it cannot be told from the best.
         cost: as given; the position in the list without costs.
     """
@@ -117,37 +117,27 @@ class Ranked:
     recommendation: Recommendation
 
 
-def holm_adjusted(p_values: ArrayLike) -> NDArray[np.float64]:
-    """p-values made larger for their number (Holm 1979): one below 0.05 stands even if all were looked at.
-
-    >>> holm_adjusted([0.01, 0.04, 0.03]).tolist()
-    [0.03, 0.06, 0.06]
-    """
-    p = np.asarray(p_values, dtype=float)
-    order = np.argsort(p, kind="stable")
-    result = np.empty_like(p)
-    result[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)), 1)
-    return result
-
-
 def ranked(
     names: Sequence[str],
     values: ArrayLike,
     *,
     costs: Sequence[float] | Mapping[str, float] | None = None,
     larger_is_better: bool = True,
+    overlap: float = 0.0,
 ) -> Ranked:
     """Rank methods by their mean over seeds and say which differences to the best are noise.
 
-    Every pair of methods is compared by a t-test over paired seeds, and Holm's correction is over all pairs: the best
-    is chosen by the same numbers, so that a correction over the comparisons with it alone would find a difference
-    between twelve equal methods in more than 5 of 100 rankings (a test measures both).
+    The best is chosen by the same numbers, so all pairs of methods have to be allowed for: Tukey's studentized range on
+    seeds as blocks, which takes the methods to spread alike (a test measures how often it tells twelve equal methods
+    apart, and how often a t-test with the best alone does).
 
     Args:
         names: of the methods, ``[M]``; without ``costs`` from the simplest to the most elaborate.
         values: of each method under each seed, the same seeds for all, ``[M, S]``.
         costs: of the methods, by position or name; what is cheapest and not told from the best is recommended.
         larger_is_better: False for losses and errors.
+        overlap: rows tested for each row trained on, where the seeds draw both from one pool; 0 where they do not. Such
+            seeds share rows, and standard errors grow by ``sqrt(1 + S · overlap)`` (Nadeau & Bengio 2003).
 
     Raises:
         LucidaError: no method, fewer than two seeds, a value that is not finite, or names that repeat.
@@ -161,13 +151,14 @@ def ranked(
     means = x.mean(axis=1) * (1 if larger_is_better else -1)
     order = np.lexsort((price, -means))
     best = int(order[0])
-    adjusted = _pairwise_p(x)
+    stretch = float(np.sqrt(1 + x.shape[1] * overlap))
+    p_values = _p_of_behind(x, best, stretch)
     places = []
     for i in order.tolist():
         difference = (x[best] - x[i]) * (1 if larger_is_better else -1)
-        behind = mean_interval(difference) if i != best else Metric(0.0, None, x.shape[1])
-        p = float(adjusted[best, i])
-        places.append(Place(names[i], mean_interval(x[i]), behind, p, p >= _ALPHA, float(price[i])))
+        behind = mean_interval(difference, stretch=stretch) if i != best else Metric(0.0, None, x.shape[1])
+        p = float(p_values[i])
+        places.append(Place(names[i], mean_interval(x[i], stretch=stretch), behind, p, p >= _ALPHA, float(price[i])))
     return Ranked(tuple(places), _recommendation(places, x.shape[1]))
 
 
@@ -192,18 +183,23 @@ def _costs(names: Sequence[str], costs: Sequence[float] | Mapping[str, float]) -
     return np.asarray([costs[name] for name in names] if isinstance(costs, Mapping) else costs, dtype=np.float64)
 
 
-def _pairwise_p(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Holm's p-values of all pairs, ``[M, M]``; 1 on the diagonal and for methods that do the same."""
-    first, second = np.triu_indices(len(x), 1)
-    difference = x[first] - x[second]
-    mean, spread = difference.mean(axis=1), difference.std(axis=1, ddof=1) / np.sqrt(x.shape[1])
-    size = np.abs(mean)
+def _p_of_behind(x: NDArray[np.float64], best: int, stretch: float) -> NDArray[np.float64]:
+    """Tukey's p-values of every method against the best, ``[M]``; 1 for the best and for methods that do the same.
+
+    Seeds are blocks of a two-way layout: what all methods share under a seed is taken out, and what is left of all of
+    them makes one estimate of the spread, with (M - 1)(S - 1) degrees of freedom.
+    """
+    methods, seeds = x.shape
+    if methods < 2:
+        return np.ones(methods)
+    rest = x - x.mean(axis=1, keepdims=True) - x.mean(axis=0, keepdims=True) + x.mean()
+    freedom = (methods - 1) * (seeds - 1)
     # Equal differences under every seed leave rounding as their only spread.
-    spread = np.maximum(spread, 1e-12 * np.abs(x).max())
-    p = 2 * stats.t.sf(np.divide(size, spread, out=np.zeros_like(size), where=spread > 0), x.shape[1] - 1)
-    result = np.ones((len(x), len(x)))
-    result[first, second] = result[second, first] = holm_adjusted(p)
-    return result
+    spread = max(float(np.sqrt((rest**2).sum() / freedom / seeds)), 1e-12 * float(np.abs(x).max()))
+    behind = np.abs(x[best].mean() - x.mean(axis=1))
+    if spread == 0:
+        return np.ones(methods)
+    return np.where(behind > 0, stats.studentized_range.sf(behind / (spread * stretch), methods, freedom), 1.0)
 
 
 def _recommendation(places: Sequence[Place], seeds: int) -> Recommendation:
