@@ -289,6 +289,10 @@ def _headlines(results: Results) -> list[Headline]:
     return shown
 
 
+def _groups(count: int) -> str:
+    return "in 1 group" if count == 1 else f"in {count:,} groups"
+
+
 _HEADLINES = (
     ("Clusters", "clusters/count"),
     ("Stability: agreement of other starts", "stability/adjusted_rand_index"),
@@ -297,7 +301,7 @@ _HEADLINES = (
 )
 _BESIDE = {
     "clusters/count": lambda m: f"of {m['clusters/pictures'].value:,.0f} pictures",
-    "near_duplicates/pictures": lambda m: f"in {m['near_duplicates/groups'].value:,.0f} groups",
+    "near_duplicates/pictures": lambda m: _groups(round(m["near_duplicates/groups"].value)),
     "stability/adjusted_rand_index": lambda _: "adjusted Rand index: 0 is chance, 1 is equality",
     "agreement/adjusted_rand_index": lambda _: "adjusted Rand index: 0 is chance, 1 is equality",
 }
