@@ -305,8 +305,8 @@ _TEXT_ZH = (
     f"{{{_FULL_IN}/{SPHERES}}} 个和 {{{_SPHERES_IN}/{SPHERES}}} 个。"
     "\n\n只有当模型符合数据、并且拟合得好时，概率才知道自己有多常出错。没有被概率预告的错误所占的比例是：人造椭球上 "
     f"{{{UNANNOUNCED}/{FULL}/{ELLIPSOIDS}}}，人造球形上 {{{UNANNOUNCED}/{FULL}/{SPHERES}}}，手写数字上 "
-    f"{{{UNANNOUNCED}/{FULL}/digits}}，表情符号上 {{{UNANNOUNCED}/{FULL}/emoji}}。不过概率仍能指出哪些点最可疑：分对的点"
-    f"比分错的点更有把握的配对，在手写数字上占 {{{POINTS_OUT}/{FULL}/digits:%}}，在表情符号上占 "
+    f"{{{UNANNOUNCED}/{FULL}/digits}}，表情符号上 {{{UNANNOUNCED}/{FULL}/emoji}}。不过概率仍能指出哪些点最可疑："
+    f"分对的点比分错的点更有把握的配对，在手写数字上占 {{{POINTS_OUT}/{FULL}/digits:%}}，在表情符号上占 "
     f"{{{POINTS_OUT}/{FULL}/emoji:%}}，而抛硬币只有一半。"
 )
 _BASE = "a_mixture_finds_the_groups_better"
