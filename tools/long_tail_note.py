@@ -31,20 +31,15 @@ def table(results: Results) -> str:
     """Methods, accuracies, and differences to plain cross-entropy, in points."""
     facts = results.details["long_tail"]
     lines = [
-        f"| method | {' | '.join(MEASURES.values())} | minus plain: all | many | few | to the best |",
-        "|---" * (len(MEASURES) + 5) + "|",
+        f"| method | {' | '.join(MEASURES.values())} | minus plain: all | many | few |",
+        "|---" * (len(MEASURES) + 4) + "|",
     ]
     for method in facts["methods"]:
         name = method["name"]
         own = [share(results.metrics[f"{name}/{measure}"]) for measure in MEASURES]
         kept = ("balanced_accuracy", "accuracy_many", "accuracy_few")
         against = [points(results.metrics.get(f"difference/{name}/{measure}")) for measure in kept]
-        best = (
-            ""
-            if method["baseline"]
-            else {"": "the best", "noise": "may be noise", "clear": "clear"}[method["to_the_best"]]
-        )
-        lines.append("| " + " | ".join([method["title"], *own, *against, best]) + " |")
+        lines.append("| " + " | ".join([method["title"], *own, *against]) + " |")
     return "\n".join([*lines, "", machine(results.details)])
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+import typing
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +23,7 @@ from lucida.data.readers import read_pictures
 from lucida.report.long_tail_page import write_long_tail_page
 from lucida.training.classifier import ClassifierConfig
 from lucida.training.imbalance import REMEDIES
-from lucida.workflows.labelled_pictures import LabelledPictures
+from lucida.workflows.labelled_pictures import LabelledPictures, capped
 from lucida.workflows.long_tail import LongTailConfig, evaluate_long_tail
 from lucida.workflows.long_tail_features import Part, training_rows
 from lucida.workflows.long_tail_methods import PLAIN, TITLES, chosen_remedies
@@ -122,6 +125,32 @@ def test_thinning_keeps_the_order_of_frequency(squares: Path) -> None:
     counts = np.bincount(pictures.labels[train])
     assert counts[0] // 8 == counts[2]
     assert counts[0] > counts[1] > counts[2]
+
+
+def test_large_classes_are_cut_and_rare_ones_stay_whole(squares: Path) -> None:
+    whole = read_pictures(squares)
+    some = capped(whole, 30, 0)
+    counts = Counter(picture.label for picture in some)
+    assert sum(counts.values()) <= 30
+    assert counts["rust"] == COUNTS["rust"]
+    assert counts["blue sky"] == counts["grass"]
+    assert some.n_available == len(whole)
+    assert capped(whole, 1000, 0) is whole
+    assert capped(whole, 30, 0).fingerprint() == some.fingerprint()
+
+
+@pytest.mark.parametrize("metric", typing.get_args(typing.get_type_hints(LongTailConfig)["metric"]))
+def test_every_metric_can_be_asked_for(metric: str, squares: Path, tmp_path: Path) -> None:
+    config = small(squares, tmp_path / metric, remedies=("logit_adjustment_post_hoc",), metric=metric)
+    report = evaluate_long_tail(config).report.read_text()
+    assert (
+        metric not in re.sub("<details.*?</details>|<pre.*?</pre>", "", report, flags=re.DOTALL) or metric == "accuracy"
+    )
+
+
+def test_data_that_is_skewed_already_cannot_be_thinned_by_less(squares: Path) -> None:
+    with pytest.raises(LucidaError, match=r"class 'grass' has .* and should keep .*larger ratio"):
+        training_rows(labelled(squares), 0, test_share=0.3, ratio=1.5, profile="exponential")
 
 
 def test_all_remedies_have_words() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from lucida.report.classification_tables import confusion_table
 from lucida.report.figures import Dot, Tone, dot_plot
 from lucida.report.page import Run, Section, closing_sections, facts_of, framed
 from lucida.report.sections import Cell, Figure, Headline, Row, Table, cell
-from lucida.report.wording import duration, interval, number
+from lucida.report.wording import capitalised, duration, interval, number
 
 KEY = "long_tail"  # of Results.details
 COLUMNS = {
@@ -38,7 +39,7 @@ class Method:
         title: in words.
         baseline: it needs no training.
         settings: what tuning chose, in words; empty where nothing was tuned.
-        to_the_best: "" for the best, "noise" where the difference to it may be one, else "clear".
+        to_the_best: "best", "noise" where the difference to the best may be one, "clear"; "" for what is not compared.
     """
 
     name: str
@@ -105,7 +106,9 @@ def _headlines(run: Run, facts: LongTail) -> list[Headline]:
             continue
         small = f"{interval(best, share=True)} with {_title(facts, facts.chosen)}"
         beside = (f"{number(plain.value, share=True)} {_title(facts, facts.plain)}",)
-        shown.append(Headline(_WORDS.get(measure, measure), number(best.value, share=True), small, beside))
+        shown.append(
+            Headline(_WORDS.get(measure) or capitalised(_words(measure)), number(best.value, share=True), small, beside)
+        )
     return shown
 
 
@@ -114,6 +117,10 @@ _WORDS = {
     "accuracy_few": "Accuracy of the rarest third of the classes",
     "accuracy_many": "Accuracy of the most frequent third",
 }
+
+
+def _words(measure: str) -> str:
+    return (COLUMNS | FURTHER)[measure]
 
 
 def _title(facts: LongTail, name: str) -> str:
@@ -137,7 +144,7 @@ def _careful(metrics: Mapping[str, Metric], facts: LongTail) -> str:
         return ""
     gains = {m: metrics[f"difference/{facts.careful}/{m}"] for m in (facts.metric, "accuracy_few", "accuracy_many")}
     every, few, many = (_points(gain).text for gain in gains.values())
-    metric = COLUMNS.get(facts.metric, facts.metric)
+    metric = _words(facts.metric)
     return (
         f"Where the most frequent classes may lose at most {100 * HEAD_LOSS:.0f} points: "
         f"{_title(facts, facts.careful)} ({every} points of {metric}, {few} on the rarest third, "
@@ -154,7 +161,7 @@ def _content(
 def _ranking(metrics: Mapping[str, Metric], facts: LongTail) -> list[Figure]:
     figures = []
     for measure, title in (
-        (facts.metric, COLUMNS.get(facts.metric, facts.metric)),
+        (facts.metric, _words(facts.metric)),
         ("accuracy_few", "the rarest third"),
     ):
         dots = [
@@ -162,7 +169,7 @@ def _ranking(metrics: Mapping[str, Metric], facts: LongTail) -> list[Figure]:
             for method in facts.methods
             if f"{method.name}/{measure}" in metrics
         ]
-        caption = f"The best first by {COLUMNS.get(facts.metric, facts.metric)}; lines are 95 % intervals over seeds."
+        caption = f"The best first by {_words(facts.metric)}; lines are 95 % intervals over seeds."
         figures.append(Figure(title[:1].upper() + title[1:], dot_plot(title, dots, share=True), caption))
     return figures
 
@@ -196,7 +203,7 @@ def _tables(metrics: Mapping[str, Metric], facts: LongTail) -> list[Table]:
     ]
 
 
-_TO_THE_BEST = {"": "the best", "noise": "may be noise", "clear": "clear"}
+_TO_THE_BEST = {"": "", "best": "the best", "noise": "may be noise", "clear": "clear"}
 
 
 def _measured(metrics: Mapping[str, Metric], facts: LongTail, columns: Mapping[str, str]) -> dict[str, str]:
@@ -226,13 +233,11 @@ def _against(metrics: Mapping[str, Metric], facts: LongTail) -> Table:
             continue
         rows.append(Row(method.title, tuple(_points(metric) for metric in found)))
     caption = "Differences in points on the same test pictures, seed by seed: means and 95 % intervals."
-    return Table(
-        f"Minus {_title(facts, facts.plain)}", tuple(COLUMNS.get(m, m) for m in measures), tuple(rows), caption
-    )
+    return Table(f"Minus {_title(facts, facts.plain)}", tuple(_words(m) for m in measures), tuple(rows), caption)
 
 
 def _points(metric: Metric | None) -> Cell:
-    if metric is None:
+    if metric is None or not math.isfinite(metric.value):
         return Cell("")
     low, high = metric.ci95 or (float("nan"), float("nan"))
     return Cell(f"{100 * metric.value:+.1f}", f"[{100 * low:+.1f}, {100 * high:+.1f}]" if metric.ci95 else "")
@@ -276,6 +281,6 @@ _WHAT_WORDS_MEAN = [
     ("calibration error", "Mean distance between how sure the answers are and how often they are right."),
     (
         "behind the best",
-        "Paired over seeds with Holm's correction: 'may be noise' where zero difference cannot be excluded.",
+        "Paired over seeds as blocks with Tukey's correction: 'may be noise' where zero difference cannot be excluded.",
     ),
 ]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from lucida.core.cache import content_hash
 from lucida.core.errors import LucidaError
+from lucida.core.seeds import stream
 from lucida.data.corpus import Corpus, draw_splits
 from lucida.data.galleries import as_words
 from lucida.data.pixels import DecodedPictures
@@ -72,9 +74,14 @@ class LabelledPictures:
         numbers = {label: k for k, label in enumerate(corpus.classes)}
         labels = np.array([numbers[str(corpus.pictures[i].label)] for i in rows], np.int64)
         own = None if "test" in corpus.drawn else np.isin(rows, corpus.rows("test"))
+        if own is not None and not own.any():
+            raise LucidaError(
+                "no picture of the test split has a label", where=where, remedy="add labels, or leave it out"
+            )
         if own is not None:
             _check_own_test(corpus, labels, own, where)
-        return cls(decoded, rows, labels, tuple(as_words(name) for name in corpus.classes), own)
+        words = tuple(as_words(name) for name in corpus.classes)
+        return cls(decoded, rows, labels, words if len({*words, ""}) == len(words) + 1 else corpus.classes, own)
 
     def pixels(self, rows: NDArray[np.int64]) -> ChosenPixels:
         """The pixels of some of the ``N`` pictures, read when they are asked for."""
@@ -99,6 +106,38 @@ class LabelledPictures:
             name = self.names[min(missing)]
             raise LucidaError(f"no picture of class {name!r} is left to train on", where=f"split seed {seed}")
         return np.flatnonzero(~tested), np.flatnonzero(tested)
+
+
+def capped(corpus: Corpus, most: int, seed: int) -> Corpus:
+    """At most so many labelled pictures: the largest classes are cut to one size, rare ones stay whole.
+
+    >>> _cap([90, 30, 5], 60)
+    27
+    """
+    strata: dict[tuple[str, str], list[int]] = {}
+    for i, picture in enumerate(corpus):
+        if picture.label:
+            part = "test" if picture.split == "test" and "test" not in corpus.drawn else "train"
+            strata.setdefault((part, picture.label), []).append(i)
+    if sum(map(len, strata.values())) <= most:
+        return corpus
+    cap = _cap([len(rows) for rows in strata.values()], most)
+    kept: set[int] = set()
+    for (part, label), rows in strata.items():
+        kept |= {rows[k] for k in stream(seed, "capped", part, label).permutation(len(rows))[:cap].tolist()}
+    pictures = tuple(picture for i, picture in enumerate(corpus) if i in kept)
+    return replace(corpus, pictures=pictures, n_available=corpus.n_available or len(corpus))
+
+
+def _cap(sizes: Sequence[int], most: int) -> int:
+    """The largest size to which classes can be cut so that ``most`` are left, at least the fewest a class needs."""
+    cap, left = FEWEST, most
+    for place, size in enumerate(sorted(sizes)):
+        cap = max(left // (len(sizes) - place), FEWEST)
+        if size >= cap:
+            break
+        left -= size
+    return cap
 
 
 def _check_own_test(corpus: Corpus, labels: NDArray[np.int64], own: NDArray[np.bool_], where: Path) -> None:

@@ -20,7 +20,7 @@ from lucida.report.long_tail_page import COLUMNS, LongTail, write_long_tail_page
 from lucida.report.material import CorpusFacts, Material
 from lucida.training.classifier import ClassifierConfig
 from lucida.workflows.encoder_stage import BUILT_IN, EncoderStage
-from lucida.workflows.labelled_pictures import LabelledPictures
+from lucida.workflows.labelled_pictures import LabelledPictures, capped
 from lucida.workflows.long_tail_features import LongTailFeatures, training_rows
 from lucida.workflows.long_tail_methods import Answerer, chosen_remedies
 from lucida.workflows.long_tail_prototypes import ZeroShot
@@ -39,7 +39,7 @@ class LongTailConfig:
     Attributes:
         pictures: a folder with a subfolder for each class, a table with a column "label", or Parquet.
         out: the run folder.
-        max_pictures: if there are more, a sample of so many is taken; 0 takes all.
+        max_pictures: if there are more, the largest classes are cut to a common size, at random; 0 takes all.
         split_seed: the first seed; the others follow it.
         seeds: each has its own split (or draw of training pictures), and trainings.
         test_share: of every class, held out; a source with a test split of its own keeps that.
@@ -64,7 +64,7 @@ class LongTailConfig:
     ratio: float = 1.0
     profile: Literal["exponential", "step"] = "exponential"
     remedies: tuple[str, ...] = ()
-    metric: Literal["balanced_accuracy", "macro_f1", "accuracy"] = "balanced_accuracy"
+    metric: Literal["balanced_accuracy", "f1_macro", "accuracy"] = "balanced_accuracy"
     vision_tower: str = BUILT_IN[0]
     text_tower: str = BUILT_IN[1]
     image_size: int = 192
@@ -108,7 +108,8 @@ def evaluate_long_tail(config: LongTailConfig) -> LongTailDone:
     remedies = chosen_remedies(config.remedies, views=config.views > 1)
     results = Results()
     with results.timed("pictures"):
-        corpus = read_pictures(config.pictures, limit=config.max_pictures or None, split_seed=config.split_seed)
+        corpus = read_pictures(config.pictures, split_seed=config.split_seed)
+        corpus = capped(corpus, config.max_pictures, config.split_seed) if config.max_pictures else corpus
         tower = make_tower(
             EncoderStage(vision_tower=config.vision_tower, image_size=config.image_size, pooled=config.pooled)
         )
@@ -122,7 +123,8 @@ def evaluate_long_tail(config: LongTailConfig) -> LongTailDone:
     ]
     with timed_stage(results, "features"):
         source = LongTailFeatures(pictures, tower, [train for train, _ in drawn], views=config.views)
-    comparison = Comparison(pictures.names, config.metric)
+    overlap = 0.0 if pictures.own_test is not None else len(drawn[0][1]) / len(drawn[0][0])
+    comparison = Comparison(pictures.names, config.metric, overlap)
     answers = Answerer(remedies, config.classifier, config.metric, again=pictures.own_test is None)
     zero_shot = _zero_shot(config, pictures, again=answers.again) if not config.remedies else None
     with timed_stage(results, "remedies"), one_thread():
@@ -159,7 +161,8 @@ def _varies(config: LongTailConfig, pictures: LabelledPictures) -> str:
     if not drawn:
         same = "the pictures are the same: intervals say nothing about other pictures"
         return f"from seed to seed {started} differ, {same}."
-    return f"from seed to seed {drawn}, {started} differ."
+    shared = "" if pictures.own_test is not None else "; intervals allow for the pictures that the splits share"
+    return f"from seed to seed {drawn}, {started} differ{shared}."
 
 
 def _material(config: LongTailConfig, pictures: LabelledPictures) -> Material:

@@ -9,7 +9,8 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from lucida.data.long_tail import Profile, long_tailed_rows
+from lucida.core.errors import LucidaError
+from lucida.data.long_tail import Profile, long_tailed_counts, long_tailed_rows
 from lucida.data.picture_augmentation import PRESETS
 from lucida.models.features import vision_features
 from lucida.models.towers import VisionTower
@@ -144,5 +145,12 @@ def training_rows(
         labels = pictures.labels[train]
         counts = np.bincount(labels, minlength=len(pictures.names))
         order = np.argsort(-counts, kind="stable")
+        wanted = long_tailed_counts(len(counts), ratio, largest=int(counts.max()), profile=profile)
+        for k, count in zip(order, wanted, strict=True):
+            if counts[k] < count:
+                what = f"class {pictures.names[k]!r} has {counts[k]} training pictures and should keep {count}"
+                raise LucidaError(
+                    what, where="--ratio", remedy="the classes are skewed already: use a larger ratio, or none"
+                )
         train = train[long_tailed_rows(labels, ratio, profile=profile, order=order.tolist(), seed=seed)]
     return train, test

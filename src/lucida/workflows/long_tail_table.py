@@ -18,9 +18,7 @@ from lucida.report.wording import is_share
 from lucida.workflows.long_tail_features import Part
 from lucida.workflows.long_tail_methods import CHANCE, MAJORITY, PLAIN, TITLES, Answered
 
-RANKED_BY = {"balanced_accuracy": "balanced_accuracy", "macro_f1": "f1_macro", "accuracy": "accuracy"}
-"""The metric of a method for each score that settings are tuned by."""
-
+_AREAS = ("roc_auc", "pr_auc", "calibration_error")
 _SHOWN = 40  # classes of which the numbers by class are kept
 
 
@@ -30,7 +28,8 @@ class Comparison:
 
     Attributes:
         names: of the classes.
-        score: that settings are tuned by.
+        score: that settings are tuned by and methods ranked.
+        overlap: of the seeds' splits; see :func:`~lucida.evaluation.comparison.ranked`.
         values: by method and metric, one a seed.
         settings: by method, what tuning chose under each seed.
         confusions: by method, ``int64 [C, C]``, sums over seeds.
@@ -39,6 +38,7 @@ class Comparison:
 
     names: tuple[str, ...]
     score: str
+    overlap: float = 0.0
     values: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     settings: dict[str, list[Mapping[str, float]]] = field(default_factory=dict)
     confusions: dict[str, NDArray[np.int64]] = field(default_factory=dict)
@@ -70,7 +70,8 @@ class Comparison:
         self._note(CHANCE, chance(part.test_labels, part.classes, part.counts, names=self.names))
         if len(self.counts) == 1:
             own = classification_metrics(answered.logits, part.test_labels, train_counts=part.counts, names=self.names)
-            self.warning = warning_of(own, silent) or ""
+            said = warning_of(own, silent)
+            self.warning = f"Under the first seed, with {TITLES[PLAIN]}: {said}" if said else ""
 
     def _note(self, name: str, metrics: Mapping[str, Metric]) -> None:
         for metric, value in metrics.items():
@@ -79,8 +80,8 @@ class Comparison:
     def ranking(self) -> Ranked:
         """Of the methods that train, listed from the simplest, by the metric that settings were tuned by."""
         methods = [name for name in self.values if name not in (MAJORITY, CHANCE)]
-        measured = [self.values[name][RANKED_BY[self.score]] for name in methods]
-        return ranked([TITLES[name] for name in methods], measured)
+        measured = [self.values[name][self.score] for name in methods]
+        return ranked([TITLES[name] for name in methods], measured, overlap=self.overlap)
 
     def add_to(self, results: Results, varies: str) -> LongTail:
         """Every number to ``results``, and what the page says."""
@@ -89,7 +90,10 @@ class Comparison:
             for metric, values in metrics.items():
                 if not metric.startswith("class/") or self._by_class(name, chosen):
                     results.add(
-                        f"{name}/{metric}", _share(_over_seeds(values)) if is_share(metric) else _over_seeds(values)
+                        f"{name}/{metric}",
+                        _share(self._over_seeds(values))
+                        if is_share(metric) or metric in _AREAS
+                        else self._over_seeds(values),
                     )
         for method in order:
             if method.name not in (PLAIN, MAJORITY, CHANCE):
@@ -100,7 +104,7 @@ class Comparison:
             classes=tuple(self.names[k] for k in largest),
             train_counts=tuple(np.mean(self.counts, axis=0)[largest].tolist()),
             test_counts=tuple(np.mean(self.supports, axis=0)[largest].tolist()),
-            metric=RANKED_BY[self.score],
+            metric=self.score,
             plain=PLAIN,
             chosen=chosen,
             careful=self._careful(order),
@@ -118,6 +122,11 @@ class Comparison:
         results.details["settings"] = self.settings
         return facts
 
+    def _over_seeds(self, values: list[float]) -> Metric:
+        """The mean over the seeds in which there is a number, with Student's interval."""
+        stretch = float(np.sqrt(1 + len(self.counts) * self.overlap))
+        return mean_interval([value for value in values if np.isfinite(value)], stretch=stretch)
+
     def _by_class(self, name: str, chosen: str) -> bool:
         return name in (PLAIN, chosen) and len(self.names) <= _SHOWN
 
@@ -125,7 +134,7 @@ class Comparison:
         for metric in (*COLUMNS, *FURTHER):
             own, plain = (self.values[method].get(metric) for method in (name, PLAIN))
             if own is not None and plain is not None:
-                results.add(f"difference/{name}/{metric}", _over_seeds(np.subtract(own, plain).tolist()))
+                results.add(f"difference/{name}/{metric}", self._over_seeds(np.subtract(own, plain).tolist()))
 
     def _ranked_methods(self) -> tuple[list[Method], str]:
         """The rows of the table, and the name of the method that is recommended."""
@@ -133,20 +142,21 @@ class Comparison:
         best = ranking.recommendation.best
         rows = []
         for place in ranking.places:
-            to_the_best = "" if place.name == best else "noise" if place.noise else "clear"
+            to_the_best = "best" if place.name == best else "noise" if place.noise else "clear"
             name = by_title[place.name]
             rows.append(Method(name, place.name, settings=_words(self.settings[name]), to_the_best=to_the_best))
-        rows += [Method(name, TITLES[name], baseline=True, to_the_best="clear") for name in (MAJORITY, CHANCE)]
+        rows += [Method(name, TITLES[name], baseline=True) for name in (MAJORITY, CHANCE)]
         return rows, by_title[ranking.recommendation.choice]
 
     def _careful(self, order: list[Method]) -> str:
-        """The best method whose frequent third loses little against plain cross-entropy, if it gains anything."""
+        """The best method whose frequent third loses little against plain cross-entropy and that gains beyond doubt."""
         plain = self.values[PLAIN]
         for name in [method.name for method in order if not method.baseline]:
             if name == PLAIN:
                 break
             lost = np.mean(plain["accuracy_many"]) - np.mean(self.values[name]["accuracy_many"])
-            if lost <= HEAD_LOSS:
+            gain = self._over_seeds(np.subtract(self.values[name][self.score], plain[self.score]).tolist())
+            if lost <= HEAD_LOSS and gain.ci95 is not None and gain.ci95[0] > 0:
                 return name
         return ""
 
@@ -156,13 +166,8 @@ class Comparison:
         return tuple(tuple(row) for row in self.confusions[name][order][:, order].tolist())
 
 
-def _over_seeds(values: list[float]) -> Metric:
-    """The mean with Student's interval over the seeds in which there is a number."""
-    return mean_interval([value for value in values if np.isfinite(value)])
-
-
 def _share(metric: Metric) -> Metric:
-    """Student's interval of few seeds may leave the scale of a share."""
+    """Student's interval of few seeds may leave the scale of shares and areas."""
     if metric.ci95 is None:
         return metric
     low, high = metric.ci95
