@@ -161,6 +161,8 @@ def _mean(x: Any, y: Any) -> Any:
     if isinstance(x, float) or isinstance(y, float):
         infinite = [float(z) for z in (x, y) if isinstance(z, float | Decimal) and math.isinf(z)]
         return sum(infinite) if infinite else _nearest((Fraction(x) + Fraction(y)) / 2)
+    if isinstance(x, Decimal) and isinstance(y, Decimal) and x.is_infinite() and y.is_infinite() and x != y:
+        return Decimal("NaN")  # as of floats; their sum would be an error
     return (x + y) / 2
 
 

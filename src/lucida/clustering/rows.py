@@ -94,8 +94,12 @@ class Rows:
 
         if workers == 1:
             return [work(0)]
-        with ThreadPoolExecutor(workers) as pool:
-            return list(pool.map(work, range(workers)))
+        threads = torch.get_num_threads()
+        try:
+            with ThreadPoolExecutor(workers) as pool:
+                return list(pool.map(work, range(workers)))
+        finally:
+            torch.set_num_threads(threads)  # a worker's number is also that of every thread that starts later
 
     @property
     def scatter(self) -> np.ndarray:

@@ -9,6 +9,7 @@ everywhere has none.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -24,8 +25,10 @@ PRIOR = 10.0  # pictures that the corpus' own odds count as
 LEAST_SCORE = 3.0  # standard errors: hundreds of words are looked at
 LEAST_PART = 1 / 3  # of the first word's share, for a word to stand in a name beside it
 
-_TOKEN = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
-_UNSPACED = re.compile("[\u3040-\u30ff\u3400-\u9fff\u0e00-\u0e7f]")  # kana, Chinese characters, Thai
+_MARKS = "".join(c for c in map(chr, range(0x300, 0x10000)) if unicodedata.category(c)[0] == "M")  # part of a letter
+_LETTERS = rf"[^\W\d_](?:[^\W\d_]|[{_MARKS}])*"
+_TOKEN = re.compile(rf"{_LETTERS}(?:['’-]{_LETTERS})*")
+_UNSPACED = re.compile("([\u3040-\u30ff\u3400-\u9fff\u0e00-\u0e7f]+)")  # kana, Chinese characters, Thai
 _FREQUENT = (  # and of no kind of thing
     "a about above across after against all along also am an and another any are around as at away back be been before "
     "behind being below beside between both but by can close could do does down each for from front full has have he "
@@ -61,12 +64,15 @@ def terms(picture: Picture) -> tuple[str, ...]:
     >>> from lucida.data.pictures import Picture
     >>> terms(Picture("1", None, captions=("A red fire-engine in the street",), label="fire_truck"))
     ('fire truck', 'red', 'fire-engine', 'street')
+    >>> terms(Picture("2", None, captions=("एक लाल कार", "my iphone 手机壳")))
+    ('एक', 'लाल', 'कार', 'iphone', '手机', '机壳')
     """
     from lucida.data.galleries import as_words  # it reads pictures: Pillow is loaded where pictures are
 
     named = [as_words(picture.label or ""), *(as_words(thing.name) for thing in picture.objects)]
-    found = (token for caption in picture.captions for token in _TOKEN.findall(caption.lower()))
-    said = [word for token in found for word in (_pairs(token) if _UNSPACED.search(token) else (token,))]
+    captions = (unicodedata.normalize("NFC", caption).lower() for caption in picture.captions)
+    runs = (run for caption in captions for token in _TOKEN.findall(caption) for run in _UNSPACED.split(token))
+    said = [word for run in runs for word in (_pairs(run) if _UNSPACED.match(run) else (run,))]
     words = [word for word in said if word not in _STOP and len(word) > 1]
     return tuple(dict.fromkeys(word for word in (*(name.lower() for name in named), *words) if word))
 
@@ -162,7 +168,7 @@ def group_names(words: Sequence[Sequence[Word]], *, fallback: str = "cluster") -
     ['cat', 'cluster 2']
     """
     names = [", ".join(word.text for word in _telling(own)) or f"{fallback} {k}" for k, own in enumerate(words, 1)]
-    for name in {name for name in names if names.count(name) > 1}:
+    for name in [name for name in dict.fromkeys(names) if names.count(name) > 1]:
         for place, k in enumerate([k for k, other in enumerate(names) if other == name], 1):
             more = [word.text for word in words[k] if word.text not in name.split(", ")][:1]
             names[k] = ", ".join([name, *more]) if more else f"{name} ({place})"

@@ -247,7 +247,8 @@ def _material(config: ClusterConfig, space: Space, results: Results, kind: Covar
 def _cautions(results: Results) -> Iterator[str]:
     """What a reader should know before the first picture."""
     points = results.details[KEY]["sweep"]
-    if points and min(points, key=lambda point: point["bic"])["components"] == 1:
+    several = any(point["components"] > 1 for point in points)  # few pictures: one component is all that was tried
+    if several and min(points, key=lambda point: point["bic"])["components"] == 1:
         yield "By BIC a single cloud describes these pictures better than any clusters."
     stability = results.metrics.get("stability/adjusted_rand_index")
     if stability is not None and stability.value < UNSTABLE:
