@@ -44,7 +44,7 @@ from lucida.core.seeds import stream
 
 K, D, SEEDS = 64, 64, 5
 DATA = ("synthetic", "tower")
-OURS: dict[str, Any] = {"n_init": 3}
+OURS: dict[str, Any] = {"breathing": True}
 
 
 @cache

@@ -280,6 +280,22 @@ def test_the_sweep_finds_the_number_of_groups_in_fewer_steps(kind) -> None:
     assert all(later > earlier - 0.05 for earlier, later in pairwise(bounds))
 
 
+@pytest.mark.parametrize("kind", TYPES)
+@pytest.mark.parametrize("first_rows", [None, 500])
+def test_breathing_leads_out_of_a_poor_optimum(kind, first_rows) -> None:
+    """Two components on one group and one on two: neither k-means nor EM ever leaves that."""
+    random = np.random.RandomState(0)
+    places = 12.0 * np.array([[0, 0], [0, 1], [1, 0], [1, 1], [3, 3]])
+    X = np.concatenate([random.randn(200, 2) + place for place in places])
+    poor = [[-0.5, 0.0], [0.5, 0.0], [0, 12], [12, 6], [36, 36]]
+    settings: dict[str, Any] = {"covariance_type": kind, "means_init": poor, "random_state": 0, "max_iter": 300}
+    stuck = GaussianMixture(5, first_rows=first_rows, **settings).fit(X)
+    free = GaussianMixture(5, first_rows=first_rows, breathing=True, **settings).fit(X)
+    apart = np.sqrt(np.square(free.means_[:, None] - places).sum(2))
+    assert (apart.min(0) < 1.0).all()
+    assert free.lower_bound_ > stuck.lower_bound_ + 0.05
+
+
 def test_a_sweep_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one"):
         bic_sweep(groups(50), [])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from lucida.clustering.arguments import check_means, check_precisions, check_settings, check_weights
+from lucida.clustering.breathing import breathe
 from lucida.clustering.covariances import (
     CovarianceType,
     Parameters,
@@ -30,6 +32,7 @@ from lucida.clustering.starts import start
 from lucida.core.progress import say
 
 RESPAWNS = 3  # of one component
+ROUGH = 10  # times `tol`: where EM ends on the first rows
 
 
 class GaussianMixture(Estimator):
@@ -56,6 +59,9 @@ class GaussianMixture(Estimator):
         verbose_interval: iterations between two lines.
         first_rows: of more rows than that, so many are drawn at random, and the start and the first EM see those alone;
             then EM goes on over all. ``None``: all rows from the start, as scikit-learn does.
+        breathing: after the first EM components are split and taken away in turns as long as that gains likelihood
+            (:mod:`lucida.clustering.breathing`); a far better optimum where there are many components. scikit-learn has
+            nothing like it.
         respawn: a component that collapses takes half of the heaviest one, at most three times, with a warning at the
             end; otherwise it stays where it is, as in scikit-learn.
         processes: who takes part, instead of ``torch.distributed``.
@@ -95,6 +101,7 @@ class GaussianMixture(Estimator):
         verbose: int = 0,
         verbose_interval: int = 10,
         first_rows: int | None = 65_536,
+        breathing: bool = False,
         respawn: bool = False,
         processes: Processes | None = None,
     ):
@@ -113,6 +120,7 @@ class GaussianMixture(Estimator):
         self.verbose = verbose
         self.verbose_interval = verbose_interval
         self.first_rows = first_rows
+        self.breathing = breathing
         self.respawn = respawn
         self.processes = processes
 
@@ -146,19 +154,21 @@ class GaussianMixture(Estimator):
         if self.first_rows is not None and rows.total > max(self.first_rows, self.n_components):
             size = max(self.first_rows, self.n_components)
             few = rows.part(np.sort(random.choice(rows.total, size=size, replace=False)))
-        best: Ascent | None = None
-        for trial in range(self.n_init):
-            if self.verbose:
-                say(f"Initialization {trial}")
-            first = self._first(rows if few is None else few, random)
-            ascent = climb(rows if few is None else few, first, self._how(), told=self._tell)
-            best = ascent if best is None or ascent.bound > best.bound else best
-        assert best is not None
+        seen, how = (rows, self._how()) if few is None else (few, replace(self._how(), tol=ROUGH * self.tol))
+        first = [self._ascent(seen, random, how, trial) for trial in range(self.n_init)]
+        best = max(first, key=lambda ascent: ascent.bound)  # of equals the earliest
         if few is None:
             return best
         ascent = climb(rows, self._agreed(best.mixture, rows), self._how(), told=self._tell)
         ascent.respawned += best.respawned
         return ascent
+
+    def _ascent(self, rows: Rows, random: np.random.RandomState, how: Climb, trial: int) -> Ascent:
+        """EM from one start."""
+        if self.verbose:
+            say(f"Initialization {trial}")
+        ascent = climb(rows, self._first(rows, random), how, told=self._tell)
+        return breathe(rows, ascent, how, told=self._tell) if self.breathing and self.max_iter else ascent
 
     def _how(self) -> Climb:
         return Climb(self.tol, self.max_iter, self.reg_covar, RESPAWNS if self.respawn else 0)

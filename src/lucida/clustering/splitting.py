@@ -25,6 +25,16 @@ def main_axis(covariance: np.ndarray, d: int, turn: int = 0) -> tuple[float, np.
     return float(covariance), np.eye(d)[turn % d]
 
 
+def spreads(mixture: Parameters) -> np.ndarray:
+    """The largest variance of each component, ``[k]``; one for all where covariances are tied."""
+    k, d = mixture.means.shape
+    if mixture.kind == "tied":
+        return np.ones(k)
+    if mixture.kind == "full":
+        return np.linalg.eigvalsh(mixture.covariances)[:, -1]
+    return np.array([main_axis(covariance, d)[0] for covariance in mixture.covariances])
+
+
 def split(mixture: Parameters, donor: int, *, into: int | None = None) -> Parameters:
     """The mixture with component ``donor`` in two halves; the factors of its precisions are left to the caller.
 

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from lucida.clustering.covariances import Parameters
 from lucida.clustering.em import climb, expectation, factored
 from lucida.clustering.gaussian_mixture import GaussianMixture
-from lucida.clustering.splitting import main_axis, split
+from lucida.clustering.splitting import split, spreads
 
 
 @dataclass(frozen=True)
@@ -86,13 +86,5 @@ def bic_sweep(X: ArrayLike, components: Iterable[int], **settings: Any) -> Sweep
 
 def _grown(mixture: Parameters, k: int) -> Parameters:
     while len(mixture.weights) < k:
-        mixture = split(mixture, int(np.argmax(mixture.weights * _spreads(mixture))))
+        mixture = split(mixture, int(np.argmax(mixture.weights * spreads(mixture))))
     return mixture
-
-
-def _spreads(mixture: Parameters) -> np.ndarray:
-    """The largest variance of each component, ``[k]``; one for all where covariances are tied."""
-    k, d = mixture.means.shape
-    if mixture.kind == "tied":
-        return np.ones(k)
-    return np.array([main_axis(covariance, d)[0] for covariance in mixture.covariances])
