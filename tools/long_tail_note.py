@@ -40,7 +40,28 @@ def table(results: Results) -> str:
         kept = ("balanced_accuracy", "accuracy_many", "accuracy_few")
         against = [points(results.metrics.get(f"difference/{name}/{measure}")) for measure in kept]
         lines.append("| " + " | ".join([method["title"], *own, *against]) + " |")
-    return "\n".join([*lines, "", machine(results.details)])
+    return "\n".join([*lines, "", machine(results.details), "", told(results)])
+
+
+def told(results: Results) -> str:
+    """The best method, and the best of those that take at most eight points from the most frequent third."""
+    facts = results.details["long_tail"]
+    titles = {method["name"]: method["title"] for method in facts["methods"]}
+    best = facts["methods"][0]["name"]
+    return (
+        f"The best mean: {titles[best]}, {gains(results, best)}. The best that takes at most eight points from the most "
+        f"frequent third: {titles[facts['careful']]}, {gains(results, facts['careful'])}."
+    )
+
+
+def gains(results: Results, name: str) -> str:
+    """Differences to plain cross-entropy in words."""
+    kept = {
+        "balanced_accuracy": "over all",
+        "accuracy_few": "on the rarest third",
+        "accuracy_many": "on the most frequent",
+    }
+    return ", ".join(f"{points(results.metrics[f'difference/{name}/{m}'])} {words}" for m, words in kept.items())
 
 
 def share(metric: Metric) -> str:
