@@ -49,8 +49,8 @@ def told(results: Results) -> str:
     titles = {method["name"]: method["title"] for method in facts["methods"]}
     best = facts["methods"][0]["name"]
     return (
-        f"The best mean: {titles[best]}, {gains(results, best)}. The best that takes at most eight points from the most "
-        f"frequent third: {titles[facts['careful']]}, {gains(results, facts['careful'])}."
+        f"The best mean: {titles[best]}, {gains(results, best)}. The best that takes at most eight points from the "
+        f"most frequent third: {titles[facts['careful']]}, {gains(results, facts['careful'])}."
     )
 
 
