@@ -280,6 +280,14 @@ def test_the_sweep_finds_the_number_of_groups_in_fewer_steps(kind) -> None:
     assert all(later > earlier - 0.05 for earlier, later in pairwise(bounds))
 
 
+def test_a_start_that_is_given_whole_is_not_moved_on_a_sample() -> None:
+    X = np.random.default_rng(0).normal(size=(400, 2))
+    start = {"weights_init": [0.9, 0.1], "means_init": [[0.0, 0.0], [3.0, 0.0]], "precisions_init": [np.eye(2)] * 2}
+    with pytest.warns(ConvergenceWarning):
+        few, whole = (GaussianMixture(2, max_iter=1, first_rows=n, **start).fit(X) for n in (100, None))
+    np.testing.assert_array_equal(few.means_, whole.means_)
+
+
 @pytest.mark.parametrize("kind", TYPES)
 @pytest.mark.parametrize("first_rows", [None, 500])
 def test_breathing_leads_out_of_a_poor_optimum(kind, first_rows) -> None:

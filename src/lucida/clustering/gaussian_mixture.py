@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from dataclasses import replace
 from typing import Any
 
@@ -58,7 +59,9 @@ class GaussianMixture(Estimator):
         verbose: 1 names iterations on the error stream, 2 adds the gain.
         verbose_interval: iterations between two lines.
         first_rows: of more rows than that, so many are drawn at random, and the start and the first EM see those alone;
-            then EM goes on over all. ``None``: all rows from the start, as scikit-learn does.
+            then EM goes on over all. ``None``: all rows from the start, as scikit-learn does; so does a start whose
+            weights, means and precisions are all given. With many more free numbers than drawn rows the sample is
+            fitted too closely: then ``None`` is better.
         breathing: after the first EM components are split and taken away in turns as long as that gains likelihood
             (:mod:`lucida.clustering.breathing`); a far better optimum where there are many components. scikit-learn has
             nothing like it.
@@ -69,7 +72,7 @@ class GaussianMixture(Estimator):
     Attributes:
         weights_, means_, covariances_, precisions_, precisions_cholesky_: the mixture, in scikit-learn's shapes and in
             the rows' type.
-        converged_, n_iter_, lower_bound_, lower_bounds_: how the best start's EM went.
+        converged_, n_iter_, lower_bound_, lower_bounds_: how EM over all rows went, from the best start.
         n_features_in_, feature_names_in_: of the rows of ``fit``.
 
     >>> X = np.array([[1, 2], [1, 4], [1, 0], [10, 2], [10, 4], [10, 0]], float)
@@ -148,10 +151,11 @@ class GaussianMixture(Estimator):
 
     def _best_of_starts(self, rows: Rows) -> Ascent:
         random = random_state_of(self.random_state)
-        if rows.processes.size > 1 and not isinstance(self.random_state, int):
+        if rows.processes.size > 1 and not isinstance(self.random_state, numbers.Integral):
             random = random_state_of(int(rows.processes.from_first(np.array(float(random.randint(1 << 31))))))
         few = None
-        if self.first_rows is not None and rows.total > max(self.first_rows, self.n_components):
+        given = all(start is not None for start in (self.weights_init, self.means_init, self.precisions_init))
+        if not given and self.first_rows is not None and rows.total > max(self.first_rows, self.n_components):
             size = max(self.first_rows, self.n_components)
             few = rows.part(np.sort(random.choice(rows.total, size=size, replace=False)))
         seen, how = (rows, self._how()) if few is None else (few, replace(self._how(), tol=ROUGH * self.tol))
