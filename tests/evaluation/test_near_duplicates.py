@@ -36,6 +36,16 @@ def test_copies_are_found_whatever_the_blocks(block: int, monkeypatch: pytest.Mo
     assert 0 < found.compared <= 1
 
 
+@pytest.mark.parametrize("count", [2, 6])
+def test_copies_of_one_picture_are_one_group(count: int) -> None:
+    generator = np.random.default_rng(0)
+    features = np.repeat(generator.normal(size=(1, 40)) + 3, count, axis=0) + 1e-3 * generator.normal(size=(count, 40))
+    pixels = np.repeat(generator.integers(0, 256, size=(1, 32, 32, 3)).astype(np.uint8), count, axis=0)
+    components = principal_components(features, at_most=8)
+    found = near_duplicates(features, lambda rows: pixels[rows], components, cosine=0.95, likeness=0.9)
+    assert [members.tolist() for members in found.members] == [list(range(count))]
+
+
 def test_pictures_whose_pixels_differ_are_no_duplicates() -> None:
     features, pixels = corpus(100, 10)
     pixels[100:105] = pixels[50:55]

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from lucida.core.progress import counted
 from lucida.core.seeds import stream
-from lucida.models.principal_components import PrincipalComponents, chunks, unit_rows
+from lucida.models.principal_components import PrincipalComponents, chunks
 
 BLOCK = 2048  # rows a side of what is compared at once
 _VERIFIED = 4096  # pairs whose features and pixels are in memory at once
@@ -162,10 +162,10 @@ def usual_nearness(
     """
     count = len(features)
     rows = np.sort(stream(seed, "near-duplicates").choice(count, min(sample, count), replace=False))
-    own = unit_rows(components.centred(features[rows])).astype(np.float32)
+    own = components.directions(features[rows]).astype(np.float32)
     best, nearest = np.full(len(rows), -2.0, np.float32), np.zeros(len(rows), np.int64)
     for part in chunks(count):
-        cosines = own @ unit_rows(components.centred(features[part])).astype(np.float32).T
+        cosines = own @ components.directions(features[part]).astype(np.float32).T
         inside = (rows >= part.start) & (rows < part.stop)
         cosines[inside, rows[inside] - part.start] = -2.0
         place = cosines.argmax(axis=1)
@@ -181,7 +181,7 @@ def sketch(features: NDArray, components: PrincipalComponents) -> NDArray:
     """Unit vectors in few numbers whose products are never below the cosines, ``float32 [N, k + 1]``."""
     out = np.empty((len(features), components.dimensions + 1), np.float32)
     for part in chunks(len(features)):
-        unit = unit_rows(components.centred(features[part]))
+        unit = components.directions(features[part])
         along = unit @ components.axes
         rest = np.sqrt(np.maximum(np.square(unit).sum(axis=1) - np.square(along).sum(axis=1), 0.0))
         out[part] = np.column_stack([along, rest])
@@ -222,7 +222,7 @@ class _Search:
             return
         rows, places = np.unique(np.concatenate([first, second]), return_inverse=True)
         a, b = places[: len(first)], places[len(first) :]
-        unit = unit_rows(self.components.centred(self.features[rows]))
+        unit = self.components.directions(self.features[rows])
         cosines = np.einsum("nd,nd->n", unit[a], unit[b])
         near = np.flatnonzero(cosines >= self.cosine)
         if not len(near):

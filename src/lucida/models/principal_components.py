@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 CHUNK = 4096  # rows in memory at a time
 
+ONE_PICTURE = 1e-4  # variance about the mean of unit vectors; that of a real corpus is some tenths
+
 
 @dataclass(frozen=True, eq=False)
 class PrincipalComponents:
@@ -48,6 +50,13 @@ class PrincipalComponents:
     def centred(self, features: NDArray) -> NDArray:
         """Features of length one, without their mean: ``float64 [n, D]``."""
         return unit_rows(np.asarray(features, np.float64)) - self.mean
+
+    def directions(self, features: NDArray) -> NDArray:
+        """Centred features at length one, ``float64 [n, D]``; as they are where the corpus is copies of one picture.
+
+        About the mean of copies there is nothing but their last digits, which point anywhere.
+        """
+        return unit_rows(features.astype(np.float64) if self.whole < ONE_PICTURE else self.centred(features))
 
     def project(self, features: NDArray) -> NDArray:
         """Coordinates along the axes, divided by one number so that their mean variance is 1: ``float32 [n, k]``.
