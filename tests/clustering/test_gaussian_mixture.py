@@ -280,6 +280,11 @@ def test_the_sweep_finds_the_number_of_groups_in_fewer_steps(kind) -> None:
     assert all(later > earlier - 0.05 for earlier, later in pairwise(bounds))
 
 
+def test_a_sweep_wants_a_row_for_each_component() -> None:
+    with pytest.raises(ValueError, match="a row for each of 30 components and got 10 rows"):
+        bic_sweep(np.random.default_rng(0).normal(size=(10, 2)), [1, 30])
+
+
 def test_a_start_that_is_given_whole_is_not_moved_on_a_sample() -> None:
     X = np.random.default_rng(0).normal(size=(400, 2))
     start = {"weights_init": [0.9, 0.1], "means_init": [[0.0, 0.0], [3.0, 0.0]], "precisions_init": [np.eye(2)] * 2}

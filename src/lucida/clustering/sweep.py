@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from lucida.clustering.covariances import Parameters
 from lucida.clustering.em import climb, expectation, factored
+from lucida.clustering.estimator import warn_respawned
 from lucida.clustering.gaussian_mixture import GaussianMixture
 from lucida.clustering.splitting import split, spreads
 
@@ -62,6 +63,8 @@ def bic_sweep(X: ArrayLike, components: Iterable[int], **settings: Any) -> Sweep
         raise ValueError("bic_sweep needs at least one number of components")
     smallest = GaussianMixture(sizes[0], **settings).fit(X)
     rows = smallest._rows(X)
+    if sizes[-1] > rows.total:
+        raise ValueError(f"bic_sweep needs a row for each of {sizes[-1]} components and got {rows.total} rows")
     parameters = smallest._present(rows.shift.astype(np.float64))
     sweep = Sweep([], [], [])
     for k in sizes:
@@ -73,6 +76,8 @@ def bic_sweep(X: ArrayLike, components: Iterable[int], **settings: Any) -> Sweep
                 mixture.feature_names_in_ = smallest.feature_names_in_
             ascent = climb(rows, factored(_grown(parameters, k), rows), mixture._how())
             mixture._keep(ascent, rows)
+            if ascent.respawned:
+                warn_respawned(ascent.respawned)
             parameters = ascent.mixture
         bound = float(expectation(rows, parameters).log_likelihood)
         sweep.components.append(k)
