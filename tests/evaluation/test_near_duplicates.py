@@ -22,9 +22,11 @@ def corpus(n: int, copies: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return features.astype(np.float16), np.concatenate([pixels, noisy]).astype(np.uint8)
 
 
+@pytest.mark.parametrize("dense", [0.0, 1.0])
 @pytest.mark.parametrize("block", [7, 64, 2048])
-def test_copies_are_found_whatever_the_blocks(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_copies_are_found_whatever_the_blocks(block: int, dense: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BLOCK", block)
+    monkeypatch.setattr(module, "_DENSE", dense)
     features, pixels = corpus(150, 20)
     components = principal_components(features, at_most=8)
     found = near_duplicates(features, lambda rows: pixels[rows], components, cosine=0.95, likeness=0.9)

@@ -25,6 +25,8 @@ from lucida.core.seeds import stream
 from lucida.models.principal_components import PrincipalComponents, chunks
 
 BLOCK = 2048  # rows a side of what is compared at once
+_DENSE = 0.005  # of a block's pairs; if more pass the sketches, one product in full costs less than looking at each
+_ROUNDING = 1e-5  # of products of float32
 _VERIFIED = 4096  # pairs whose features and pixels are in memory at once
 SIDE = 16  # of the small pictures that pixels are compared by
 _FLAT = 3.0  # levels: small pictures of less spread than this show nothing that could be compared
@@ -203,11 +205,17 @@ class _Search:
 
     def compare(self, own: NDArray, other: NDArray, bounds: torch.Tensor) -> None:
         """Join what is near-equal of two blocks, given bounds of their cosines."""
-        places = torch.nonzero(bounds >= self.cosine - 1e-5).numpy()
+        passed = bounds >= self.cosine - _ROUNDING
+        if float(passed.float().mean()) > _DENSE:
+            passed = self._unit(own) @ self._unit(other).T >= self.cosine - _ROUNDING
+        places = torch.nonzero(passed).numpy()
         first, second = own[places[:, 0]], other[places[:, 1]]
         apart = first < second if own is other or np.array_equal(own, other) else first != second
         for a, b in self._batches(first[apart], second[apart]):
             self._verify(a, b)
+
+    def _unit(self, rows: NDArray) -> torch.Tensor:
+        return torch.from_numpy(self.components.directions(self.features[rows]).astype(np.float32))
 
     def _batches(self, first: NDArray, second: NDArray) -> Iterator[tuple[NDArray, NDArray]]:
         """Pairs that are not yet in one group, some at a time: a thousand copies need not be compared all with all."""
