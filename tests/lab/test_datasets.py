@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from lucida.core.errors import LucidaError
-from lucida.lab.datasets import DATASETS, OWN_PICTURES, Dataset, load, pictures_from, split
+from lucida.lab.datasets import DATASETS, OWN_FEATURES, OWN_PICTURES, Dataset, load, pictures_from, split
 
 
 def check_parts(data: Dataset) -> None:
@@ -27,7 +27,7 @@ def check_parts(data: Dataset) -> None:
     assert not torch.equal(parts[0].test, parts[1].test)
 
 
-@pytest.mark.parametrize("name", sorted(set(DATASETS) - {OWN_PICTURES}))
+@pytest.mark.parametrize("name", sorted(set(DATASETS) - {OWN_PICTURES, OWN_FEATURES}))
 def test_splits_are_apart_and_of_equal_size(name: str) -> None:
     check_parts(load(name))
 
