@@ -21,7 +21,7 @@ from lucida.clustering.em import Ascent, Climb, climb, components_of, factored
 from lucida.clustering.rows import Rows
 from lucida.clustering.splitting import split, spreads
 
-STEPS = 5  # of EM after each change
+STEPS = 3  # of EM after each change
 
 
 def breathe(
