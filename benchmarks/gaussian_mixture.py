@@ -323,6 +323,9 @@ def figure(cost_of: dict[str, Any], path: Path) -> None:
         panel.set_xticks([x[name] for x in points], [f"{x[name]:,}" for x in points], fontsize=8)
         panel.minorticks_off()
         panel.grid(alpha=0.3)
+    marks = [0.02, 0.05, 0.1, 0.2, 0.5, 1.0]
+    low, high = panels[0].get_ylim()
+    panels[0].set_yticks([x for x in marks if low < x < high], [str(x) for x in marks if low < x < high])
     panels[0].set_ylabel("seconds an iteration")
     panels[0].legend(frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
