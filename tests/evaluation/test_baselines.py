@@ -11,7 +11,7 @@ from lucida.core.errors import LucidaError
 from lucida.core.results import Metric
 from lucida.evaluation.baselines import always_majority, baselines, chance, warning_of
 from lucida.evaluation.classification import classification_metrics
-from lucida.report.classification_tables import as_table, confusion_table, methods_table
+from lucida.report.classification_tables import as_table, confusion_table
 
 LABELS = np.repeat([0, 1], [995, 5])
 
@@ -91,9 +91,6 @@ def test_tables_hold_the_baselines() -> None:
     assert "medium" not in lines[0]
     assert lines[2].startswith("always negative  99.5 % [98.8, 99.8]")
     assert lines[1].index("99.5") == lines[2].index("99.5") - 2  # two letters, four columns wide
-    table = methods_table("Metrics", rows, baselines=("always negative", "chance"))
-    assert [row.quiet for row in table.rows] == [False, True, True]
-    assert all(len(row.cells) == len(table.columns) for row in table.rows)
     assert as_table({"a": {"accuracy": Metric(0.5)}, "b": {}}).splitlines()[2] == "b       –"
     matrix = confusion_table("Confusion", [[8, 2], [0, 0]], ["no", "yes"])
     assert [cell.small for row in matrix.rows for cell in row.cells] == ["80\xa0%", "20\xa0%", "", ""]

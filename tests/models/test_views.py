@@ -14,7 +14,7 @@ from lucida.core.seeds import stream
 from lucida.data.picture_augmentation import PRESETS, draws
 from lucida.models.features import vision_features
 from lucida.models.towers import VisionFeatures
-from lucida.models.views import balanced_views, listed_views, view_features
+from lucida.models.views import balanced_views, view_features
 
 
 class Tower(nn.Module):
@@ -137,16 +137,6 @@ def test_every_class_reaches_the_largest_or_the_limit(counts, most):
         assert number == 0 if count == 0 else (number == most or number * count >= max(counts))
         assert count == 0 or (number - 1) * count < max(counts)  # none too many
     assert numbers[int(np.argmax(counts))] == 1
-
-
-def test_listed_views_index_the_features(tower):
-    labels = np.repeat([0, 1, 2], [12, 6, 3])
-    numbers = balanced_views(np.bincount(labels), 4)[labels]
-    views, rows = listed_views(numbers)
-    assert np.bincount(labels[rows]).tolist() == [12, 12, 12]
-    assert rows[:21].tolist() == list(range(21))
-    features = view_features(tower, PIXELS, ALL, 4, 0, key="k")
-    assert features[views, rows].shape == (36, 4)
 
 
 @pytest.mark.parametrize(("counts", "most"), [([], 2), ([3, -1], 2), ([[1]], 2), ([3], 0)])

@@ -381,11 +381,5 @@ def test_what_is_known_after_the_training_is_tuned_on_the_same_trainings() -> No
     after = tuned(REMEDIES["logit_adjustment_post_hoc"], features, labels, 3, SHORT, seed=0, folds=3)
     during = tuned(REMEDIES["logit_adjustment_loss"], features, labels, 3, SHORT, seed=0, folds=3)
     assert (after.trainings, during.trainings) == (3, 12)
-    decays = tuned(
-        REMEDIES["tau_normalisation"], features, labels, 3, SHORT, seed=0, folds=3, weight_decays=(0.1, 50.0)
-    )
-    assert decays.trainings == 3 * (2 + 1)  # each decay with the remedy as it comes, then its powers at the best
-    assert len(decays.scores) == 2 + 3
-    assert decays.config == replace(SHORT, weight_decay=decays.settings["weight_decay"])
     with pytest.raises(LucidaError, match="at least two folds"):
         tuned(REMEDIES["focal"], features, labels, 3, SHORT, seed=0, folds=1)

@@ -232,17 +232,6 @@ PRESETS: Mapping[str, PictureAugmentation] = {
 """Each operation alone, and all of them with the same strengths."""
 
 
-def preset(name: str) -> PictureAugmentation:
-    """The augmentation of this name.
-
-    Raises:
-        LucidaError: there is none.
-    """
-    if name not in PRESETS:
-        raise LucidaError(f"no augmentation {name!r}", remedy=f"there are {', '.join(PRESETS)}")
-    return PRESETS[name]
-
-
 def draws(generator: np.random.Generator) -> np.ndarray:
     """What one view takes of a generator, ``float32 [DRAWS]``."""
     return generator.random(DRAWS, np.float32)

@@ -100,6 +100,15 @@ def repeats(rows: NDArray) -> NDArray[np.int64]:
     return answer
 
 
+def shown_again(rows: NDArray, epoch: int) -> NDArray[np.bool_]:
+    """Which entries stand for a row that their epoch has shown before.
+
+    >>> shown_again(np.array([5, 7, 5, 5, 7, 7]), 3).tolist()
+    [False, False, True, False, False, True]
+    """
+    return np.concatenate([repeats(rows[i : i + epoch]) for i in range(0, len(rows), epoch)]) > 0
+
+
 def _epoch(by_class: list[NDArray], each: NDArray, generator: np.random.Generator) -> NDArray[np.int64]:
     """``each[c]`` rows of every class, none of a class more than once more often than another; shuffled."""
     parts = []

@@ -118,6 +118,23 @@ def imbalanced_learn(
         raise LucidaError(" ".join(str(error).split()), where=f"imbalanced-learn, {kind}") from None
 
 
+def neighbours_of_rare(features: NDArray, labels: NDArray, k: int) -> NDArray[np.int64]:
+    """The nearest rows of the same class, ``int64 [N, k]``, where SMOTE makes rows on the fly.
+
+    A class with fewer than ``k + 1`` rows repeats those it has; -1 in the largest class and where a row is alone.
+
+    >>> neighbours_of_rare(np.array([[0.0], [1.0], [2.0], [9.0], [5.0]]), np.array([0, 0, 0, 1, 1]), 2).tolist()
+    [[-1, -1], [-1, -1], [-1, -1], [4, 4], [3, 3]]
+    """
+    answer = np.full((len(labels), k), -1)
+    classes, counts = np.unique(labels, return_counts=True)
+    for c in classes[(counts > 1) & (counts < counts.max())]:
+        members = np.flatnonzero(labels == c)
+        near = class_neighbours(features, members, k)
+        answer[members] = near[:, np.arange(k) % near.shape[1]]
+    return answer
+
+
 def class_neighbours(features: NDArray, members: NDArray, k: int, queries: NDArray | None = None) -> NDArray[np.int64]:
     """The ``k`` nearest other rows of the same class, ``int64 [Q, k]``, nearest first, lower row first of equals.
 

@@ -12,14 +12,12 @@ from torch import Tensor, nn
 
 from lucida.core.errors import LucidaError
 from lucida.core.seeds import derive_seed, stream
-from lucida.data.sampling import draw_rows, epoch_size, repeats
-from lucida.data.smote import class_neighbours
+from lucida.data.sampling import draw_rows, epoch_size, shown_again
+from lucida.data.smote import neighbours_of_rare
 from lucida.lab.datasets import Dataset, Split
 from lucida.lab.networks import NetworkConfig
 from lucida.training.classifier import CosineLinear
 from lucida.training.imbalance import Remedy, adjusted_logits
-
-NEIGHBOURS = 5  # of SMOTE: the paper's
 
 
 class Parts(NamedTuple):
@@ -95,7 +93,7 @@ class Order(NamedTuple):
 def draw_order(data: Dataset, parts: Parts, remedy: Remedy, seed: int, steps: int, size: int) -> Order:
     """The batches of a seed under a remedy's sampling, ``[steps, B]``: epoch after epoch, each drawn anew.
 
-    With a synthetic remedy (SMOTE), what an epoch shows again is moved to somewhere between it and one of its five
+    With a synthetic remedy (SMOTE), what an epoch shows again is moved to somewhere between it and one of its
     nearest neighbours in its class, a new place each time.
     """
     rows = parts.split.train.numpy()
@@ -113,15 +111,10 @@ def _moved(
 ) -> tuple[NDArray, NDArray]:
     """Partners and ways of the places drawn; the largest class and a single example have none."""
     features = next(iter(data.inputs.values()))[torch.from_numpy(rows)].flatten(1).numpy()
-    counts = np.bincount(labels)
-    near = np.tile(np.arange(len(rows))[:, None], NEIGHBOURS)
-    for k in np.flatnonzero((counts > 1) & (counts < counts.max())):
-        members = np.flatnonzero(labels == k)
-        found = class_neighbours(features, members, NEIGHBOURS)
-        near[members] = found[:, np.arange(NEIGHBOURS) % found.shape[1]]
-    epoch = epoch_size(counts, remedy.sampling)
-    again = np.concatenate([repeats(drawn[i : i + epoch]) for i in range(0, len(drawn), epoch)]) > 0
-    partners = near[drawn, generator.integers(NEIGHBOURS, size=len(drawn))]
+    near = neighbours_of_rare(features, labels, remedy.k_neighbors)
+    again = shown_again(drawn, epoch_size(np.bincount(labels), remedy.sampling))
+    partners = near[drawn, generator.integers(remedy.k_neighbors, size=len(drawn))]
+    partners = np.where(partners < 0, drawn, partners)
     return partners, (generator.random(len(drawn), dtype=np.float32) * again).astype(np.float32)
 
 

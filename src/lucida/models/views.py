@@ -125,21 +125,3 @@ def balanced_views(counts: ArrayLike, most: int) -> NDArray[np.int64]:
     if most < 1:
         raise LucidaError(f"at most {most} views of a picture", remedy="use at least 1")
     return np.where(sizes > 0, np.minimum(-(-sizes.max() // np.maximum(sizes, 1)), most), 0)
-
-
-def listed_views(numbers: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The places ``(view, row)`` of the first so many views of every picture, to index features ``[V, N, D]`` with.
-
-    Args:
-        numbers: views of each picture, ``[N]``, for example ``balanced_views(counts, most)[labels]``.
-
-    Returns:
-        Two ``int64 [sum(numbers)]``, view by view, so that the pictures as they are come first.
-
-    >>> views, rows = listed_views([1, 3, 2])
-    >>> list(zip(views.tolist(), rows.tolist()))
-    [(0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 1)]
-    """
-    wanted = np.asarray(numbers, dtype=np.int64)
-    views, rows = np.nonzero(np.arange(wanted.max(initial=0))[:, None] < wanted)
-    return views, rows

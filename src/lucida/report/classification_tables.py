@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from lucida.core.results import Metric
 from lucida.report.sections import Cell, Row, Table, cell, column_words
-from lucida.report.wording import capitalised
 
 Rows = Mapping[str, Mapping[str, Metric]]
 
@@ -58,19 +57,6 @@ def as_table(rows: Rows, columns: Sequence[str] = COLUMNS) -> str:
     widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
     padded = ([text + " " * (width - _width(text)) for text, width in zip(line, widths, strict=True)] for line in lines)
     return "\n".join("  ".join(line).rstrip() for line in padded)
-
-
-def methods_table(
-    title: str, rows: Rows, columns: Sequence[str] = COLUMNS, *, baselines: Collection[str] = (), caption: str = ""
-) -> Table:
-    """The same for a page; ``baselines`` are the quiet rows, ``caption`` may carry the warning about accuracy."""
-    shown = _measured(rows, columns)
-    table = tuple(
-        Row(capitalised(name), tuple(cell(c, metrics.get(c)) for c in shown), quiet=name in baselines)
-        for name, metrics in rows.items()
-    )
-    below = "Below each number its 95 % interval. The quiet rows need no model." if baselines else ""
-    return Table(title, tuple(map(_head, shown)), table, " ".join(filter(None, (caption, below))))
 
 
 def confusion_table(title: str, counts: Sequence[Sequence[int]], names: Sequence[str]) -> Table:

@@ -12,8 +12,7 @@ from torch import Tensor
 
 from lucida.core.errors import LucidaError
 from lucida.core.seeds import stream
-from lucida.data.sampling import Sampling, draw_rows, epoch_size, repeats
-from lucida.data.smote import class_neighbours
+from lucida.data.sampling import Sampling, draw_rows, epoch_size, shown_again
 from lucida.training.batches import Batch
 
 RESIDENT_BYTES = 2**30
@@ -80,8 +79,7 @@ class FrozenFeatures:
         between it and one of them, drawn anew each time: SMOTE without a synthetic row in memory.
         """
         rows = draw_rows(self.labels, sampling, stream(seed, "rows"), size=steps * batch_size)
-        epoch = epoch_size(self.counts, sampling)
-        again = np.concatenate([repeats(rows[i : i + epoch]) for i in range(0, len(rows), epoch)]) > 0
+        again = shown_again(rows, epoch_size(self.counts, sampling))
         generator = stream(seed, "views and synthetic rows")
         for start in range(0, len(rows), batch_size):
             part = rows[start : start + batch_size]
@@ -94,16 +92,6 @@ class FrozenFeatures:
                 partner = self._inputs(to[mixed], None if view is None else view[mixed])
                 inputs[mixed] += step * (partner - inputs[mixed])
             yield {"inputs": torch.from_numpy(inputs), "labels": torch.from_numpy(self.labels[part]).long()}
-
-    def neighbours(self, k: int) -> NDArray[np.int64]:
-        """The nearest rows of the same class, ``[N, k]``, those of small classes repeated; -1 in the largest class."""
-        answer = np.full((len(self.labels), k), -1)
-        for c in range(self.classes):
-            members = np.flatnonzero(self.labels == c)
-            if 1 < len(members) < self.counts.max():
-                near = class_neighbours(self.features, members, k)
-                answer[members] = near[:, np.arange(k) % near.shape[1]]
-        return answer
 
     def _inputs(self, rows: NDArray, view: NDArray | None) -> NDArray[np.float32]:
         """Standardised rows, of the views that were drawn: a fresh array."""

@@ -23,6 +23,7 @@ from torch import Tensor
 from lucida.core.errors import LucidaError
 from lucida.core.seeds import derive_seed, stream
 from lucida.data.sampling import Sampling
+from lucida.data.smote import neighbours_of_rare
 from lucida.losses.imbalance import ClassLoss, Counts, deferred, make_loss
 from lucida.training.classifier import Classifier, ClassifierConfig, Stage, new_classifier, train_stage
 from lucida.training.frozen_features import FrozenFeatures
@@ -189,7 +190,7 @@ def trained(data: FrozenFeatures, remedy: Remedy, config: ClassifierConfig, seed
     """A classifier at the end of its training, before what needs none."""
     loss = remedy.make_loss(data.counts)
     scale = float(getattr(getattr(loss, "base", loss), "scale", 1.0))  # of LDAM's cosines
-    near = data.neighbours(remedy.k_neighbors) if remedy.synthetic else None
+    near = neighbours_of_rare(data.features, data.labels, remedy.k_neighbors) if remedy.synthetic else None
     classifier = new_classifier(data, config, remedy.head, scale, seed)
     again = 0
     if remedy.post_hoc == "retrain_classifier":

@@ -142,14 +142,12 @@ def train(
     def due(every: Duration | None) -> bool:
         return state.step == total or (every is not None and state.step % in_steps(every, config, data) == 0)
 
-    watching: AbstractContextManager[Watch | None] = nullcontext()
-    if config.probe_every is not None and main and state.step < total:
-        every = in_steps(config.probe_every, config, data)
-        watching = watch(model, optimizer, every=every, folder=folder.path, start=state.step, pictures=pictures)
+    probed = config.probe_every if main and state.step < total else None
+    every = None if probed is None else in_steps(probed, config, data)
     with (
         MetricsLog(folder, state.step, enabled=main) as log,
         Progress(total, start=state.step, batch_size=config.batch_size, shown=progress and main) as bar,
-        watching as watched,
+        _watching(every, model, optimizer, folder, state, pictures) as watched,
         closing(training_steps(task, stream, config, optimizer, accelerator, state, total)) as steps,
     ):
         bar.say(describe_trainable(model) if state.step < total else f"already trained for {total} steps")
@@ -169,6 +167,20 @@ def train(
     optimizer.zero_grad(set_to_none=True)
     model.eval()
     return state
+
+
+def _watching(
+    every: int | None,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    folder: RunFolder,
+    state: TrainState,
+    pictures: str | None,
+) -> AbstractContextManager[Watch | None]:
+    """Looks into the run every so many steps; not at all for ``None``."""
+    if every is None:
+        return nullcontext()
+    return watch(model, optimizer, every=every, folder=folder.path, start=state.step, pictures=pictures)
 
 
 def training_steps(

@@ -26,9 +26,8 @@ class Tuning:
 
     Attributes:
         remedy: with the best settings.
-        settings: the best ones; empty where there was nothing to tune. ``learning_rate`` and ``weight_decay`` are among
-            them where they were tuned.
-        config: of the training, with these.
+        settings: the best ones; empty where there was nothing to tune. ``learning_rate`` is among them if it was tuned.
+        config: of the training, with the best rate.
         scores: every combination of settings that was tried, with its score.
         trainings: how many classifiers were trained.
         seconds: the search took.
@@ -54,7 +53,6 @@ def tuned(
     folds: int = 5,
     metric: str = "balanced_accuracy",
     rates: Sequence[float] = (),
-    weight_decays: Sequence[float] = (),
 ) -> Tuning:
     """The remedy with the settings of its grid that do best on rows held out of the training.
 
@@ -70,9 +68,8 @@ def tuned(
         folds: parts; each is held out once.
         metric: one of :data:`~lucida.training.post_hoc.SCORES`; thresholds are moved by it too.
         rates: peak learning rates to try (times :data:`COSINE_RATE` for a head of cosines); ``()`` for that of
-            ``settings`` alone. What suits plain training need not suit a remedy: a comparison tunes both for each.
-        weight_decays: likewise. Rates and decays are tried with the remedy as it comes, then its own settings at the
-            best of them.
+            ``settings`` alone. What suits plain training need not suit a remedy: a comparison tunes it for
+            each. Rates are tried with the remedy as it comes, then its own settings at the best of them.
 
     Raises:
         LucidaError: as ``fit_classifier``; an unknown score; fewer than two folds.
@@ -81,16 +78,19 @@ def tuned(
     config = settings or ClassifierConfig()
     if remedy.post_hoc == "thresholds":
         remedy = remedy.with_settings(metric=metric)
-    if not rates and not weight_decays and not remedy.grid:
+    if not rates and not remedy.grid:
         return Tuning(remedy, {}, config)
     data, trainings = FrozenFeatures(features, labels, classes, views), 0
     scores: list[tuple[Mapping[str, Any], float]] = []
-    if tried := _trainings(remedy, rates, weight_decays):
-        variants = [(remedy, replace(config, **one)) for one in tried]
+    chosen: dict[str, Any] = {}
+    if rates:
+        factor = COSINE_RATE if remedy.head == "cosine" else 1.0
+        variants = [(remedy, replace(config, learning_rate=rate * factor)) for rate in rates]
         logits, truth, trainings = held_out_logits(data, variants, seed, folds)
+        tried = [{"learning_rate": one.learning_rate} for _, one in variants]
         scores = [(one, score(rows, truth, metric)) for one, rows in zip(tried, logits, strict=True)]
-    chosen = dict(_best(scores)) if scores else {}
-    config = replace(config, **chosen)
+        chosen = dict(_best(scores))
+        config = replace(config, **chosen)
     if remedy.grid:
         combinations = [
             dict(zip(remedy.grid, values, strict=True)) for values in itertools.product(*remedy.grid.values())
@@ -101,14 +101,6 @@ def tuned(
         best, scores, trainings = _best(own), [*scores, *own], trainings + done
         remedy, chosen = remedy.with_settings(**best), {**chosen, **best}
     return Tuning(remedy, chosen, config, scores, trainings, time.perf_counter() - began)
-
-
-def _trainings(remedy: Remedy, rates: Sequence[float], weight_decays: Sequence[float]) -> list[dict[str, Any]]:
-    """Every combination of rate and decay that is to be tried; none if neither is."""
-    factor = COSINE_RATE if remedy.head == "cosine" else 1.0
-    axes = {"learning_rate": [rate * factor for rate in rates], "weight_decay": list(weight_decays)}
-    named = {name: values for name, values in axes.items() if values}
-    return [dict(zip(named, values, strict=True)) for values in itertools.product(*named.values())] if named else []
 
 
 def _best(scores: Sequence[tuple[Mapping[str, Any], float]]) -> Mapping[str, Any]:

@@ -85,7 +85,8 @@ class Comparison:
 
     def add_to(self, results: Results, varies: str) -> LongTail:
         """Every number to ``results``, and what the page says."""
-        order, chosen = self._ranked_methods()
+        ranking = self.ranking()
+        order, chosen = self._ranked_methods(ranking)
         for name, metrics in self.values.items():
             for metric, values in metrics.items():
                 if not metric.startswith("class/") or self._by_class(name, chosen):
@@ -108,7 +109,7 @@ class Comparison:
             plain=PLAIN,
             chosen=chosen,
             careful=self._careful(order),
-            recommendation=self.ranking().recommendation.sentence,
+            recommendation=ranking.recommendation.sentence,
             warning=self.warning,
             varies=varies,
             seeds=len(self.counts),
@@ -136,9 +137,9 @@ class Comparison:
             if own is not None and plain is not None:
                 results.add(f"difference/{name}/{metric}", self._over_seeds(np.subtract(own, plain).tolist()))
 
-    def _ranked_methods(self) -> tuple[list[Method], str]:
+    def _ranked_methods(self, ranking: Ranked) -> tuple[list[Method], str]:
         """The rows of the table, and the name of the method that is recommended."""
-        ranking, by_title = self.ranking(), {title: name for name, title in TITLES.items()}
+        by_title = {title: name for name, title in TITLES.items()}
         best = ranking.recommendation.best
         rows = []
         for place in ranking.places:
