@@ -191,14 +191,16 @@ def _tables(metrics: Mapping[str, Metric], facts: LongTail) -> list[Table]:
             "classes by training pictures.",
         ),
         Table(
-            "Further metrics, cost, settings",
-            (*_measured(metrics, facts, FURTHER).values(), "training", "settings"),
-            tuple(
-                _row(metrics, facts, method, FURTHER, [_seconds(metrics, method.name), method.settings])
-                for method in facts.methods
-            ),
-            "Seconds of one training on this machine, without the search for settings; settings as the search chose "
-            "them, over seeds.",
+            "Further metrics and cost",
+            (*_measured(metrics, facts, FURTHER).values(), "training"),
+            tuple(_row(metrics, facts, method, FURTHER, [_seconds(metrics, method.name)]) for method in facts.methods),
+            "Seconds of one training on this machine, without the search for settings.",
+        ),
+        Table(
+            "Settings",
+            ("chosen",),
+            tuple(Row(method.title, (Cell(method.settings),)) for method in facts.methods if method.settings),
+            "As the search chose them, over seeds.",
         ),
     ]
 

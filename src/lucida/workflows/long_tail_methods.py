@@ -23,30 +23,31 @@ MAJORITY, CHANCE = "always_the_largest_class", "chance"
 
 TITLES: Mapping[str, str] = {
     PLAIN: "plain cross-entropy",
+    "logit_adjustment_post_hoc": "logit adjustment, post-hoc",
+    "tau_normalisation": "τ-normalised weights",
+    "square_root_sampling": "square-root sampling",
+    "class_balanced_sampling": "class-balanced sampling",
     "oversampling": "oversampling",
     "undersampling": "undersampling",
-    "class_balanced_sampling": "class-balanced sampling",
-    "square_root_sampling": "square-root sampling",
-    "smote": "SMOTE",
     "weighted": "weighted cross-entropy",
-    "focal": "focal loss",
     "class_balanced": "class-balanced loss",
+    "focal": "focal loss",
     "class_balanced_focal": "class-balanced focal loss",
+    "logit_adjustment_loss": "logit-adjusted loss",
+    "cross_entropy_drw": "cross-entropy, DRW",
     "ldam": "LDAM",
     "ldam_drw": "LDAM-DRW",
-    "cross_entropy_drw": "cross-entropy, DRW",
-    "logit_adjustment_loss": "logit-adjusted loss",
-    "logit_adjustment_post_hoc": "logit adjustment, post-hoc",
     "classifier_retraining": "classifier re-training",
-    "tau_normalisation": "τ-normalised weights",
     "threshold_moving": "threshold moving",
+    "smote": "SMOTE",
     AUGMENTED: "augmented oversampling",
     "zero_shot": "zero-shot by class names",
     "zero_shot_adjusted": "zero-shot, logits adjusted",
     MAJORITY: "always the largest class",
     CHANCE: "chance",
 }
-"""What a person reads for the names of methods."""
+"""What a person reads for the names of methods, from the simplest to the most elaborate: of those that cannot be told
+from the best, the first is recommended."""
 
 
 @dataclass(frozen=True, eq=False)

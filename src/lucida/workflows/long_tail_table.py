@@ -79,7 +79,7 @@ class Comparison:
 
     def ranking(self) -> Ranked:
         """Of the methods that train, listed from the simplest, by the metric that settings were tuned by."""
-        methods = [name for name in self.values if name not in (MAJORITY, CHANCE)]
+        methods = [name for name in TITLES if name in self.values and name not in (MAJORITY, CHANCE)]
         measured = [self.values[name][self.score] for name in methods]
         return ranked([TITLES[name] for name in methods], measured, overlap=self.overlap)
 

@@ -33,6 +33,7 @@ POSITIVES = 40  # in each part
 REAL, PLANTED = "emoji", "planted"
 DATA = {REAL: "emoji features, short", PLANTED: "planted features"}
 PRECISION = 0.5  # at which recall is told
+OFF = "doublings off the share of positives"  # of the mean probability, whichever side
 
 PLAIN, WEIGHTED, FOCAL, ADJUSTED = "cross-entropy", "weighted", "focal", "logit-adjusted loss"
 OVER, SMOTE, UNDER, UNDER_ONCE = "oversampling", "SMOTE", "undersampling", "undersampling, one draw"
@@ -136,9 +137,15 @@ def _arm(bench: Bench, settings: Settings, found: Observations, place: Place, ar
 
 
 def record(found: Observations, measured: str, arm: str, values: NDArray, level: str) -> None:
-    """A measure of an arm; how many times too many positives are predicted is told as a ratio."""
-    told = found.record_ratio if measured == MEASURES[-1] else found.record
-    told(measured, arm, values, level)
+    """A measure of an arm; how many times too many positives are predicted is told as a ratio, and how far that is off.
+
+    Probabilities may be wrong without any remedy, so what a remedy spoils is measured as distance from the truth.
+    """
+    if measured == MEASURES[-1]:
+        found.record_ratio(measured, arm, values, level)
+        found.record(OFF, arm, np.abs(values), level)
+    else:
+        found.record(measured, arm, values, level)
 
 
 def observe_ranking(moment: Moment) -> Tensor:

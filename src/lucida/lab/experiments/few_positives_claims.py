@@ -5,6 +5,7 @@ from __future__ import annotations
 from lucida.lab.design import Claim, Design
 from lucida.lab.experiments.few_positives import (
     NEVER,
+    OFF,
     OVER,
     PLACES,
     PLAIN,
@@ -21,10 +22,8 @@ RECALL_MATTERS = 0.01  # of recall at 1 among more than seven hundred names
 PLACE_LEVELS = tuple(map(str, PLACES))
 BATCHES = (16, 64, 256)
 BATCH_LEVELS = tuple(map(batch_level, BATCHES))
-RANKING, F1, TOO_MANY, RECALL, FIRST_LOSS = (
-    "PR-AUC", "F1", "times too many positives", "recall at 1", "loss of the first steps",
-)  # fmt: skip
-_UNITS = {TOO_MANY: "log2 of mean predicted probability over share", FIRST_LOSS: "log2 of the mean loss, ten steps"}
+RANKING, F1, RECALL, FIRST_LOSS = "PR-AUC", "F1", "recall at 1", "loss of the first steps"
+_UNITS = {OFF: "doublings", FIRST_LOSS: "log2 of the mean loss, ten steps"}
 
 
 def _claim(
@@ -57,9 +56,10 @@ CLAIMS = (
         (
             "Weighting the positives spoils the probabilities.",
             "给正样本加权会破坏概率的校准。",
-            "The mean predicted probability of a positive is twice too large or more, against plain cross-entropy.",
+            "The mean predicted probability misses the share of positives by one doubling more, up or down, than with "
+            "plain cross-entropy.",
         ),
-        TOO_MANY, (WEIGHTED, PLAIN), 1.0, primary=True,
+        OFF, (WEIGHTED, PLAIN), 1.0, primary=True,
     ),
     _claim(
         "bias_minus_ten",
@@ -111,9 +111,10 @@ CLAIMS = (
         (
             "Oversampling spoils the probabilities as well.",
             "过采样同样会破坏概率的校准。",
-            "The mean predicted probability of a positive is twice too large or more, against plain cross-entropy.",
+            "The mean predicted probability misses the share of positives by one doubling more, up or down, than with "
+            "plain cross-entropy.",
         ),
-        TOO_MANY, (OVER, PLAIN), 1.0,
+        OFF, (OVER, PLAIN), 1.0,
     ),
     _claim(
         "smote_ranks",

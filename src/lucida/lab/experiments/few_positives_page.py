@@ -49,27 +49,28 @@ _THRESHOLD_ZH = (
 )
 _SPOILT: dict[Word, tuple[str, str]] = {
     "supported": (
-        "What weights do change is the probabilities: their mean grows by `2` to the power of "
-        "{claim/weights_uncalibrate/effect:ci}; oversampling does the same "
-        "({claim/oversampling_uncalibrates/effect:ci}). ",
-        "加权真正改变的是概率：平均概率变为 `2` 的 {claim/weights_uncalibrate/effect:ci} 次方倍；过采样也一样"
-        "（{claim/oversampling_uncalibrates/effect:ci}）。",
+        "What weights do spoil is the probabilities: their mean is off the share of positives by "
+        "{claim/weights_uncalibrate/effect:ci} more doublings than without; with oversampling by "
+        "{claim/oversampling_uncalibrates/effect:ci}. ",
+        "加权真正破坏的是概率：平均概率与正样本比例的偏离，比不加权多 {claim/weights_uncalibrate/effect:ci} 个倍频程；"
+        "过采样多 {claim/oversampling_uncalibrates/effect:ci} 个。",
     ),
     "depends": (
-        "What weights do to the probabilities depends on how rare positives are: their mean grows by `2` to the power "
-        f"of {_by_level('weights_uncalibrate', PLACE_LEVELS)}. ",
-        "加权对概率的影响取决于正样本有多少：平均概率变为 `2` 的若干次方倍，指数为 "
+        "Whether weights spoil the probabilities depends on how rare positives are: how many doublings their mean is "
+        "off the share of positives, up or down, changes by "
+        f"{_by_level('weights_uncalibrate', PLACE_LEVELS)}. ",
+        "加权是否破坏概率，取决于正样本有多少：平均概率与正样本比例相差的倍频程数（不论高低）变化 "
         f"{_by_level('weights_uncalibrate', PLACE_LEVELS)}。",
     ),
     "inconclusive": (
-        "Whether weights spoil the probabilities could not be told: their mean grows by `2` to the power of "
-        "{claim/weights_uncalibrate/effect:ci}. ",
-        "加权是否破坏概率，还不能断定：平均概率变为 `2` 的 {claim/weights_uncalibrate/effect:ci} 次方倍。",
+        "Whether weights spoil the probabilities could not be told: how many doublings their mean is off the share of "
+        "positives changes by {claim/weights_uncalibrate/effect:ci}. ",
+        "加权是否破坏概率，还不能断定：平均概率与正样本比例相差的倍频程数变化 {claim/weights_uncalibrate/effect:ci}。",
     ),
     "refuted": (
-        "Weights hardly touch the probabilities here: their mean grows by `2` to the power of "
-        "{claim/weights_uncalibrate/effect:ci}. ",
-        "加权在这里几乎不影响概率：平均概率变为 `2` 的 {claim/weights_uncalibrate/effect:ci} 次方倍。",
+        "Weights do not spoil the probabilities here: how many doublings their mean is off the share of positives "
+        "changes by {claim/weights_uncalibrate/effect:ci}. ",
+        "加权在这里并不破坏概率：平均概率与正样本比例相差的倍频程数变化 {claim/weights_uncalibrate/effect:ci}。",
     ),
 }
 _REST = (

@@ -203,8 +203,8 @@ def _ranking_text() -> str:
         f"nothing, {_of('PR-AUC', WEIGHTED, _RARE)} with weights, {_of('PR-AUC', OVER, _RARE)} with oversampling, "
         f"{_of('PR-AUC', SMOTE, _RARE)} with SMOTE, {_of('PR-AUC', UNDER, _RARE)} with negatives drawn anew every "
         f"epoch and {_of('PR-AUC', UNDER_ONCE, _RARE)} with as many negatives as positives, drawn once. Who knows how "
-        f"the data were made would have {_of('PR-AUC', BEST, _RARE)}: what is missing to that is missing for want of "
-        "positives, and no weight makes new ones."
+        f"the data were made would have {_of('PR-AUC', BEST, _RARE)}: the same forty positives stand "
+        "behind all of them, and no weight makes new ones."
     )
 
 
@@ -229,9 +229,11 @@ def _probability_text() -> str:
         f"{_of(many, UNDER_ONCE, hundred)} times with as many negatives as positives, and "
         f"{_of(many, PLAIN, hundred)} times with plain cross-entropy; at one in a thousand "
         f"{_of(many, WEIGHTED, _RARE)}, {_of(many, OVER, _RARE)}, {_of(many, UNDER_ONCE, _RARE)} and "
-        f"{_of(many, PLAIN, _RARE)}. A network that has come to fit every training example keeps little of what the "
-        "weights said (Byrd & Lipton); one that is stopped before keeps all of it. Who needs a probability (an "
-        "expected cost, a triage) must take the shift out of the logits again, or not put it in."
+        f"{_of(many, PLAIN, _RARE)}. Plain cross-entropy is not right by itself, then: what a remedy spoils is told as "
+        "a distance from the truth, which a shift may also make smaller. Byrd & Lipton report that a network that has "
+        "come to fit every training example keeps little of what weights said. Who needs a probability (an expected "
+        "cost, a triage) should measure its mean on held-out data as skewed as life is, and take the shift out of the "
+        "logits."
     )
 
 

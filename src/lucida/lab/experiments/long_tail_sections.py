@@ -153,7 +153,7 @@ RATE_TEXT = (
     f"digits' step cross-entropy's is {{rate/{PLAIN}, {_DIGITS}}}, and there weights bring balanced accuracy from "
     f"{_of(PLAIN, _DIGITS)} to {_of(SAME_RATE, _DIGITS)}; at {{rate/{WEIGHTED}, {_DIGITS}}}, their own, to "
     f"{_of(WEIGHTED, _DIGITS)}. A batch in which a rare example happens to be has nearly all of its weight on it, so "
-    "that its gradient is that of one example: noisier, and large as long as the example is not fitted. The linear "
-    "head, whose loss is convex, bears that: on the emoji's step weights at cross-entropy's rate have "
+    "that its gradient is that of one example: noisier, and large as long as the example is not fitted. On the "
+    "emoji's step, with a linear head, whose loss is convex, weights at cross-entropy's rate have "
     f"{_of(SAME_RATE, _EMOJI)} against {_of(PLAIN, _EMOJI)}."
 )

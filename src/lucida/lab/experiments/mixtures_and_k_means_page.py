@@ -289,9 +289,9 @@ _TEXT = (
     "\n\nThe probabilities know how often they are wrong where the mixture is true and well fitted, not elsewhere. The "
     f"share of mistakes that they do not announce is {{{UNANNOUNCED}/{FULL}/{ELLIPSOIDS}}} on planted ellipsoids, "
     f"{{{UNANNOUNCED}/{FULL}/{SPHERES}}} on planted spheres, {{{UNANNOUNCED}/{FULL}/digits}} on digits and "
-    f"{{{UNANNOUNCED}/{FULL}/emoji}} on emoji. They still say which points to doubt first: a right point is surer than "
-    f"a wrong one in {{{POINTS_OUT}/{FULL}/digits:%}} of pairs on digits and {{{POINTS_OUT}/{FULL}/emoji:%}} on emoji, "
-    "where a coin would say a half."
+    f"{{{UNANNOUNCED}/{FULL}/emoji}} on emoji. How well they say which points to doubt first: a right point is surer "
+    f"than a wrong one in {{{POINTS_OUT}/{FULL}/digits:%}} of pairs on digits and in "
+    f"{{{POINTS_OUT}/{FULL}/emoji:%}} on emoji, where a coin would say a half."
 )
 _TEXT_ZH = (
     "这取决于分组的形状，也取决于每个要拟合的参数有多少数据点。从相同的起点出发，完全协方差的混合模型与真实分组的一致程"
@@ -305,7 +305,7 @@ _TEXT_ZH = (
     f"{{{_FULL_IN}/{SPHERES}}} 个和 {{{_SPHERES_IN}/{SPHERES}}} 个。"
     "\n\n只有当模型符合数据、并且拟合得好时，概率才知道自己有多常出错。没有被概率预告的错误所占的比例是：人造椭球上 "
     f"{{{UNANNOUNCED}/{FULL}/{ELLIPSOIDS}}}，人造球形上 {{{UNANNOUNCED}/{FULL}/{SPHERES}}}，手写数字上 "
-    f"{{{UNANNOUNCED}/{FULL}/digits}}，表情符号上 {{{UNANNOUNCED}/{FULL}/emoji}}。不过概率仍能指出哪些点最可疑："
+    f"{{{UNANNOUNCED}/{FULL}/digits}}，表情符号上 {{{UNANNOUNCED}/{FULL}/emoji}}。概率能在多大程度上指出哪些点最可疑："
     f"分对的点比分错的点更有把握的配对，在手写数字上占 {{{POINTS_OUT}/{FULL}/digits:%}}，在表情符号上占 "
     f"{{{POINTS_OUT}/{FULL}/emoji:%}}，而抛硬币只有一半。"
 )
