@@ -25,7 +25,7 @@ from lucida.training.imbalance import REMEDIES, ClassifierConfig, Remedy, fit_cl
 from lucida.training.loop import train
 from lucida.training.post_hoc import SCORES, adjusted_logits, moved_thresholds, score
 from lucida.training.tasks import ClassificationTask
-from lucida.training.tuning import tuned
+from lucida.training.tuning import Floor, tuned
 
 COUNTS = [60, 14, 6]
 SHORT = ClassifierConfig(steps=60, batch_size=32, learning_rate=0.05)
@@ -376,10 +376,31 @@ def test_the_rate_is_tuned_first_and_the_training_gets_it() -> None:
     assert alone.settings.keys() == {"learning_rate"}
 
 
+def test_settings_that_take_too_much_from_some_classes_are_passed_over() -> None:
+    features, labels = clouds(0, [200, 50, 20], distance=0.6)
+    taus = (0.0, 0.5, 1.0, 2.0)
+    remedy = REMEDIES["logit_adjustment_post_hoc"].with_settings(grid={"tau": taus})
+
+    def found(floor: Floor | None = None) -> Any:
+        return tuned(remedy, features, labels, 3, SHORT, seed=0, floor=floor)
+
+    free = found()
+    heads = {}
+    for tau in taus:
+        alone = remedy.with_settings(grid={"tau": (tau,)})
+        heads[tau] = tuned(alone, features, labels, 3, SHORT, seed=0).recalls[0]
+    assert heads[0.0] > heads[0.5] > heads[1.0] > heads[2.0]
+    assert free.settings["tau"] > 0
+    assert found(Floor((0,), heads[0.0])).settings == {"tau": 0.0}
+    assert found(Floor((0,), heads[0.0])).recalls[0] == heads[0.0]
+    assert found(Floor((0,), heads[2.0])).settings == free.settings  # a floor that all keep to changes nothing
+    assert found(Floor((0,), 2.0)).settings == {"tau": 0.0}  # none does: the one that keeps most
+
+
 def test_what_is_known_after_the_training_is_tuned_on_the_same_trainings() -> None:
     features, labels = clouds(0)
     after = tuned(REMEDIES["logit_adjustment_post_hoc"], features, labels, 3, SHORT, seed=0, folds=3)
     during = tuned(REMEDIES["logit_adjustment_loss"], features, labels, 3, SHORT, seed=0, folds=3)
-    assert (after.trainings, during.trainings) == (3, 12)
+    assert (after.trainings, during.trainings) == (3, 3 * len(REMEDIES["logit_adjustment_loss"].grid["tau"]))
     with pytest.raises(LucidaError, match="at least two folds"):
         tuned(REMEDIES["focal"], features, labels, 3, SHORT, seed=0, folds=1)

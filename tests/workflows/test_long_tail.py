@@ -83,6 +83,17 @@ def test_every_method_and_both_baselines_stand_in_the_results(done: Path) -> Non
     assert order.tolist() == [0, 1, 2]
 
 
+def test_a_limit_for_the_frequent_classes_comes_first(squares: Path, tmp_path: Path) -> None:
+    remedies = ("logit_adjustment_post_hoc",)
+    free = evaluate_long_tail(small(squares, tmp_path / "free", remedies=remedies))
+    done = evaluate_long_tail(small(squares, tmp_path / "limited", remedies=remedies, head_loss=0.03))
+    assert "at most 3 points" in done.recommendation.splitlines()[0]
+    assert "at most 3 points" not in free.recommendation
+    facts = Results.load(tmp_path / "limited" / "results.json").details["long_tail"]
+    assert facts["limited"] and facts["chosen"] == (facts["careful"] or PLAIN)
+    assert "at most 3 points" in (tmp_path / "limited" / "report.html").read_text("utf-8")
+
+
 def test_the_page_is_rebuilt_from_the_results_alone(done: Path) -> None:
     before = (done / "report.html").read_text()
     (done / "report.html").unlink()
@@ -168,6 +179,7 @@ def test_all_remedies_have_words() -> None:
         (["--remedies", "focul", "--pictures", "x"], "no remedy 'focul'"),
         (["--seeds", "1"], "seeds cannot be 1"),
         (["--ratio", "0.5"], "ratio cannot be 0.5"),
+        (["--head-loss", "8"], "head_loss cannot be 8"),
     ],
 )
 def test_bad_input_is_one_line(words: list[str], said: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -60,10 +60,12 @@ class LongTail:
         metric: what methods are ranked by.
         plain: the method that does nothing about imbalance.
         chosen: the method that is recommended.
-        careful: the best method that takes at most eight points from the most frequent third; empty if none does.
+        careful: the best method that takes at most ``head_loss`` from the most frequent third; empty if none does.
         recommendation, warning: in words; the warning is empty where accuracy does not mislead.
         varies: what differs from seed to seed.
         seeds: how many.
+        head_loss: what a careful method may take from the most frequent third.
+        limited: whether somebody asked for that limit, so that the careful method is the one that is chosen.
         confusion: of the recommended method, sums over seeds, rows are the truth.
     """
 
@@ -79,6 +81,8 @@ class LongTail:
     warning: str
     varies: str
     seeds: int
+    head_loss: float = HEAD_LOSS
+    limited: bool = False
     confusion: tuple[tuple[int, ...], ...] = ()
 
 
@@ -129,7 +133,7 @@ def _title(facts: LongTail, name: str) -> str:
 
 def _sections(run: Run, facts: LongTail) -> Iterable[Section]:
     metrics = run.results.metrics
-    said = tuple(filter(None, (facts.recommendation, _careful(metrics, facts), facts.warning)))
+    said = [*advice(metrics, facts), *filter(None, [facts.warning])]
     yield Section("advice", "What to do", "tables.html", _content(said, figures=_ranking(metrics, facts)))
     yield Section("methods", "All methods", "tables.html", _content(tables=_tables(metrics, facts)))
     yield Section("against-plain", "Against doing nothing", "tables.html", _content(tables=[_against(metrics, facts)]))
@@ -138,16 +142,23 @@ def _sections(run: Run, facts: LongTail) -> Iterable[Section]:
     yield from closing_sections(run, _WHAT_WORDS_MEAN)
 
 
+def advice(metrics: Mapping[str, Metric], facts: LongTail) -> list[str]:
+    """What to use, in sentences: first what was asked for."""
+    said = [facts.recommendation, _careful(metrics, facts)]
+    return [sentence for sentence in (reversed(said) if facts.limited else said) if sentence]
+
+
 def _careful(metrics: Mapping[str, Metric], facts: LongTail) -> str:
     """What to use where the frequent classes matter, with what it gains and costs in points."""
+    limit = f"Where the most frequent classes may lose at most {100 * facts.head_loss:.3g} points"
     if not facts.careful:
-        return ""
+        plain = _title(facts, facts.plain)
+        return f"{limit}, no method is better than {plain} beyond doubt." if facts.limited else ""
     gains = {m: metrics[f"difference/{facts.careful}/{m}"] for m in (facts.metric, "accuracy_few", "accuracy_many")}
     every, few, many = (_points(gain).text for gain in gains.values())
     metric = _words(facts.metric)
     return (
-        f"Where the most frequent classes may lose at most {100 * HEAD_LOSS:.0f} points: "
-        f"{_title(facts, facts.careful)} ({every} points of {metric}, {few} on the rarest third, "
+        f"{limit}: {_title(facts, facts.careful)} ({every} points of {metric}, {few} on the rarest third, "
         f"{many} on the most frequent)."
     )
 

@@ -102,7 +102,7 @@ class Remedy:
 
 
 _KANG, _CUI, _CAO, _MENON = "Kang et al. 2020", "Cui et al. 2019", "Cao et al. 2019", "Menon et al. 2021"
-_BETAS, _TAUS, _MARGINS = (0.99, 0.999, 0.9999), (0.5, 1.0, 1.5, 2.0), (0.1, 0.2, 0.5)
+_BETAS, _TAUS, _MARGINS = (0.99, 0.999, 0.9999), (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0), (0.1, 0.2, 0.5)
 _ALL = (
     Remedy("cross_entropy", "the plain training that every other is compared with"),
     Remedy("oversampling", "rows of small classes again and again, every class as often as the largest",

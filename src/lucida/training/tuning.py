@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -21,6 +22,19 @@ COSINE_RATE = 10.0
 
 
 @dataclass(frozen=True)
+class Floor:
+    """What a remedy may not take from some classes, say the most frequent ones.
+
+    Attributes:
+        classes: numbers of some.
+        recall: their mean recall must not fall below.
+    """
+
+    classes: tuple[int, ...]
+    recall: float
+
+
+@dataclass(frozen=True)
 class Tuning:
     """What a search found.
 
@@ -29,6 +43,7 @@ class Tuning:
         settings: the best ones; empty where there was nothing to tune. ``learning_rate`` is among them if it was tuned.
         config: of the training, with the best rate.
         scores: every combination of settings that was tried, with its score.
+        recalls: of the best one's held-out answers, by class, ``[C]``; NaN for a class without any.
         trainings: how many classifiers were trained.
         seconds: the search took.
     """
@@ -37,8 +52,18 @@ class Tuning:
     settings: Mapping[str, Any]
     config: ClassifierConfig
     scores: Sequence[tuple[Mapping[str, Any], float]] = ()
+    recalls: NDArray | None = None
     trainings: int = 0
     seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """Settings, and what held-out answers under them were worth."""
+
+    settings: Mapping[str, Any]
+    score: float
+    recalls: NDArray
 
 
 def tuned(
@@ -53,6 +78,7 @@ def tuned(
     folds: int = 5,
     metric: str = "balanced_accuracy",
     rates: Sequence[float] = (),
+    floor: Floor | None = None,
 ) -> Tuning:
     """The remedy with the settings of its grid that do best on rows held out of the training.
 
@@ -70,6 +96,8 @@ def tuned(
         rates: peak learning rates to try (times :data:`COSINE_RATE` for a head of cosines); ``()`` for that of
             ``settings`` alone. What suits plain training need not suit a remedy: a comparison tunes it for
             each. Rates are tried with the remedy as it comes, then its own settings at the best of them.
+        floor: settings under which the recall of its classes falls below it are passed over, in the last of the two
+            searches; if all do, those that keep most of it are chosen.
 
     Raises:
         LucidaError: as ``fit_classifier``; an unknown score; fewer than two folds.
@@ -81,15 +109,16 @@ def tuned(
     if not rates and not remedy.grid:
         return Tuning(remedy, {}, config)
     data, trainings = FrozenFeatures(features, labels, classes, views), 0
-    scores: list[tuple[Mapping[str, Any], float]] = []
+    tried: list[_Tried] = []
     chosen: dict[str, Any] = {}
     if rates:
         factor = COSINE_RATE if remedy.head == "cosine" else 1.0
         variants = [(remedy, replace(config, learning_rate=rate * factor)) for rate in rates]
         logits, truth, trainings = held_out_logits(data, variants, seed, folds)
-        tried = [{"learning_rate": one.learning_rate} for _, one in variants]
-        scores = [(one, score(rows, truth, metric)) for one, rows in zip(tried, logits, strict=True)]
-        chosen = dict(_best(scores))
+        names = [{"learning_rate": one.learning_rate} for _, one in variants]
+        tried = [_tried(*one, truth, metric) for one in zip(names, logits, strict=True)]
+        best = _best(tried, None if remedy.grid else floor)
+        chosen = dict(best.settings)
         config = replace(config, **chosen)
     if remedy.grid:
         combinations = [
@@ -97,13 +126,26 @@ def tuned(
         ]
         variants = [(remedy.with_settings(**combination), config) for combination in combinations]
         logits, truth, done = held_out_logits(data, variants, seed, folds)
-        own = [(c, score(rows, truth, metric)) for c, rows in zip(combinations, logits, strict=True)]
-        best, scores, trainings = _best(own), [*scores, *own], trainings + done
-        remedy, chosen = remedy.with_settings(**best), {**chosen, **best}
-    return Tuning(remedy, chosen, config, scores, trainings, time.perf_counter() - began)
+        own = [_tried(*one, truth, metric) for one in zip(combinations, logits, strict=True)]
+        best, tried, trainings = _best(own, floor), [*tried, *own], trainings + done
+        remedy, chosen = remedy.with_settings(**best.settings), {**chosen, **best.settings}
+    scores = [(one.settings, one.score) for one in tried]
+    return Tuning(remedy, chosen, config, scores, best.recalls, trainings, time.perf_counter() - began)
 
 
-def _best(scores: Sequence[tuple[Mapping[str, Any], float]]) -> Mapping[str, Any]:
-    """The settings with the highest score, of equal ones those nearest to the middle of the list."""
-    middle = (len(scores) - 1) / 2
-    return scores[max(range(len(scores)), key=lambda i: (scores[i][1], -abs(i - middle)))][0]
+def _tried(settings: Mapping[str, Any], logits: Tensor, truth: Tensor, metric: str) -> _Tried:
+    right, numbers = (logits.argmax(dim=1) == truth).numpy(), truth.numpy()
+    rows = np.bincount(numbers, minlength=logits.shape[1])
+    hits = np.bincount(numbers[right], minlength=logits.shape[1])
+    recalls = np.divide(hits, rows, out=np.full(len(rows), np.nan), where=rows > 0)
+    return _Tried(settings, score(logits, truth, metric), recalls)
+
+
+def _best(tried: Sequence[_Tried], floor: Floor | None = None) -> _Tried:
+    """The highest score above the floor, of equal ones those nearest to the middle of the list."""
+    middle = (len(tried) - 1) / 2
+    order = sorted(range(len(tried)), key=lambda i: (-tried[i].score, abs(i - middle)))
+    if floor is None:
+        return tried[order[0]]
+    kept = [float(np.nanmean(one.recalls[list(floor.classes)])) for one in tried]
+    return tried[next((i for i in order if kept[i] >= floor.recall), max(order, key=lambda i: kept[i]))]

@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 
 from lucida.core.errors import LucidaError
 from lucida.core.progress import counted
+from lucida.evaluation.classification import parts_by_count
 from lucida.training.classifier import ClassifierConfig
 from lucida.training.imbalance import REMEDIES, Remedy, fit_classifier
-from lucida.training.tuning import Tuning, tuned
+from lucida.training.tuning import Floor, Tuning, tuned
 from lucida.workflows.long_tail_features import Part
 
 FOLDS = 3  # of the cross-validation
-RATES = (0.3, 1.0, 3.0)  # times the learning rate of the settings
+RATES = (0.1, 0.3, 1.0, 3.0)  # times the learning rate of the settings
 PLAIN = "cross_entropy"
 AUGMENTED = "augmented_oversampling"
 MAJORITY, CHANCE = "always_the_largest_class", "chance"
@@ -92,10 +93,21 @@ class Answerer:
         metric: settings are chosen by it.
         again: look for the settings in every part; else those of the first part are kept. Where all parts have the same
             test pictures, no test picture can be among those that decide, and one search will do.
+        head_loss: settings are passed over that take more recall than this from the most frequent third, against plain
+            training, both on held-out training pictures.
     """
 
-    def __init__(self, remedies: Mapping[str, Remedy], config: ClassifierConfig, metric: str, *, again: bool):
+    def __init__(
+        self,
+        remedies: Mapping[str, Remedy],
+        config: ClassifierConfig,
+        metric: str,
+        *,
+        again: bool,
+        head_loss: float | None = None,
+    ):
         self.remedies, self.config, self.metric, self.again = remedies, config, metric, again
+        self.head_loss = head_loss
         self._found: dict[str, Tuning] = {}
 
     def __call__(self, part: Part) -> Iterator[tuple[str, Answered]]:
@@ -123,4 +135,13 @@ class Answerer:
             folds=FOLDS,
             rates=[self.config.learning_rate * factor for factor in RATES],
             metric=self.metric,
+            floor=None if name == PLAIN else self._floor(part),
         )
+
+    def _floor(self, part: Part) -> Floor | None:
+        """What must be left of plain training's recall of the most frequent third, if there is a limit."""
+        if self.head_loss is None:
+            return None
+        head, plain = parts_by_count(part.counts)["many"], self._found[PLAIN].recalls
+        assert plain is not None  # its rate is tuned, and it comes first
+        return Floor(tuple(head.tolist()), float(np.nanmean(plain[head])) - self.head_loss)

@@ -30,6 +30,7 @@ class Comparison:
         names: of the classes.
         score: that settings are tuned by and methods ranked.
         overlap: of the seeds' splits; see :func:`~lucida.evaluation.comparison.ranked`.
+        head_loss: what a method may take from the most frequent third, if somebody set a limit.
         values: by method and metric, one a seed.
         settings: by method, what tuning chose under each seed.
         confusions: by method, ``int64 [C, C]``, sums over seeds.
@@ -39,6 +40,7 @@ class Comparison:
     names: tuple[str, ...]
     score: str
     overlap: float = 0.0
+    head_loss: float | None = None
     values: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     settings: dict[str, list[Mapping[str, float]]] = field(default_factory=dict)
     confusions: dict[str, NDArray[np.int64]] = field(default_factory=dict)
@@ -77,6 +79,10 @@ class Comparison:
         for metric, value in metrics.items():
             self.values.setdefault(name, {}).setdefault(metric, []).append(value.value)
 
+    @property
+    def _limit(self) -> float:
+        return HEAD_LOSS if self.head_loss is None else self.head_loss
+
     def ranking(self) -> Ranked:
         """Of the methods that train, listed from the simplest, by the metric that settings were tuned by."""
         methods = [name for name in TITLES if name in self.values and name not in (MAJORITY, CHANCE)]
@@ -87,6 +93,9 @@ class Comparison:
         """Every number to ``results``, and what the page says."""
         ranking = self.ranking()
         order, chosen = self._ranked_methods(ranking)
+        careful, limited = self._careful(order), self.head_loss is not None
+        if limited:
+            chosen = careful or PLAIN
         for name, metrics in self.values.items():
             for metric, values in metrics.items():
                 if not metric.startswith("class/") or self._by_class(name, chosen):
@@ -108,7 +117,9 @@ class Comparison:
             metric=self.score,
             plain=PLAIN,
             chosen=chosen,
-            careful=self._careful(order),
+            careful=careful,
+            head_loss=self._limit,
+            limited=limited,
             recommendation=ranking.recommendation.sentence,
             warning=self.warning,
             varies=varies,
@@ -151,13 +162,13 @@ class Comparison:
 
     def _careful(self, order: list[Method]) -> str:
         """The best method whose frequent third loses little against plain cross-entropy and that gains beyond doubt."""
-        plain = self.values[PLAIN]
+        plain, limit = self.values[PLAIN], self._limit
         for name in [method.name for method in order if not method.baseline]:
             if name == PLAIN:
                 break
             lost = np.mean(plain["accuracy_many"]) - np.mean(self.values[name]["accuracy_many"])
             gain = self._over_seeds(np.subtract(self.values[name][self.score], plain[self.score]).tolist())
-            if lost <= HEAD_LOSS and gain.ci95 is not None and gain.ci95[0] > 0:
+            if lost <= limit and gain.ci95 is not None and gain.ci95[0] > 0:
                 return name
         return ""
 
