@@ -14,13 +14,12 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, AutoTokenizer
-from transformers.utils import cached_file
+from transformers import AutoTokenizer
 
 from lucida.core.config import nearest
 from lucida.core.errors import LucidaError
+from lucida.models.checkpoint_folders import load_model, one_line, read_json, refuse_missing
 from lucida.models.efficientnet import EfficientNetLite0
 from lucida.models.text_towers import MiniLM, PretrainedText, quiet_loading
 from lucida.models.towers import TextTower, VisionFeatures, VisionTower
@@ -50,12 +49,12 @@ def load_vision_tower(
     if str(name_or_folder) in _VISION:
         return _VISION[str(name_or_folder)](**_known(EfficientNetLite0, options))
     options = _known(HuggingFaceVision, options)
-    model, missing = _load_model(name_or_folder, [*_VISION], allow_pickle, trust_remote_code)
+    model, missing = load_model(name_or_folder, built_in=[*_VISION], allow_pickle=allow_pickle, trust=trust_remote_code)
     part = getattr(model, "vision_model", model) if hasattr(model.config, "vision_config") else model
     if getattr(part, "main_input_name", "") != "pixel_values":
         raise LucidaError(f"a {model.config.model_type} model sees no pictures", where=name_or_folder)
     pooler_missing = any("pooler" in name or "head." in name for name in missing)
-    _refuse_missing([name for name in missing if "pooler" not in name and "head." not in name], name_or_folder)
+    refuse_missing([name for name in missing if "pooler" not in name and "head." not in name], name_or_folder)
     recipe = _preprocessing(name_or_folder) | options
     for needed in ("image_mean", "image_std"):
         if needed not in recipe:
@@ -87,8 +86,8 @@ def load_text_tower(
     """
     if str(name_or_folder) in _TEXT:
         return _TEXT[str(name_or_folder)](frozen=frozen)
-    model, missing = _load_model(name_or_folder, [*_TEXT], allow_pickle, trust_remote_code)
-    _refuse_missing([name for name in missing if "pooler" not in name], name_or_folder)
+    model, missing = load_model(name_or_folder, built_in=[*_TEXT], allow_pickle=allow_pickle, trust=trust_remote_code)
+    refuse_missing([name for name in missing if "pooler" not in name], name_or_folder)
     kind = str(model.config.model_type)
     contrastive = hasattr(model.config, "text_config") or kind.endswith("_text_model")
     part = getattr(model, "text_model", model) if hasattr(model.config, "text_config") else model
@@ -99,13 +98,13 @@ def load_text_tower(
         with quiet_loading():
             tokenizer = AutoTokenizer.from_pretrained(name_or_folder, trust_remote_code=trust_remote_code)
     except Exception as error:  # each tokenizer class fails in its own way on a missing or broken file
-        raise LucidaError(f"no tokenizer: {_one_line(error)}", where=name_or_folder) from None
+        raise LucidaError(f"no tokenizer: {one_line(error)}", where=name_or_folder) from None
     if len(tokenizer) <= len(tokenizer.all_special_ids):  # transformers makes an empty one where the files are missing
         raise LucidaError("no tokenizer: its vocabulary is empty", where=name_or_folder)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     positions = getattr(part.config, "max_position_embeddings", None) or 512
-    first = (_read_json(name_or_folder, "1_Pooling/config.json") or {}).get("pooling_mode_cls_token", False)
+    first = (read_json(name_or_folder, "1_Pooling/config.json") or {}).get("pooling_mode_cls_token", False)
     return PretrainedText(
         part,
         tokenizer,
@@ -170,7 +169,7 @@ class HuggingFaceVision(nn.Module):
             with torch.inference_mode():
                 seen = self(torch.zeros(1, 3, self.image_size, self.image_size))
         except (RuntimeError, ValueError, TypeError) as error:
-            what = f"the model does not take pictures of {self.image_size} x {self.image_size}: {_one_line(error)}"
+            what = f"the model does not take pictures of {self.image_size} x {self.image_size}: {one_line(error)}"
             raise LucidaError(what, where=name) from None
         self.pooled_size = seen.pooled.shape[1]
         self.grid_tokens, self.hidden_size = seen.grid.shape[1:]
@@ -225,72 +224,11 @@ def _known(kind: type, options: dict[str, Any]) -> dict[str, Any]:
     return options
 
 
-def _load_model(source: str | Path, built_in: list[str], allow_pickle: bool, trust: bool) -> tuple[Any, list[str]]:
-    """The model and the names of weights its checkpoint lacks."""
-    _check_source(source, built_in, allow_pickle)
-    try:
-        config = _read_json(source, "config.json") or {}
-        if "auto_map" in config and "AutoModel" in config["auto_map"] and not trust:
-            raise LucidaError(
-                "the checkpoint brings its own code",
-                where=source,
-                remedy="read it, then set trust_remote_code=True if you trust it",
-            )
-        with quiet_loading():
-            model_config = AutoConfig.from_pretrained(source, trust_remote_code=trust)
-            model, report = AutoModel.from_pretrained(
-                source,
-                config=model_config,
-                use_safetensors=None if allow_pickle else True,
-                trust_remote_code=trust,
-                output_loading_info=True,
-                dtype=torch.float32,
-            )
-    except LucidaError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
-        raise LucidaError(f"cannot load the model: {_one_line(error)}", where=source) from None
-    except ImportError as error:
-        raise LucidaError(f"the model needs a package: {_one_line(error)}", where=source) from None
-    return model, sorted(report["missing_keys"])
-
-
-def _check_source(source: str | Path, built_in: list[str], allow_pickle: bool) -> None:
-    """Say what is wrong with a folder or a name before transformers tries it."""
-    folder = Path(source)
-    if not folder.is_dir():
-        near = nearest(str(source), built_in)
-        if near:
-            raise LucidaError(f"there is no model {str(source)!r}", remedy=f"did you mean {near!r}?")
-        if isinstance(source, Path) or folder.exists() or folder.is_absolute() or str(source).startswith((".", "~")):
-            remedy = f"give a Hugging Face folder or hub name, or one of: {', '.join(built_in)}"
-            raise LucidaError("there is no such folder", where=source, remedy=remedy)
-        return
-    if not (folder / "config.json").is_file():
-        raise LucidaError("no config.json", where=source, remedy="give a Hugging Face folder")
-    if any(folder.glob("*.safetensors")):
-        return
-    if not any(folder.glob("*.bin")):
-        raise LucidaError("no weights (model.safetensors)", where=source)
-    if not allow_pickle:
-        raise LucidaError(
-            "the weights are a pickle, which may run anything when read",
-            where=source,
-            remedy="save the model as safetensors, or set allow_pickle=True if you trust it",
-        )
-
-
-def _refuse_missing(missing: list[str], source: str | Path) -> None:
-    if missing:
-        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise LucidaError(f"the checkpoint lacks weights: {missing[0]}{more}", where=source)
-
-
 def _preprocessing(source: str | Path) -> dict[str, Any]:
     """Mean, deviation, size and resampling, as far as the checkpoint's JSON tells them."""
-    found = _read_json(source, "preprocessor_config.json")
+    found = read_json(source, "preprocessor_config.json")
     if found is None:  # newer checkpoints keep all processors in one file
-        found = (_read_json(source, "processor_config.json") or {}).get("image_processor", {})
+        found = (read_json(source, "processor_config.json") or {}).get("image_processor", {})
     recipe: dict[str, Any] = {k: found[k] for k in ("image_mean", "image_std") if found.get(k) is not None}
     if found.get("do_normalize") is False:
         recipe |= {"image_mean": (0.0, 0.0, 0.0), "image_std": (1.0, 1.0, 1.0)}
@@ -308,23 +246,3 @@ def _side(size: Any) -> int | None:
     if isinstance(size, list | tuple):
         size = size[0] if size else None
     return int(size) if isinstance(size, int | float) else None
-
-
-def _read_json(source: str | Path, name: str) -> dict[str, Any] | None:
-    """A JSON file of a checkpoint, local or from the hub; ``None`` if there is none."""
-    try:
-        path = Path(source) / name if Path(source).is_dir() else Path(cached_file(str(source), name))
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except OSError:  # of a hub name: the repository, the file or the network is missing; loading the model tells which
-        return None
-    except ValueError as error:
-        raise LucidaError(f"{name} is broken: {_one_line(error)}", where=source) from None
-    if not isinstance(found, dict):
-        raise LucidaError(f"{name} is broken: no JSON object", where=source)
-    return found
-
-
-def _one_line(error: BaseException) -> str:
-    """The first line of an error's text."""
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
