@@ -6,7 +6,7 @@ Cases that are measured in several calls are added to the file; each says on how
 
 Rows are a long tail of ten classes (the largest a hundred times the smallest), 64 float32 features each, correlated as
 features of a tower are, in a memory-mapped file; every class is brought to the size of the largest. Anonymous memory is
-what a process holds that lies in no file (``RssAnon``), sampled every 5 ms, above what it is after the imports.
+what a process holds that lies in no file (``RssAnon``), sampled every 2 ms, above what it is after the imports.
 Of the cases that both run, the rows are compared too: the same draws must give the same rows.
 
 What bounds the time. Neighbours are all pairs: for Q rows of a class of n, 2·Q·n·(D + 1) operations, and one pass over
@@ -21,12 +21,12 @@ import json
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
+from anonymous_memory import Peak
 
 from lucida.core.results import Metric, Results
 from lucida.core.run_folder import environment
@@ -56,32 +56,6 @@ def write_rows(path: Path, rows: int) -> None:
     np.save(path / "labels.npy", labels)
 
 
-class Watch:
-    """The largest anonymous memory of this process while it is open, in MB above the start."""
-
-    def __enter__(self) -> Watch:
-        self.start = self.peak = self._now()
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._look)
-        self._thread.start()
-        self.began = time.perf_counter()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.seconds = time.perf_counter() - self.began
-        self._done.set()
-        self._thread.join()
-
-    def _look(self) -> None:
-        while not self._done.wait(0.005):
-            self.peak = max(self.peak, self._now())
-
-    @staticmethod
-    def _now() -> float:
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("RssAnon"))
-
-
 def child(who: str, folder: Path) -> None:
     """One run; prints what it took."""
     features, labels = np.load(folder / "features.npy", mmap_mode="r"), np.load(folder / "labels.npy")
@@ -90,7 +64,7 @@ def child(who: str, folder: Path) -> None:
         from lucida.data.smote import smote
 
         smote(features[:3000], labels[:3000], k_neighbors=1)  # what is loaded on first use
-        with Watch() as watch:
+        with Peak() as peak:
             more, classes = smote(features, labels, random_state=0, out=folder / "lucida.npy")
         found["bound"] = bound(labels)
     else:
@@ -98,11 +72,11 @@ def child(who: str, folder: Path) -> None:
 
         small = np.r_[np.flatnonzero(labels == 0)[:200], np.flatnonzero(labels == 1)[:100]]
         SMOTE(random_state=0).fit_resample(features[small], labels[small])
-        with Watch() as watch:
+        with Peak() as peak:
             more, classes = SMOTE(random_state=0).fit_resample(features, labels)
         np.save(folder / "imbalanced-learn.npy", more)
     np.save(folder / f"{who} labels.npy", classes)
-    found |= {"seconds": watch.seconds, "mb": watch.peak - watch.start, "rows": len(more)}
+    found |= {"seconds": peak.seconds, "mb": peak.mb, "rows": len(more)}
     print(json.dumps(found))
 
 
