@@ -2,18 +2,18 @@
 
     python benchmarks/language_modeling_loss.py [--out docs/results/benchmarks/language-modeling-loss.json]
 
-8,192 states of width 512 and a vocabulary of 131,072, float32, gradients of both. Every way runs in a process of its own
-(a warm-up call on a sixteenth of the rows, then the measured one), in turns, and memory is what the process holds in no
-file (``RssAnon``) above what it holds before the call: the gradients are part of it (the vocabulary's alone is 268 MB),
-states and vocabulary are not. "Plain on the supervised rows" picks those rows and computes all their logits; "plain on all
-rows" computes the logits of all and ignores labels. At 100 % both are the same.
+8,192 states of width 512 and a vocabulary of 131,072, float32, gradients of both. Every way runs in a process of its
+own (a warm-up call on a sixteenth of the rows, then the measured one), in turns, and memory is what the process holds
+in no file (``RssAnon``) above what it holds before the call: the gradients are part of it (the vocabulary's alone is
+268 MB), states and vocabulary are not. "Plain on the supervised rows" picks those rows and computes all their logits;
+"plain on all rows" computes the logits of all and ignores labels. At 100 % both are the same.
 
-What bounds it. Logits, the gradient of the states and that of the vocabulary are three products of 2·n·V·D operations:
-n = 8,192 makes 3.3·10^12. Beside them every logit is written, read for the largest, exponentiated in place and summed:
-four passes over 4·n·V bytes, of which those after the first find a few rows in a processor's cache. The plain loss writes
-logits, their logarithms of probabilities and their gradient, each 4·n·V bytes of memory that is new to the process.
-``share of the products`` is the time of the three products alone, on chunks of the same shape and in the same process,
-over the loss's.
+What bounds it. Logits, the gradient of the states and that of the vocabulary are three products of 2·n·V·D
+operations: n = 8,192 makes 3.3·10^12. Beside them every logit is written, read for the largest, exponentiated in
+place and summed: four passes over 4·n·V bytes, of which those after the first find a few rows in a processor's cache.
+The plain loss writes logits, their logarithms of probabilities and their gradient, each 4·n·V bytes of memory that is
+new to the process. ``share of the products`` is the time of the three products alone, on chunks of the same shape and
+in the same process, over the loss's.
 """
 
 from __future__ import annotations
