@@ -15,7 +15,14 @@ from safetensors.torch import load_file
 from lucida.training.checkpoint import WEIGHTS, latest_checkpoint
 
 STEPS = 50
-TASKS = ("contrastive", "contrastive:3", "language", "language:3")  # without and with micro-batches of 3
+TASKS = (
+    "contrastive",
+    "contrastive:3",
+    "language",
+    "language:3",
+    "chats",
+    "chats:3",
+)  # without and with micro-batches of 3
 
 
 def losses(folder: Path) -> list[float]:

@@ -1,4 +1,4 @@
-"""Two tiny problems with everything that makes real ones hard, and a run of them as a script of its own.
+"""Three tiny problems with everything that makes real ones hard, and a run of them as a script of its own.
 
 Answers of different length, epochs that no batch size divides, a random draw for each example, dropout, several pairs
 of one identity. The script is what the tests kill, resume and launch in several processes::
@@ -19,12 +19,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
+from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
+from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
 from lucida.core.durations import Duration
 from lucida.core.run_folder import RunFolder
 from lucida.losses.language_modeling import IGNORE_INDEX, language_modeling_loss, shift_labels
+from lucida.models.image_text_models import ImageTextModel
+from lucida.models.seen_pictures import SeenPictures
 from lucida.training.batches import Batch, Draw
+from lucida.training.chats import ChatData
 from lucida.training.distributed import Accelerator, leave_processes
 from lucida.training.loop import TrainConfig, train
 from lucida.training.tasks import ContrastiveTask, LanguageTask
@@ -112,12 +117,48 @@ class Sentences:
         return {"input_ids": torch.tensor(ids), "labels": torch.tensor(labels)}
 
 
+class Tokens(NamedTuple):
+    input_ids: np.ndarray
+    labels: np.ndarray
+
+
+def chats() -> ChatData:
+    """Conversations of different length about none, one or two pictures of two tokens each."""
+    generator = np.random.default_rng(0)
+    pictures = [list(range(k % 3)) for k in range(53)]
+    encoded = []
+    for k, own in enumerate(pictures):
+        ids = np.concatenate([[4, 4] * len(own), generator.integers(5, 30, size=6 + k % 5)]).astype(np.int64)
+        encoded.append(Tokens(ids, np.where(np.arange(len(ids)) >= len(ids) - 1 - k % 4, ids, IGNORE_INDEX)))
+    values = generator.normal(size=(4, 16)).astype(np.float32)
+    return ChatData(encoded, pictures, SeenPictures(values, np.array([0, 2, 4])))
+
+
+def adapted(dropout: float) -> ImageTextModel:
+    """A small LLaVA under LoRA."""
+    config = LlavaConfig(
+        vision_config=CLIPVisionConfig(
+            hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1, image_size=8, patch_size=8
+        ),
+        text_config=LlamaConfig(
+            hidden_size=16, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2, vocab_size=30
+        ),
+        image_token_id=4,
+    )
+    lora = LoraConfig(r=2, lora_alpha=4, lora_dropout=dropout, target_modules=r".*language_model.*_proj")
+    model = LlavaForConditionalGeneration(config)
+    get_peft_model(model, lora)
+    return ImageTextModel(model)
+
+
 def toy(name: str, dropout: float = 0.0) -> tuple[Any, Any]:
     """Task and data of a toy, the same at every call."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         if name == "contrastive":
             return ContrastiveTask(DualEncoder(dropout), label_smoothing=0.05), Pairs()
+        if name == "chats":
+            return LanguageTask(adapted(dropout)), chats()
         return LanguageTask(LanguageModel(dropout)), Sentences()
 
 
@@ -130,7 +171,9 @@ def settings(steps: int, **changes: Any) -> TrainConfig:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
-    parser.add_argument("task", nargs="+", help="one run each: contrastive, language, or with micro-batches language:3")
+    parser.add_argument(
+        "task", nargs="+", help="one run each: contrastive, language, chats, or with micro-batches language:3"
+    )
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--dropout", type=float, default=0.0)
     parser.add_argument("--checkpoint-every", type=int)
