@@ -52,3 +52,9 @@ def test_two_processes_train_as_one(runs: Path, task: str) -> None:
     weights = [load_file(latest_checkpoint(runs / run / task / "checkpoints") / WEIGHTS) for run in ("one", "two")]
     for key in weights[0].keys() - {"calls"}:
         assert (weights[0][key] - weights[1][key]).abs().max() < 1e-3, key
+
+
+@pytest.mark.parametrize("task", ["language", "chats"])
+def test_micro_batches_train_as_the_whole_batch(runs: Path, task: str) -> None:
+    whole, parts = losses(runs / "one" / task), losses(runs / "one" / f"{task}:3")
+    assert parts == pytest.approx(whole, abs=1e-4)
