@@ -24,7 +24,8 @@ USAGE = """lucida: a workbench and lab for vision-language models
 
 usage: lucida run [--recipe NAME] [--pictures PATH] [--out FOLDER] [--split-seed N] [...]
        lucida run --help      every setting of a recipe
-       lucida ask RUN PICTURE "is there a dog?"
+       lucida adapt --model FOLDER --data CHATS [...]
+       lucida ask MODEL PICTURE "is there a dog?"
        lucida diagnose RUN [--json | --follow]
        lucida evaluate long-tail --pictures PATH [...]
        lucida cluster [--pictures PATH] [...]
@@ -34,7 +35,8 @@ usage: lucida run [--recipe NAME] [--pictures PATH] [--out FOLDER] [--split-seed
 commands:
   run       train a dual encoder and a multimodal LLM, measure them, write report.html; on the artwork that comes with
             lucida, or on your own pictures: a folder, a .csv, .jsonl or .parquet table, or a COCO .json file
-  ask       put a question about a picture to the multimodal LLM of a finished run
+  adapt     train low-rank adapters for a Hugging Face vision-language model on chats about pictures
+  ask       put a question about a picture to the multimodal LLM of a finished run, or to a Hugging Face model
   diagnose  say what is wrong with a training run, from its probes: layer, step, evidence, remedy
   evaluate  long-tail: every remedy for rare classes on your labelled pictures, ranked, with a recommendation
   cluster   a Gaussian mixture of your pictures: named clusters, outliers, near-duplicates
@@ -68,6 +70,8 @@ def _dispatch(given: list[str]) -> None:
         print(f"lucida {__version__}")
     elif given[0] == "run":
         _run(given[1:])
+    elif given[0] == "adapt":
+        _adapt(given[1:])
     elif given[0] == "ask":
         _ask(given[1:])
     elif given[0] == "diagnose":
@@ -91,15 +95,29 @@ def _run(given: list[str]) -> None:
     print(f"report: {run(config)}")
 
 
+def _adapt(given: list[str]) -> None:
+    from lucida.workflows.adapt import AdaptConfig, adapt
+
+    print(f"report: {adapt(override(AdaptConfig(), given, command='lucida adapt'))}")
+
+
+ASK_USAGE = """usage: lucida ask MODEL PICTURE QUESTION
+
+MODEL     a folder of `lucida run` or `lucida adapt`, or a Hugging Face image-text-to-text model (folder or hub name)
+
+example: lucida ask runs/default a.jpg "is there a dog?"
+"""
+
+
 def _ask(given: list[str]) -> None:
     if any(word in ("-h", "--help") for word in given):
-        print('usage: lucida ask RUN PICTURE QUESTION\n\nexample: lucida ask runs/default a.jpg "is there a dog?"')
+        print(ASK_USAGE, end="")
         return
     if len(given) != 3:
-        raise LucidaError(f"ask needs a run, a picture and a question, not {len(given)} words", remedy="quote it")
+        raise LucidaError(f"ask needs a model, a picture and a question, not {len(given)} words", remedy="quote it")
     from lucida.workflows.ask import ask
 
-    print(ask(Path(given[0]), Path(given[1]), given[2]))
+    print(ask(given[0], Path(given[1]), given[2]))
 
 
 EVALUATE_USAGE = """usage: lucida evaluate long-tail --pictures PATH [--out FOLDER] [--seeds N] [--ratio R] [...]

@@ -113,7 +113,7 @@ class _Reader:
         """
         if not isinstance(row, Mapping):
             raise LucidaError("not valid JSON" if isinstance(row, bytes) else "not a JSON object")
-        turns = row.get("conversations", row.get("messages"))
+        turns = row.get("conversations") or row.get("messages")
         if not isinstance(turns, list):
             raise LucidaError("the row has neither 'conversations' nor 'messages'")
         said = [_said(turn) for turn in turns]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -105,11 +106,13 @@ def _fault(messages: Sequence[Message], n_pictures: int) -> str | None:
         return f"user and assistant do not alternate: {', '.join(message.role for message in messages)}"
     if not all(message.parts for message in messages):
         return "a message is empty"
+    if any(re.search("[\ud800-\udfff]", message.text) for message in messages):
+        return "a text holds half a character (a lone surrogate)"
     answers = [message for message in messages if message.role == ASSISTANT]
-    if not all(answer.text.strip() for answer in answers):
-        return "an answer is empty"
     if _numbers(answers):
         return "a picture stands in an answer"
+    if not all(answer.text.strip() for answer in answers):
+        return "an answer is empty"
     numbers = _numbers(messages)
     if numbers != list(range(n_pictures)):
         return f"{len(numbers)} places for {n_pictures} pictures"

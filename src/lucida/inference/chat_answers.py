@@ -24,7 +24,13 @@ class Asked(NamedTuple):
 
 
 def answer_chats(
-    model: ImageTextModel, processor: Any, asked: Sequence[Asked], *, batch_size: int = 8, max_new_tokens: int = 64
+    model: ImageTextModel,
+    processor: Any,
+    asked: Sequence[Asked],
+    *,
+    end_of_turn_id: int,
+    batch_size: int = 8,
+    max_new_tokens: int = 64,
 ) -> list[str]:
     """One greedy answer to each conversation, without special tokens.
 
@@ -32,6 +38,8 @@ def answer_chats(
         model: runs in eval mode where its weights lie.
         processor: of the model.
         asked: conversations with their pictures.
+        end_of_turn_id: where an answer ends (:class:`~lucida.data.chat_tokens.ChatTokens` knows): the checkpoint's own
+            settings of generation may name another token.
         batch_size: conversations that run together, alike in length; padding is on the left and masked.
         max_new_tokens: longest answer.
     """
@@ -50,13 +58,14 @@ def answer_chats(
                 padding_side="left",
                 return_tensors="pt",
             ).to(device_of(model))
-            ids = own.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False, pad_token_id=_pad(processor))
+            ids = own.generate(
+                **inputs,
+                max_new_tokens=max_new_tokens,
+                do_sample=False,
+                pad_token_id=processor.tokenizer.pad_token_id,
+                eos_token_id=end_of_turn_id,
+            )
             said = processor.tokenizer.batch_decode(ids[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
             for i, text in zip(rows, said, strict=True):
                 answers[i] = text.strip()
     return answers
-
-
-def _pad(processor: Any) -> int:
-    tokenizer = processor.tokenizer
-    return int(tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id)

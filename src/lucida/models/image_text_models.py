@@ -49,6 +49,8 @@ def load_image_text_model(source: str | Path) -> tuple[ImageTextModel, Any]:
             processor = AutoProcessor.from_pretrained(source)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
         raise LucidaError(f"no processor: {one_line(error)}", where=source) from None
+    if processor.tokenizer.pad_token is None:  # what it is padded with is masked
+        processor.tokenizer.pad_token = processor.tokenizer.eos_token
     return ImageTextModel(model, where=source), processor
 
 

@@ -98,7 +98,7 @@ def _check_fit(own: dict[str, Tensor], stored: dict[str, Tensor], frozen: dict[s
 def _sample(parameter: Tensor) -> dict[str, Any]:
     """The shape and up to eight values spread over a frozen parameter; compared loosely, for other precisions."""
     flat = parameter.detach().flatten()
-    places = torch.linspace(0, max(0, len(flat) - 1), min(8, len(flat)), device=flat.device).long()
+    places = torch.linspace(0, max(0, len(flat) - 1), min(8, len(flat)), dtype=torch.float64).long().to(flat.device)
     return {"shape": list(parameter.shape), "values": flat[places].float().tolist()}
 
 

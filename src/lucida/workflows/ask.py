@@ -1,4 +1,4 @@
-"""``lucida ask``: a question about one picture, put to the multimodal LLM of a run."""
+"""``lucida ask``: a question about one picture, put to the multimodal LLM of a run, or to anyone's model."""
 
 from __future__ import annotations
 
@@ -8,23 +8,38 @@ import numpy as np
 
 from lucida.core.config import nearest
 from lucida.core.errors import LucidaError
+from lucida.core.results import read_json
 from lucida.core.run_folder import RunFolder
+from lucida.data.chat_tokens import ChatTokens
 from lucida.data.decoding import FileSource
 from lucida.data.pictures import BadPicture
 from lucida.data.pixels import as_square
 from lucida.inference.answerer import Answerer, trained_forms
+from lucida.inference.chat_answers import Asked, answer_chats
+from lucida.workflows.adapted_models import adapted, load_model_or_run
 from lucida.workflows.language_stage import MODEL
 
 
-def ask(run: Path, picture: Path, question: str) -> str:
-    """What the model says, how sure it is, and a warning where it was not trained for such a question.
+def ask(source: str, picture: Path, question: str) -> str:
+    """What the model says; of lucida's own also how sure it is, and whether it was trained for such a question.
+
+    Args:
+        source: a folder of ``lucida run`` or ``lucida adapt``, or a Hugging Face image-text-to-text model (its folder
+            or hub name).
+        picture: a file.
+        question: what to ask about it.
 
     Raises:
-        LucidaError: the run, its model or the picture cannot be read, or the question is empty.
+        LucidaError: the model or the picture cannot be read, or the question is empty.
     """
     if not question.strip():
         raise LucidaError("the question is empty", remedy='ask for example "is there a dog?"')
-    answerer = Answerer.load(RunFolder.open(run).path / MODEL)
+    folder = Path(source)
+    if adapted(folder) or ((folder / "config.json").is_file() and "model_type" in read_json(folder / "config.json")):
+        return _ask_anyone(source, picture, question.strip())
+    if not folder.is_dir() and source.count("/") == 1 and not source.startswith((".", "runs/")):
+        return _ask_anyone(source, picture, question.strip())
+    answerer = Answerer.load(RunFolder.open(folder).path / MODEL)
     reply = answerer.reply(_pixels(picture, answerer.size), question.strip())
     lines = [f"{reply.text or '(nothing)'}    (confidence {reply.confidence:.0%})"]
     if not reply.form:
@@ -35,6 +50,18 @@ def ask(run: Path, picture: Path, question: str) -> str:
         hint = f"; the nearest word it knows is {near!r}" if near else ""
         lines.append(f"The model was never taught {reply.unknown!r}; do not rely on the answer{hint}.")
     return "\n".join(lines)
+
+
+def _ask_anyone(source: str, picture: Path, question: str) -> str:
+    model, processor = load_model_or_run(source)
+    try:
+        image = FileSource(str(picture)).open()
+    except BadPicture as error:
+        raise LucidaError(f"the picture cannot be read: {error}", where=picture) from None
+    message = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}
+    end = ChatTokens(processor).end_of_turn_id
+    said = answer_chats(model, processor, [Asked([message], [image])], end_of_turn_id=end, max_new_tokens=128)
+    return said[0] or "(nothing)"
 
 
 def _pixels(picture: Path, size: int) -> np.ndarray:

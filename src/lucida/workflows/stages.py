@@ -19,6 +19,11 @@ TITLES = {
     "looking": "Multimodal LLM: is it there?",
     "language": "Multimodal LLM: answering",
     "remedies": "Remedies for rare classes",
+    "reading": "Reading model and chats",
+    "pictures_seen": "Pictures as the model sees them",
+    "before": "Measuring the model as it is",
+    "adapting": "Adapting",
+    "after": "Measuring the adapted model",
     "hallucination": "Measuring what it makes up",
 }
 """What a person reads for the keys of stages."""
