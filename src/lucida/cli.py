@@ -25,6 +25,7 @@ USAGE = """lucida: a workbench and lab for vision-language models
 usage: lucida run [--recipe NAME] [--pictures PATH] [--out FOLDER] [--split-seed N] [...]
        lucida run --help      every setting of a recipe
        lucida adapt --model FOLDER --data CHATS [...]
+       lucida export RUN FOLDER
        lucida ask MODEL PICTURE "is there a dog?"
        lucida diagnose RUN [--json | --follow]
        lucida evaluate long-tail --pictures PATH [...]
@@ -36,6 +37,7 @@ commands:
   run       train a dual encoder and a multimodal LLM, measure them, write report.html; on the artwork that comes with
             lucida, or on your own pictures: a folder, a .csv, .jsonl or .parquet table, or a COCO .json file
   adapt     train low-rank adapters for a Hugging Face vision-language model on chats about pictures
+  export    merge the adapter of `lucida adapt` into its model, a Hugging Face folder; says what merging did to answers
   ask       put a question about a picture to the multimodal LLM of a finished run, or to a Hugging Face model
   diagnose  say what is wrong with a training run, from its probes: layer, step, evidence, remedy
   evaluate  long-tail: every remedy for rare classes on your labelled pictures, ranked, with a recommendation
@@ -72,6 +74,8 @@ def _dispatch(given: list[str]) -> None:
         _run(given[1:])
     elif given[0] == "adapt":
         _adapt(given[1:])
+    elif given[0] == "export":
+        _export(given[1:])
     elif given[0] == "ask":
         _ask(given[1:])
     elif given[0] == "diagnose":
@@ -99,6 +103,27 @@ def _adapt(given: list[str]) -> None:
     from lucida.workflows.adapt import AdaptConfig, adapt
 
     print(f"report: {adapt(override(AdaptConfig(), given, command='lucida adapt'))}")
+
+
+EXPORT_USAGE = """usage: lucida export RUN FOLDER
+
+RUN       a folder of `lucida adapt`
+FOLDER    a new one: the model with its adapter merged into it, which transformers alone loads
+
+example: lucida export runs/adapt my-model
+"""
+
+
+def _export(given: list[str]) -> None:
+    if any(word in ("-h", "--help") for word in given):
+        print(EXPORT_USAGE, end="")
+        return
+    if len(given) != 2:
+        raise LucidaError(f"export needs a run and a folder, not {len(given)} words", remedy="see lucida export --help")
+    from lucida.workflows.export import export
+
+    done = export(Path(given[0]), Path(given[1]))
+    print(f"{done.fidelity}\nmodel: {done.folder}")
 
 
 ASK_USAGE = """usage: lucida ask MODEL PICTURE QUESTION

@@ -155,6 +155,24 @@ def test_the_recorded_loss_is_that_of_the_saved_adapter(done: tuple[Path, Path],
     assert chat_loss(model, material.validation_data)[0] == pytest.approx(recorded, abs=1e-4)
 
 
+def test_the_exported_model_answers_alike_in_transformers_alone(
+    done: tuple[Path, Path], chats: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["export", str(done[1]), str(tmp_path / "merged")])
+    said = capsys.readouterr().out
+    assert "100.00 %" in said
+    ours, processor = load_model_or_run(done[1])
+    theirs = AutoModelForImageTextToText.from_pretrained(tmp_path / "merged").eval()
+    message = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "What do you see?"}]}
+    text = processor.apply_chat_template([message], add_generation_prompt=True)
+    inputs = processor(text=[text], images=[[Image.open(chats.parent / "2.png")]], return_tensors="pt")
+    generated = [m.eval().generate(**inputs, max_new_tokens=8, do_sample=False) for m in (ours.hugging_face, theirs)]
+    assert torch.equal(*generated)
+    with pytest.raises(SystemExit):
+        main(["export", str(done[1]), str(tmp_path / "merged")])
+    assert "not empty" in capsys.readouterr().err
+
+
 def test_a_run_and_a_model_can_be_asked(
     done: tuple[Path, Path], chats: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

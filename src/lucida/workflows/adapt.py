@@ -101,7 +101,7 @@ def adapt(config: AdaptConfig) -> Path:
     with timed_stage(results, "reading"):
         model, processor = load_image_text_model(config.model)
         tokens = ChatTokens(processor, max_length=config.max_length)
-        train_chats, validation = _parts(config, tokens)
+        train_chats, validation = adapt_parts(config, tokens)
     what: Seen = "tower" if config.lora.train_projector else "projected"
     with timed_stage(results, "pictures_seen"):
         material = chat_material(
@@ -125,7 +125,8 @@ def adapt(config: AdaptConfig) -> Path:
     return write_report(folder)
 
 
-def _parts(config: AdaptConfig, tokens: ChatTokens) -> tuple[Chats, Chats]:
+def adapt_parts(config: AdaptConfig, tokens: ChatTokens) -> tuple[Chats, Chats]:
+    """Chats to train on and chats that are held out, as the config says."""
     assert config.data is not None
     chats = load_chats(config.data, config.pictures, tokens)
     if config.validation is None:
