@@ -1,4 +1,4 @@
-"""``lucida export``: the adapter of a run merged into its model: a Hugging Face folder that transformers alone loads."""
+"""``lucida export``: the adapter of a run merged into its model, a folder that transformers alone loads."""
 
 from __future__ import annotations
 
