@@ -93,6 +93,17 @@ def test_huge_logits_neither_overflow_nor_vanish(size: float) -> None:
     assert torch.isfinite(states.grad).all()
 
 
+def test_going_back_twice_gives_the_same_gradient_and_leaves_the_first_alone() -> None:
+    hidden, weight, labels = example(12)
+    both = [hidden.requires_grad_(), weight.requires_grad_()]
+    loss = language_modeling_loss(*both, labels)
+    first = torch.autograd.grad(3 * loss, both, retain_graph=True)
+    kept = [one.clone() for one in first]
+    for one, again in zip(kept, torch.autograd.grad(3 * loss, both, retain_graph=True), strict=True):
+        torch.testing.assert_close(one, again)
+    assert all(map(torch.equal, first, kept))
+
+
 def test_autocast_multiplies_in_the_low_type_and_sums_in_float32() -> None:
     hidden, weight, labels = example(10, rows=200, width=16, words=40)
     grads = []

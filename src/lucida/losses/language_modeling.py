@@ -13,7 +13,7 @@ from lucida.core.errors import LucidaError
 
 IGNORE_INDEX = -100
 
-CHUNK_BYTES = 128 << 20
+CHUNK_BYTES = 176 << 20
 """Of logits that exist at one time: a matrix product of so many rows runs at full speed."""
 
 _CACHED = 1 << 19  # elements that are exponentiated at a time: they stay in a processor's second cache
@@ -76,8 +76,8 @@ def language_modeling_loss(
         return (hidden_states.sum() + weight.sum()).float() * 0.0
     states, words = _as_autocast(rows.states, weight)
     form = _Form(label_smoothing, z_loss, chunk_bytes, torch.is_grad_enabled())
-    loss = _ChunkedLoss.apply(states, words, rows.targets, rows.weights, form)
-    return loss / total if reduction == "mean" else loss
+    weights = rows.weights / total if reduction == "mean" else rows.weights  # here, so that gradients are final
+    return _ChunkedLoss.apply(states, words, rows.targets, weights, form)
 
 
 def plain_language_modeling_loss(
@@ -132,53 +132,69 @@ class _Form(NamedTuple):
 class _ChunkedLoss(torch.autograd.Function):
     """The sum, its gradients computed beside it: going back would need the logits again.
 
-    Every row's exponentials are computed once and left as they are; what they are divided by, the weights and the
-    z-loss scale whole rows, which is done to the states instead of the logits, and smoothing is one vector
-    for all rows.
+    The gradients are handed over when they are asked for first, so that no copy of them exists; whoever goes back
+    twice has them computed anew.
     """
 
     @staticmethod
     def forward(ctx: Any, states: Tensor, weight: Tensor, targets: Tensor, weights: Tensor, form: _Form) -> Tensor:
-        wide = torch.float64 if states.dtype == torch.float64 else torch.float32
-        of_states, of_weight = (form.gradients and needed for needed in ctx.needs_input_grad[:2])
-        mean_word = (
-            weight.to(wide).mean(dim=0) if form.label_smoothing else states.new_zeros(weight.shape[1], dtype=wide)
-        )
-        grad_states = torch.empty_like(states, dtype=wide) if of_states else None
-        grad_weight = torch.zeros_like(weight, dtype=wide) if of_weight else None
-        smooth, count = form.label_smoothing, len(targets)
-        size = min(count, max(1, form.chunk_bytes // (len(weight) * states.new_empty(0, dtype=wide).element_size())))
-        buffer = states.new_empty((size, len(weight)), dtype=wide)
-        loss = torch.zeros((), dtype=torch.float64, device=states.device)
-        for start in range(0, count, size):
-            part = slice(start, min(start + size, count))
-            own, truth, scale = states[part], targets[part], weights[part].to(wide)
-            logits = _product(own, weight, buffer[: len(own)])
-            right = logits.gather(1, truth[:, None])[:, 0]
-            sums, level = _exponentials(logits)
-            log_sums = level + sums.log()
-            losses = log_sums - (1 - smooth) * right - smooth * (own.to(wide) @ mean_word)
-            loss += (scale * (losses + form.z_loss * log_sums.square())).sum()
-            scaled = scale * (1 + 2 * form.z_loss * log_sums) / sums
-            if grad_states is not None:
-                pulled = (logits.to(weight.dtype) @ weight).to(wide).mul_(scaled[:, None])
-                pulled.addcmul_(weight[truth].to(wide), scale[:, None], value=smooth - 1)
-                grad_states[part] = pulled.addr_(scale, mean_word, alpha=-smooth)
-            if grad_weight is not None:
-                _add_product(grad_weight, logits, own, scaled)
-                grad_weight.index_add_(0, truth, own.to(wide) * scale[:, None], alpha=smooth - 1)
-        if grad_weight is not None and smooth:
-            grad_weight.sub_((weights.to(wide) @ states.to(wide)) * (smooth / len(weight)))
-        ctx.save_for_backward(
-            *(None if g is None else g.to(t.dtype) for g, t in ((grad_states, states), (grad_weight, weight)))
-        )
-        return loss.to(wide)
+        ctx.save_for_backward(states, weight, targets, weights)
+        ctx.form, ctx.wanted = form, tuple(form.gradients and needed for needed in ctx.needs_input_grad[:2])
+        loss, *ctx.gradients = _loss_and_gradients(states, weight, targets, weights, form, ctx.wanted)
+        return loss
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        gradients = (None if saved is None else saved * upstream.to(saved.dtype) for saved in ctx.saved_tensors)
+        gradients: list[Tensor | None] | None
+        gradients, ctx.gradients = ctx.gradients, None
+        if gradients is None:
+            gradients = list(_loss_and_gradients(*ctx.saved_tensors, ctx.form, ctx.wanted)[1:])
+        if not (upstream.device.type == "cpu" and float(upstream) == 1.0):
+            gradients = [None if one is None else one.mul_(upstream.to(one.dtype)) for one in gradients]
         return (*gradients, None, None, None)
+
+
+def _loss_and_gradients(
+    states: Tensor, weight: Tensor, targets: Tensor, weights: Tensor, form: _Form, wanted: tuple[bool, bool]
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """The sum, and its gradients at states and weight where they are wanted, in the type of each.
+
+    Every row's exponentials are computed once and left as they are; what they are divided by, the weights and the
+    z-loss scale whole rows, which is done to the states instead of the logits, and smoothing is one vector for all.
+    """
+    wide = torch.float64 if states.dtype == torch.float64 else torch.float32
+    smooth, count = form.label_smoothing, len(targets)
+    mean_word = weight.to(wide).mean(dim=0) if smooth else states.new_zeros(weight.shape[1], dtype=wide)
+    grad_states = torch.empty_like(states, dtype=wide) if wanted[0] else None
+    grad_weight = torch.zeros_like(weight, dtype=wide) if wanted[1] else None
+    size = min(count, max(1, form.chunk_bytes // (len(weight) * states.new_empty(0, dtype=wide).element_size())))
+    buffer = states.new_empty((size, len(weight)), dtype=wide)
+    loss = torch.zeros((), dtype=torch.float64, device=states.device)
+    for start in range(0, count, size):
+        part = slice(start, min(start + size, count))
+        own, truth, scale = states[part], targets[part], weights[part].to(wide)
+        logits = _product(own, weight, buffer[: len(own)])
+        right = logits.gather(1, truth[:, None])[:, 0]
+        sums, level = _exponentials(logits)
+        log_sums = level + sums.log()
+        losses = log_sums - (1 - smooth) * right - smooth * (own.to(wide) @ mean_word)
+        loss += (scale * (losses + form.z_loss * log_sums.square())).sum()
+        scaled = scale * (1 + 2 * form.z_loss * log_sums) / sums
+        if grad_states is not None:
+            pulled = (logits.to(weight.dtype) @ weight).to(wide).mul_(scaled[:, None])
+            pulled.addcmul_(weight[truth].to(wide), scale[:, None], value=smooth - 1)
+            grad_states[part] = pulled.addr_(scale, mean_word, alpha=-smooth)
+        if grad_weight is not None:
+            _add_product(grad_weight, logits, own, scaled)
+            grad_weight.index_add_(0, truth, own.to(wide) * scale[:, None], alpha=smooth - 1)
+    if grad_weight is not None and smooth:
+        grad_weight.sub_((weights.to(wide) @ states.to(wide)) * (smooth / len(weight)))
+    return (
+        loss.to(wide),
+        None if grad_states is None else grad_states.to(states.dtype),
+        None if grad_weight is None else grad_weight.to(weight.dtype),
+    )
 
 
 def _product(states: Tensor, weight: Tensor, out: Tensor) -> Tensor:

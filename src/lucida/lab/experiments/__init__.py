@@ -18,6 +18,7 @@ PAGES = {  # in the order of the book: the name of a page and the module with it
     "mixtures-and-k-means": "mixtures_and_k_means_page",
     "long-tail": "long_tail_page",
     "few-positives": "few_positives_page",
+    "answers-or-everything": "answers_or_everything_page",
     "median-of-two-sorted": "median_of_two_sorted_page",
     "fewest-swaps": "fewest_swaps_page",
 }
