@@ -149,7 +149,8 @@ class _ChunkedLoss(torch.autograd.Function):
         gradients: list[Tensor | None] | None
         gradients, ctx.gradients = ctx.gradients, None
         if gradients is None:
-            gradients = list(_loss_and_gradients(*ctx.saved_tensors, ctx.form, ctx.wanted)[1:])
+            states, weight, targets, weights = ctx.saved_tensors
+            gradients = list(_loss_and_gradients(states, weight, targets, weights, ctx.form, ctx.wanted)[1:])
         if not (upstream.device.type == "cpu" and float(upstream) == 1.0):
             gradients = [None if one is None else one.mul_(upstream.to(one.dtype)) for one in gradients]
         return (*gradients, None, None, None)
