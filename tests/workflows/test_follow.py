@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import os
 import signal
 import subprocess
@@ -64,7 +65,8 @@ def test_a_finding_is_told_once(tmp_path: Path) -> None:
     lines = lines_of(tmp_path, time)
     assert sum("finding: batch-norm-small-batch in 1, since step 1: 1 batch norms take" in x for x in lines) == 1
     assert sum(x.startswith("step ") for x in lines) == 10
-    assert lines[-1].startswith("stopped watching; step 90, 1 finding so far: lucida diagnose ")
+    # Two examples a batch let the gradient jump, too, on some processors: that may be a finding of its own.
+    assert re.match("stopped watching; step 90, (1 finding|2 findings) so far: lucida diagnose ", lines[-1])
 
 
 def test_a_run_that_goes_on_is_told_apart_from_a_new_one(tmp_path: Path) -> None:

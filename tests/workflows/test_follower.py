@@ -117,7 +117,8 @@ def test_a_training_is_seen_whole_while_it_runs(tmp_path: Path) -> None:
     assert part.stage.loss.last == part.rows[-1]["loss"]
     assert part.diagnosis == diagnose(seen)
     assert part.diagnosis is not None
-    assert [finding.name for finding in part.diagnosis.findings] == ["batch-norm-small-batch"]
+    found = {finding.name for finding in part.diagnosis.findings}
+    assert {"batch-norm-small-batch"} <= found <= {"batch-norm-small-batch", "exploding-gradients"}  # see test_follow
 
 
 def test_looking_at_a_run_that_rests_costs_nothing(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def test_the_same_command_again_goes_on_and_measures_the_same(tiny):
         (["run", "--encoder.image-size", "large"], "--encoder.image-size"),
         (["run", "--encoder.train.duration", "3"], "not a duration: '3'"),
         (["run", "somewhere"], "Unrecognized options: somewhere"),
-        (["ask", "runs/none"], "ask needs a run, a picture and a question"),
+        (["ask", "runs/none"], "ask needs a model, a picture and a question"),
         (["ask", "runs/none", "a.png", "is there a dog?"], "not a run folder"),
     ],
 )
