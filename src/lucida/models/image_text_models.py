@@ -18,6 +18,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from lucida.core.errors import LucidaError
 from lucida.losses.language_modeling import IGNORE_INDEX, language_modeling_loss, shift_labels
 from lucida.models.checkpoint_folders import load_model, one_line, refuse_missing
+from lucida.models.lean_decoder import is_lean, lean_states
 from lucida.models.packed_attention import packed_states
 from lucida.models.text_towers import quiet_loading
 from lucida.models.vision_language_model import LanguageOutput
@@ -160,12 +161,15 @@ class ImageTextModel(nn.Module):
                 image_tokens = self.hugging_face.get_input_embeddings().weight[:0]
             else:
                 image_tokens = self.project(tower_features)
-        states = packed_states(self.decoder, self.embed(input_ids, image_tokens)[None], lengths)[0]
-        targets = packed_labels(labels, lengths)
-        loss = language_modeling_loss(
-            states, self.hugging_face.get_output_embeddings().weight, targets, reduction="sum"
-        )
-        return LanguageOutput(loss, (targets != IGNORE_INDEX).sum())
+        embedded, targets = self.embed(input_ids, image_tokens), packed_labels(labels, lengths)
+        supervised = (targets != IGNORE_INDEX).nonzero()[:, 0]
+        if is_lean(self.decoder) and len(supervised):
+            states = lean_states(self.decoder, embedded, lengths, supervised)
+        else:
+            states = packed_states(self.decoder, embedded[None], lengths)[0, supervised]
+        vocabulary = self.hugging_face.get_output_embeddings().weight
+        loss = language_modeling_loss(states, vocabulary, targets[supervised], reduction="sum")
+        return LanguageOutput(loss, torch.tensor(len(supervised), device=labels.device))
 
 
 def packed_labels(labels: Tensor, lengths: Tensor) -> Tensor:
