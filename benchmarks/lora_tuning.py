@@ -12,10 +12,11 @@ smallest and largest of a round beside them. Memory is what the process holds in
 
 What bounds it, for a batch of 16 in operations (2 for each weight and token, and 2 on the way back, where only inputs
 need a gradient): the language model has 14.2 million weights in linear layers, so 16 · 97 tokens need 88·10^9 with
-the way back (the last layer beyond its keys and values at answers alone); answers alone at the vocabulary 16 · 9 · 12.3·10^6 · 4 = 7·10^9; the vision tower once for each picture,
-16 · 65 · 21.3·10^6 · 2 = 44·10^9, in the first epoch alone. TRL computes the tower in every epoch and the vocabulary
-for all tokens (76·10^9), and keeps logits, their logarithms and their gradients, 16 · 97 · 32,000 · 4 bytes = 199 MB
-each. ``share of the products`` is the time of matrix products of those sizes and shapes alone over lucida's.
+the way back, or 82·10^9 where the last layer's queries, output and MLP are those of answers alone; answers alone at
+the vocabulary 16 · 9 · 12.3·10^6 · 4 = 7·10^9; the vision tower once for each picture, 16 · 65 · 21.3·10^6 · 2 =
+44·10^9, in the first epoch alone. TRL computes the tower in every epoch and the vocabulary for all tokens (76·10^9),
+and keeps logits, their logarithms and their gradients, 16 · 97 · 32,000 · 4 bytes = 199 MB each. ``share of the
+products`` is the time of matrix products of those sizes and shapes alone over lucida's.
 """
 
 from __future__ import annotations
@@ -235,7 +236,8 @@ def parts(step: Callable[[], Any], examples: int) -> dict[str, float]:
 def products() -> float:
     """Seconds an example of the language model's matrix products, there and back."""
     tokens, answers = MICRO * 97, MICRO * 9
-    shapes = [(tokens, 384, 384)] * 4 * 8 + [(tokens, 384, 1024)] * 2 * 8 + [(tokens, 1024, 384)] * 8
+    layer = [(384, 384)] * 4 + [(384, 1024)] * 2 + [(1024, 384)]
+    shapes = [(tokens, *shape) for shape in layer * 7 + layer[:2]] + [(answers, *shape) for shape in layer[2:]]
     return 2 * _seconds([*shapes, (answers, 384, 32_000)]) / MICRO
 
 

@@ -29,10 +29,10 @@ class Gallery(Protocol):
 
 
 class SceneGallery:
-    """The first ``n`` scenes of a stream of a world; pixels are composed when they are asked for."""
+    """``n`` scenes of a stream of a world, from ``start``; pixels are composed when they are asked for."""
 
-    def __init__(self, world: SceneWorld, stream: str, n: int):
-        self.world, self.stream, self.n = world, stream, n
+    def __init__(self, world: SceneWorld, stream: str, n: int, start: int = 0):
+        self.world, self.stream, self.n, self.start = world, stream, n, start
 
     def __len__(self) -> int:
         return self.n
@@ -40,7 +40,7 @@ class SceneGallery:
     @cached_property
     def scenes(self) -> list[Scene]:
         """What the pictures show; drawn once."""
-        return self.world.draw_many(self.stream, range(self.n))
+        return self.world.draw_many(self.stream, range(self.start, self.start + self.n))
 
     def facts(self, i: int) -> Facts:
         """Everything in a scene is known."""

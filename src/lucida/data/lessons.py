@@ -41,10 +41,12 @@ class Lesson:
     caption_noise: float = 0.0
 
     @classmethod
-    def of_scenes(cls, world: SceneWorld, stream: str, n: int) -> Lesson:
-        """The first ``n`` scenes of a stream; the world's knobs act in training, other conversations are balanced and
-        true."""
-        lesson = cls(SceneGallery(world, stream, n), world.statistics_of(stream), SCENE_TURNS)
+    def of_scenes(cls, world: SceneWorld, stream: str, n: int, start: int = 0) -> Lesson:
+        """``n`` scenes of a stream, from ``start``.
+
+        The world's knobs act in training; other conversations are balanced and true.
+        """
+        lesson = cls(SceneGallery(world, stream, n, start), world.statistics_of(stream), SCENE_TURNS)
         if stream not in SKEWED_STREAMS:
             return lesson
         config = world.config

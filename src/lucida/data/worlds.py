@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from lucida.core.errors import LucidaError
+from lucida.core.seeds import stream
 from lucida.data.kinds import Kind, all_kinds, choose_kinds
 from lucida.data.scenes import SceneConfig, SceneWorld
 from lucida.data.sprites import Artwork, SpriteSet
@@ -44,3 +46,24 @@ def build_world(
     apart = {(kind.name, artist) for kind in kinds for artist in artists[kind.concept] - seen[kind.concept]}
     kinds.sort(key=lambda kind: kind.name)
     return SceneWorld(SpriteSet(sprites, config.sprite_sizes), kinds, config, held_out=apart, seed=seed)
+
+
+def halves_of_held_out(world: SceneWorld) -> tuple[SceneWorld, SceneWorld]:
+    """Two worlds of the same kinds; of the pictures that training never shows, each shows one half.
+
+    To adapt a model to an artist with some pictures and to measure it on others: their ``test_second_artist`` scenes
+    have no kind in common.
+
+    Raises:
+        LucidaError: there are not two kinds with such pictures.
+    """
+    kinds = sorted({kind for kind, _ in world.held_out})
+    if len(kinds) < 2:
+        raise LucidaError("there are not two kinds with held-out artwork", where=f"{len(kinds)} kinds")
+    order = stream(world.seed, "halves of the held-out kinds").permutation(len(kinds))
+    first = {kinds[i] for i in order[: len(kinds) // 2]}
+    worlds = []
+    for chosen in (first, set(kinds) - first):
+        held_out = {pair for pair in world.held_out if pair[0] in chosen}
+        worlds.append(SceneWorld(world.sprites, world.kinds, world.config, held_out=held_out, seed=world.seed))
+    return worlds[0], worlds[1]
