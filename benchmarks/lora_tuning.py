@@ -12,7 +12,7 @@ smallest and largest of a round beside them. Memory is what the process holds in
 
 What bounds it, for a batch of 16 in operations (2 for each weight and token, and 2 on the way back, where only inputs
 need a gradient): the language model has 14.2 million weights in linear layers, so 16 · 97 tokens need 88·10^9 with
-the way back, or 82·10^9 where the last layer's queries, output and MLP are those of answers alone; answers alone at
+the way back, or 80·10^9 where the last layer's queries, output and MLP are those of answers alone; answers alone at
 the vocabulary 16 · 9 · 12.3·10^6 · 4 = 7·10^9; the vision tower once for each picture, 16 · 65 · 21.3·10^6 · 2 =
 44·10^9, in the first epoch alone. TRL computes the tower in every epoch and the vocabulary for all tokens (76·10^9),
 and keeps logits, their logarithms and their gradients, 16 · 97 · 32,000 · 4 bytes = 199 MB each. ``share of the
