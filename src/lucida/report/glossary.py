@@ -56,6 +56,11 @@ _ENTRIES = (
         r".*median_rank",
     ),
     (
+        "Low-rank adapters (LoRA)",
+        "Two thin matrices beside each weight matrix, whose product is added to it; they alone are trained.",
+        r"adaptation/.*",
+    ),
+    (
         "POPE",
         'Yes/no questions "is there a …?", half about objects that are there; the absent ones are drawn at random, '
         "from the most frequent objects (popular), or from those that usually come with what is there (adversarial).",

@@ -17,6 +17,7 @@ from markupsafe import Markup
 from lucida.core.results import Metric, Results, read_json, write_text
 from lucida.core.run_folder import RunFolder
 from lucida.report import sections
+from lucida.report.adaptation import adaptation_figures, adaptation_lead, adaptation_table
 from lucida.report.figures import Line, bar_plot, calibration_plot, kind_bars, line_plot
 from lucida.report.glossary import entries
 from lucida.report.material import Curve, Example, Material, TrainableRow, data_uri
@@ -186,9 +187,17 @@ def _sections(run: Run) -> Iterable[Section]:
     )
     yield Section("hallucination", "What it makes up", "hallucination.html", _hallucination(run))
     yield Section("questions", "Counting and places", "figures.html", {"figures": sections.question_figures(metrics)})
+    yield Section(
+        "adaptation", "Adapted to the second artist", "tables.html", _adaptation(metrics), adaptation_lead(metrics)
+    )
     yield Section("parameters", "Trainable parameters", "parameters.html", {"models": _trainable(material.trainable)})
     words = [name for name, content in (("learning", curves), ("parameters", material.trainable)) if content]
     yield from closing_sections(run, entries([*metrics, *(f"section/{word}" for word in words)]))
+
+
+def _adaptation(metrics: Mapping[str, Metric]) -> dict[str, Any]:
+    table = adaptation_table(metrics)
+    return {"paragraphs": [], "figures": adaptation_figures(metrics), "tables": [table] if table else []}
 
 
 def closing_sections(run: Run, words: Sequence[tuple[str, str]]) -> Iterable[Section]:

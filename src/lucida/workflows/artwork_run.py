@@ -21,6 +21,7 @@ from lucida.report.material import (
     RetrievedPicture,
     save_thumbnail,
 )
+from lucida.workflows.adaptation_stage import adapt_to_second_artist
 from lucida.workflows.encoder_stage import EncoderRun, run_encoder
 from lucida.workflows.hallucination_stage import examine
 from lucida.workflows.language_stage import LanguageRun
@@ -52,7 +53,8 @@ def run_artwork(config: RunConfig, results: Results) -> tuple[RunFolder, Materia
         }
         findings = examine(language.answerer, exams, stage, folder)
         findings.add_to(results)
-    models = {"dual encoder": encoder.model, "multimodal LLM": language.model}
+    table = trainable({"dual encoder": encoder.model, "multimodal LLM": language.model})
+    _adapted(language, world, config, folder, results)
     return folder, Material(
         title="From artwork to a measured vision-language model",
         summary=(
@@ -65,9 +67,17 @@ def run_artwork(config: RunConfig, results: Results) -> tuple[RunFolder, Materia
         kinds=findings.kinds,
         calibration=findings.calibration,
         curves=curves(folder),
-        trainable=trainable(models),
+        trainable=table,
         stage_titles=TITLES,
     )
+
+
+def _adapted(language: LanguageRun, world: SceneWorld, config: RunConfig, folder: RunFolder, results: Results) -> None:
+    if not config.second_artist.scenes:
+        results.leave_out("adaptation", "no scenes of the second artist were asked for (second_artist.scenes)")
+        return
+    with timed_stage(results, "adaptation"):
+        adapt_to_second_artist(language.answerer, world, config.second_artist, folder, results, seed=config.seed)
 
 
 def emoji_world(corpus: Corpus, config: RunConfig) -> SceneWorld:

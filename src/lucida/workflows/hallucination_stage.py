@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lucida.core.errors import LucidaError
@@ -78,6 +79,10 @@ class Examination:
         asked = [(shown[int(question.picture_id)], question.object) for question in self.questions]
         return self.answerer.ask_yes_no(features, asked)
 
+    def answered(self) -> YesNoAnswers:
+        """What the model says now, which may have been trained since this was made."""
+        return self._ask(self.features, range(self.n))
+
     def pope(self, prefix: str = "pope") -> dict[str, Metric]:
         """POPE's metrics on the sets that the labels support."""
         if self.said is None:
@@ -105,7 +110,7 @@ class Examination:
         other = shuffled_pictures(pictures)
         shuffled = self._ask(self.features, [int(other.get(str(i), i)) for i in range(self.n)])
         empty = self._ask(self.answerer.blank(), [0] * self.n)
-        right = [_right(self.questions, said) for said in (self.said, shuffled, empty)]
+        right = [right_answers(self.questions, said) for said in (self.said, shuffled, empty)]
         alone = question_only_metrics(self.questions, empty.texts, scores=empty.p_yes, parse=one_word)
         return blind_metrics(right[0], right[1], right[2], pictures) | alone
 
@@ -169,7 +174,7 @@ class Examination:
         """Answers of similar confidence, from 0.5 to 1, and how many of them were right."""
         if self.said is None:
             return ()
-        confidence, right = self.said.confidence, _right(self.questions, self.said)
+        confidence, right = self.said.confidence, right_answers(self.questions, self.said)
         place = np.minimum(((confidence - 0.5) * 2 * bins).astype(int), bins - 1)
         chosen = [place == k for k in range(bins) if (place == k).any()]
         return tuple(CalibrationBin(float(confidence[c].mean()), int(right[c].sum()), int(c.sum())) for c in chosen)
@@ -236,7 +241,8 @@ def one_word(text: str) -> YesNo:
     return text if text in ("yes", "no") else "abstain"  # type: ignore[return-value]  # one of the three
 
 
-def _right(questions: Sequence[PopeQuestion], said: YesNoAnswers) -> np.ndarray:
+def right_answers(questions: Sequence[PopeQuestion], said: YesNoAnswers) -> NDArray[np.bool_]:
+    """Whether each question was answered right."""
     return np.array(said.texts) == np.where(labels_of(questions), "yes", "no")
 
 

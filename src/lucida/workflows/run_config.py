@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lucida.core.errors import LucidaError
 from lucida.data.scenes import SceneConfig
+from lucida.workflows.adaptation_stage import AdaptationStage
 from lucida.workflows.encoder_stage import FROZEN_START, EncoderStage
 from lucida.workflows.language_stage import LanguageStage
 
@@ -27,6 +28,7 @@ class RunConfig:
         scenes: what the multimodal LLM is asked about; mildly skewed in training, so that some things are popular and
             some go together, which POPE's questions turn against the model.
         language: the multimodal LLM.
+        second_artist: how it is adapted to the second artist; for the artwork that is always there.
     """
 
     out: Path = Path("runs/default")
@@ -39,6 +41,7 @@ class RunConfig:
     encoder: EncoderStage = field(default_factory=EncoderStage)
     scenes: SceneConfig = field(default_factory=lambda: SceneConfig(concept_frequency=0.3, co_occurrence_skew=0.3))
     language: LanguageStage = field(default_factory=LanguageStage)
+    second_artist: AdaptationStage = field(default_factory=AdaptationStage)
 
     def __post_init__(self) -> None:
         if self.max_pictures < 1:

@@ -18,6 +18,7 @@ TITLES = {
     "naming": "Multimodal LLM: naming places",
     "looking": "Multimodal LLM: is it there?",
     "language": "Multimodal LLM: answering",
+    "adaptation": "Multimodal LLM: adapting to the second artist",
     "remedies": "Remedies for rare classes",
     "reading": "Reading model and chats",
     "pictures_seen": "Pictures as the model sees them",
@@ -28,7 +29,7 @@ TITLES = {
 }
 """What a person reads for the keys of stages."""
 
-TRAINED = ("frozen_start", "dual_encoder", "naming", "looking", "language")
+TRAINED = ("frozen_start", "dual_encoder", "naming", "looking", "language", "adaptation")
 """The stages that train, in their order."""
 
 

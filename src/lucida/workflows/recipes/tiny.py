@@ -9,6 +9,7 @@ from lucida.core.durations import Duration
 from lucida.data.scenes import SceneConfig
 from lucida.models.dual_encoder import HeadConfig
 from lucida.models.language_models import SmallLlama
+from lucida.workflows.adaptation_stage import AdaptationStage
 from lucida.workflows.described_encoder import ReaderConfig
 from lucida.workflows.encoder_stage import FROZEN_START, EncoderStage
 from lucida.workflows.language_stage import LanguageStage
@@ -17,7 +18,7 @@ from lucida.workflows.run_config import RunConfig
 
 def recipe() -> RunConfig:
     """A few steps of each stage on small pictures."""
-    encoder, language = EncoderStage(), LanguageStage()
+    encoder, language, adaptation = EncoderStage(), LanguageStage(), AdaptationStage()
     few = replace(encoder.train, duration=Duration(10, "steps"))
     head = HeadConfig(32, 64, 0.0)
     encoder = replace(encoder, image_size=32, views=1, flat_views=1, prompts=1, captions=1, head=head, train=few)
@@ -37,5 +38,8 @@ def recipe() -> RunConfig:
             train=replace(language.train, duration=Duration(64, "examples"), batch_size=16, validate_every=None),
             test_pictures=16,
             captions=8,
+        ),
+        second_artist=replace(
+            adaptation, scenes=16, test_pictures=8, train=replace(adaptation.train, duration=few.duration)
         ),
     )
