@@ -25,6 +25,7 @@ _LINE, _SMALL = 15.0, 11.5
 _NAME = 14.0  # of the curves' names: what their bold letters of 12.5 units take up in a wide font
 _TOP = 22.0
 _BEYOND = 1.2  # times the smallest effect is on the scale, so that the shaded side is seen
+_WIDER = 1.1  # what fonts may be wider than text_width thinks, where a label and a number share a line
 
 Point = tuple[float, float]
 
@@ -292,7 +293,7 @@ def interval_rows(
     zero = smallest is not None or min(bounds, default=0.0) < 0
     across = axis(bounds, (8.0, WIDTH - 8.0), share="%" in form or "points" in form, zero=zero)
     top = 18.0 if smallest else 0.0
-    labels = [wrapped(row.label, WIDTH - _value_width(row, form) - 12, lines=3) for row in rows]
+    labels = [wrapped(row.label, WIDTH - _WIDER * _value_width(row, form) - 12, lines=3) for row in rows]
     heights = [27.0 + _LINE * len(lines) if row.label else 26.0 for row, lines in zip(rows, labels, strict=True)]
     bottom = top + sum(heights)
     canvas = Canvas(bottom + (36 if x_label else 18), title)
