@@ -41,7 +41,7 @@ class AdaptationStage:
     scenes: int = 1_000
     test_pictures: int = 150
     lora: LoraSettings = field(default_factory=lambda: LoraSettings(r=8, lora_alpha=16, target_modules=r".*_proj"))
-    train: TrainConfig = field(default_factory=lambda: answering(3_000, learning_rate=2e-3, warmup_share=0.1))
+    train: TrainConfig = field(default_factory=lambda: answering(3_000, learning_rate=1e-3, warmup_share=0.1))
 
     def __post_init__(self) -> None:
         if self.scenes < 0 or self.test_pictures < 1:
