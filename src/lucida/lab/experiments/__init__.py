@@ -19,6 +19,8 @@ PAGES = {  # in the order of the book: the name of a page and the module with it
     "long-tail": "long_tail_page",
     "few-positives": "few_positives_page",
     "answers-or-everything": "answers_or_everything_page",
+    "lora-initialisation": "lora_initialisation_page",
+    "lora-parameters": "lora_parameters_page",
     "median-of-two-sorted": "median_of_two_sorted_page",
     "fewest-swaps": "fewest_swaps_page",
 }
