@@ -57,7 +57,7 @@ class LowRankLinear(nn.Module):
     """
 
     weight: Tensor
-    bias: Tensor
+    bias: Tensor | None
     scale: Tensor
 
     def __init__(self, layer: nn.Linear, settings: LowRank, generator: torch.Generator):
@@ -70,7 +70,7 @@ class LowRankLinear(nn.Module):
             INITIALISATIONS[settings.init](self.a, self.b, generator)
             weight = layer.weight.detach() - settings.scale * (self.b @ self.a)
         self.register_buffer("weight", weight)
-        self.register_buffer("bias", layer.bias.detach().clone())
+        self.register_buffer("bias", None if layer.bias is None else layer.bias.detach().clone())
         self.register_buffer("scale", torch.tensor(settings.scale))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -90,26 +90,25 @@ def adapted(network: nn.Module, settings: LowRank, seed: int, *, but: tuple[str,
     """
     own = copy.deepcopy(network).requires_grad_(False)
     for name, layer in list(own.named_modules()):
-        if isinstance(layer, nn.Linear):
+        if isinstance(layer, nn.Linear) and name not in but:
             generator = torch.Generator().manual_seed(derive_seed(seed, "lab", "adapter", name))
             parent, _, leaf = name.rpartition(".")
-            frozen = name in but
-            setattr(
-                own.get_submodule(parent), leaf, _Frozen(layer) if frozen else LowRankLinear(layer, settings, generator)
-            )
-    return own
+            setattr(own.get_submodule(parent), leaf, LowRankLinear(layer, settings, generator))
+    return frozen(own, but=("a", "b"))
 
 
-class _Frozen(nn.Module):
-    """A linear layer whose numbers are buffers."""
+def frozen(network: nn.Module, *, but: tuple[str, ...] = ()) -> nn.Module:
+    """The network itself, its parameters made buffers, which a stack maps and does not train.
 
-    weight: Tensor
-    bias: Tensor
-
-    def __init__(self, layer: nn.Linear):
-        super().__init__()
-        self.register_buffer("weight", layer.weight.detach().clone())
-        self.register_buffer("bias", layer.bias.detach().clone())
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight, self.bias)
+    Args:
+        network: is changed in place.
+        but: parameters that stay, by the last part of their name; they are trained.
+    """
+    for module in network.modules():
+        for name, parameter in list(module.named_parameters(recurse=False)):
+            if name in but:
+                parameter.requires_grad_(True)
+            else:
+                delattr(module, name)
+                module.register_buffer(name, parameter.detach().clone())
+    return network

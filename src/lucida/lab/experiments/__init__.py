@@ -21,6 +21,7 @@ PAGES = {  # in the order of the book: the name of a page and the module with it
     "answers-or-everything": "answers_or_everything_page",
     "lora-initialisation": "lora_initialisation_page",
     "lora-parameters": "lora_parameters_page",
+    "lora-or-prompts": "lora_or_prompts_page",
     "median-of-two-sorted": "median_of_two_sorted_page",
     "fewest-swaps": "fewest_swaps_page",
 }
