@@ -114,7 +114,7 @@ def _arm(
     found.record(COPIED, arm, test[:, copied], level)
     found.record_ratio(AT_ITS_RATE, arm, np.full(len(test), np.log2(best)), level)
     found.record(GAINED, arm, test[:, at] - grid["test"][:, at, 0], level)
-    largest, cut = largest_borne(borne(grid["losses"]), rates)
+    largest, cut = largest_borne(borne(grid["losses"]), rates, at)
     found.record_ratio(LARGEST, arm, largest, level, cut)
     found.draw(f"accuracy/{arm}/{level}", rates, test)
     steps = [*settings.looks, settings.steps]
@@ -127,15 +127,18 @@ def _arm(
     return largest
 
 
-def largest_borne(borne_at: NDArray, rates: NDArray) -> tuple[NDArray, NDArray]:
-    """``log2`` of the largest rate up to which all are borne, and whether that is the grid's end; ``[seeds]`` each.
+def largest_borne(borne_at: NDArray, rates: NDArray, best: int) -> tuple[NDArray, NDArray]:
+    """``log2`` of the largest rate up to which all from the best one on are borne, and whether that is the grid's end.
 
-    >>> largest, cut = largest_borne(np.array([[True, True, False], [True, True, True]]), np.array([0.5, 1.0, 2.0]))
+    Rates below the best one may be too slow to get anywhere in time, which is another matter.
+
+    >>> borne_at = np.array([[False, True, True, False], [True, True, True, True]])
+    >>> largest, cut = largest_borne(borne_at, np.array([0.25, 0.5, 1.0, 2.0]), 1)
     >>> largest.tolist(), cut.tolist()
     ([0.0, 1.0], [False, True])
     """
-    count: NDArray = np.cumprod(borne_at, axis=1).sum(axis=1)
-    return np.log2(rates[np.maximum(count, 1) - 1]), np.asarray(count == len(rates))
+    count: NDArray = np.cumprod(borne_at[:, best:], axis=1).sum(axis=1)
+    return np.log2(rates[best + np.maximum(count, 1) - 1]), np.asarray(count == len(rates) - best)
 
 
 def _control(bench: Bench, found: Observations, settings: Settings, width: int, rate: float) -> None:

@@ -63,7 +63,7 @@ CLAIMS = (
         (
             "Starting with B = 0, training bears a larger learning rate than starting with A = 0.",
             "以 B = 0 开始，训练能承受比以 A = 0 开始更大的学习率。",
-            "The largest rate up to which training ends finite and better than guessing is larger.",
+            "The largest rate up to which, from the best one on, training ends better than guessing is larger.",
         ),
         LARGEST,
         (DEFAULT, A_ZERO),
@@ -137,7 +137,8 @@ DESIGN = Design(
         "each start's best rate is that of the highest validation accuracy over four tuning seeds, which no result "
         "uses",
         "a rate is borne if the loss stays finite and is, over the last tenth of the steps, below that of guessing "
-        "(ln 10); the largest is that up to which all smaller ones are borne, too",
+        "(ln 10); the largest is that up to which all are borne from the best rate on (smaller ones may be too slow to "
+        "get there in time)",
     ),
     data="handwritten digits of 8×8 pixels: upright ones for the network before, the same lying on their side for the "
     "adapters; a seed draws the split, weights and order",

@@ -123,7 +123,10 @@ RATES_TEXT = (
     "From `B = 0`, one step makes B as large as `η` in front of an `A x` of ordinary size, and the output is moved by "
     "`η` alone; only as A moves, too, does it grow to `η² n`. A start that moves the output by `η n` bears rates like "
     "`1 / n`, one that moves it by `η² n` rates like `1 / √n` (Hayou et al. 2024, where both are derived for a width "
-    "that goes to infinity): `B = 0` should bear more, and the more so the wider the network."
+    "that goes to infinity): `B = 0` should bear more, and the more so the wider the network. "
+    f"Measured, at the largest width `B = 0` bears rates up to {{{LARGEST}/{DEFAULT}/width 512}}, `A = 0` up to "
+    f"{{{LARGEST}/{A_ZERO}/width 512}}; at the smallest {{{LARGEST}/{DEFAULT}/width 32}} and "
+    f"{{{LARGEST}/{A_ZERO}/width 32}}."
 )
 ENDS_TEXT = (
     f"Before, the network names {{{KNOWN}/network/width 128:%}} of upright digits right at the middle width, and lying "

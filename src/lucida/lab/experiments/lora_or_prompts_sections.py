@@ -83,8 +83,8 @@ def _costs() -> Section:
         ("numbers trained", "tokens", "Mops an answer", "ms an answer", "Mops to adapt"),
         tuple((name, tuple(f"{cost}/{name}" for cost in COSTS)) for name in METHODS),
         caption="Mops are millions of operations, of the blocks' matrix products, two for each weight and token; of "
-        "adapting, a search's model calls, or three passes for each token that was trained on. Milliseconds: of one answer, on one "
-        "thread, adapters merged.",
+        "adapting, a search's model calls, or three passes for each token that was trained on. Milliseconds: of one "
+        "answer, on one thread, adapters merged.",
     )
     return Section("What it costs", COSTS_TEXT, (table,))
 
