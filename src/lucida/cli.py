@@ -29,6 +29,7 @@ usage: lucida run [--recipe NAME] [--pictures PATH] [--out FOLDER] [--split-seed
        lucida ask MODEL PICTURE "is there a dog?"
        lucida diagnose RUN [--json | --follow]
        lucida evaluate long-tail --pictures PATH [...]
+       lucida evaluate chats --model MODEL --data CHATS [...]
        lucida cluster [--pictures PATH] [...]
        lucida lab list | run NAME ... | run --all | book
        lucida --version
@@ -41,6 +42,7 @@ commands:
   ask       put a question about a picture to the multimodal LLM of a finished run, or to a Hugging Face model
   diagnose  say what is wrong with a training run, from its probes: layer, step, evidence, remedy
   evaluate  long-tail: every remedy for rare classes on your labelled pictures, ranked, with a recommendation
+            chats: a vision-language model on chats about pictures, their loss and the answers that are right
   cluster   a Gaussian mixture of your pictures: named clusters, outliers, near-duplicates
   lab       controlled experiments on questions about training, each with a verdict; `book` makes pages of the results
 """
@@ -146,12 +148,17 @@ def _ask(given: list[str]) -> None:
 
 
 EVALUATE_USAGE = """usage: lucida evaluate long-tail --pictures PATH [--out FOLDER] [--seeds N] [--ratio R] [...]
-       lucida evaluate long-tail --help    every setting
+       lucida evaluate chats --model MODEL --data CHATS [--pictures FOLDER] [--out FOLDER] [...]
+       lucida evaluate long-tail|chats --help    every setting
 
 PATH     labelled pictures: a folder for each class, a table with a column "label", Parquet
 --ratio  thins the classes to this imbalance first, to see on balanced data what a long tail does
 
+MODEL    a Hugging Face vision-language model (folder or hub name) or a folder of `lucida adapt`
+CHATS    LLaVA's JSON, or JSON lines with "messages"; the loss of their answers, and how many are given word for word
+
 example: lucida evaluate long-tail --pictures my/pictures
+         lucida evaluate chats --model runs/adapt --data held-out.json
 """
 
 
@@ -159,8 +166,13 @@ def _evaluate(given: list[str]) -> None:
     if not given or given[0] in ("-h", "--help"):
         print(EVALUATE_USAGE, end="")
         return
+    if given[0] == "chats":
+        from lucida.workflows.evaluate_chats import EvaluateChatsConfig, evaluate_chats
+
+        print(f"report: {evaluate_chats(override(EvaluateChatsConfig(), given[1:], command='lucida evaluate chats'))}")
+        return
     if given[0] != "long-tail":
-        raise LucidaError(f"nothing to evaluate is called {given[0]!r}", remedy="there is long-tail")
+        raise LucidaError(f"nothing to evaluate is called {given[0]!r}", remedy="there are long-tail and chats")
     from lucida.workflows.long_tail import LongTailConfig, evaluate_long_tail
 
     done = evaluate_long_tail(override(LongTailConfig(), given[1:], command="lucida evaluate long-tail"))

@@ -155,6 +155,27 @@ def test_the_recorded_loss_is_that_of_the_saved_adapter(done: tuple[Path, Path],
     assert chat_loss(model, material.validation_data)[0] == pytest.approx(recorded, abs=1e-4)
 
 
+def test_a_run_and_its_model_are_measured_on_other_chats(
+    done: tuple[Path, Path], chats: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    losses = []
+    for which in done:
+        out = tmp_path / which.name
+        given = ["--model", str(which), "--data", str(chats), "--out", str(out), "--answers", "5"]
+        main(["evaluate", "chats", *given])
+        results = Results.load(out / "results.json")
+        assert results.metrics["chats/exact_match"].n == 5
+        losses.append(results.metrics["chats/loss"].value)
+        assert "What do you see?" in (out / "report.html").read_text("utf-8")
+        assert "missing.png" in (out / "skipped.jsonl").read_text("utf-8")
+    assert losses[1] < losses[0]
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stopped:
+        main(["evaluate", "chats", "--model", str(done[0])])
+    assert stopped.value.code == 2
+    assert "no chats were named" in capsys.readouterr().err
+
+
 def test_the_exported_model_answers_alike_in_transformers_alone(
     done: tuple[Path, Path], chats: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 from torch import nn
 
 from lucida.core.durations import Duration
@@ -17,21 +16,19 @@ from lucida.core.results import Metric, Results
 from lucida.core.run_folder import RunFolder, environment
 from lucida.data.chat_tokens import ChatTokens
 from lucida.data.chats import Chat, Chats
-from lucida.data.decoding import FileSource
-from lucida.data.pixels import as_square, write_skipped
+from lucida.data.pixels import write_skipped
 from lucida.models.adapter_files import save_adapter
 from lucida.models.adapters import LoraSettings, add_lora
 from lucida.models.image_text_models import ImageTextModel, Seen, load_image_text_model
-from lucida.report.material import CorpusFacts, Curve, Example, Material, TrainableRow, save_thumbnail
+from lucida.report.material import CorpusFacts, Curve, Material, TrainableRow
 from lucida.report.page import write_report
 from lucida.training.loop import TrainConfig, train
 from lucida.training.tasks import LanguageTask
 from lucida.workflows.adapted_models import ADAPTER
+from lucida.workflows.chat_examples import chat_examples
 from lucida.workflows.chat_material import ChatMaterial, chat_material, check_lengths, load_chats
 from lucida.workflows.chat_measures import Replies, chat_loss, chat_metrics, reply_to, trainable_count
 from lucida.workflows.stages import TITLES, timed_stage
-
-_SHOWN = 12  # chats on the page
 
 
 def _training() -> TrainConfig:
@@ -175,16 +172,6 @@ def _material(
 ) -> Material:
     assert config.data is not None
     trained, everything = trainable_count(model)
-    examples = []
-    for i, chat in enumerate(asked[:_SHOWN]):
-        question = next(message.text for message in reversed(chat.messages) if message.role == "user").strip()
-        for group, replies in (("Before", before), ("After", after)):
-            examples.append(
-                Example(
-                    _thumbnail(folder, chat, i), replies.said[i] or "(nothing)", replies.true[i], replies.right[i],
-                    question, group=group, id=chat.id,
-                )
-            )  # fmt: skip
     counts = {"training": len(material.train), "validation": len(material.validation)}
     corpus = CorpusFacts(
         config.data.name, counts, n_used=sum(counts.values()), split_seed=config.split_seed,
@@ -196,15 +183,8 @@ def _material(
         f"{counts['validation']:,} about other pictures, before and after.",
         corpora=(corpus,),
         headlines=("after/exact_match", "before/exact_match", "after/loss", "before/loss"),
-        examples=tuple(sorted(examples, key=lambda example: example.group != "After")),
+        examples=chat_examples(folder, asked, {"After": after, "Before": before}),
         curves=(Curve("Adapting"),),
         trainable=(TrainableRow(Path(config.model).name, "adapters", trained, everything),),
         stage_titles=TITLES,
     )
-
-
-def _thumbnail(folder: RunFolder, chat: Chat, number: int) -> str:
-    if not chat.pictures:
-        return ""
-    pixels = as_square(FileSource(str(chat.pictures[-1])).open(), 160)
-    return save_thumbnail(folder, f"chat-{number}", np.asarray(pixels))

@@ -24,6 +24,7 @@ TITLES = {
     "pictures_seen": "Pictures as the model sees them",
     "before": "Measuring the model as it is",
     "adapting": "Adapting",
+    "asking": "Asking the model",
     "after": "Measuring the adapted model",
     "hallucination": "Measuring what it makes up",
 }
