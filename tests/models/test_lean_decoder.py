@@ -78,6 +78,8 @@ def test_a_watched_trained_or_dropping_decoder_goes_the_usual_way() -> None:
     assert not is_lean(decoder)
     handle.remove()
     assert is_lean(decoder)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not is_lean(decoder)
     decoder.norm.requires_grad_(True)
     assert not is_lean(decoder)
     assert not is_lean(decoder.requires_grad_(False).double())  # their norm computes in float32 whatever it is given

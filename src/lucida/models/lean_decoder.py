@@ -23,8 +23,11 @@ from lucida.models.packed_attention import PackedLayout
 def is_lean(decoder: Any) -> bool:
     """Whether a decoder is one that :func:`lean_states` computes: Llama, in float32, norms frozen, nobody looking in.
 
-    Whoever hooks into a layer must see it called, so that a watched model goes the usual way.
+    Whoever hooks into a layer must see it called, so that a watched model goes the usual way; and so does one in mixed
+    precision, which casts in every operation.
     """
+    if torch.is_autocast_enabled(decoder.device.type):
+        return False
     if type(decoder) is not LlamaModel or (decoder.gradient_checkpointing and decoder.training):
         return False
     if decoder.training and decoder.config.attention_dropout:
