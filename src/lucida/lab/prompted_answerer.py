@@ -15,11 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lucida.core.seeds import derive_seed, stream
+from lucida.core.seeds import stream
 from lucida.data.prompt_grammar import PromptGrammar
 from lucida.lab.datasets import load, split
-from lucida.lab.experiments.answers_or_everything_network import CausalBlock
-from lucida.lab.networks import initialise
+from lucida.lab.experiments.answers_or_everything_network import CausalBlock, draw_weights
 from lucida.lab.questions import CATEGORIES, FEATURES
 from lucida.lab.sequence_networks import Transformer
 from lucida.training.batches import Batch
@@ -73,14 +72,7 @@ class PromptedAnswerer(nn.Module):
         self.blocks = nn.ModuleList(CausalBlock(config) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, len(VOCABULARY), bias=False)
-        generator = torch.Generator().manual_seed(derive_seed(seed, "lab", "weights"))
-        with torch.no_grad():
-            for table in (self.words.weight, self.places):
-                table.copy_(torch.randn(table.shape, generator=generator) * 0.5)
-        for name, parameter in self.named_parameters():
-            if parameter.ndim == 2 and not name.startswith(("words", "places")):
-                initialise(parameter, "xavier", 1.0, generator)
-        nn.init.zeros_(self.multi_modal_projector.bias)
+        generator = draw_weights(self, seed)
         if soft:  # from words, as prompt tuning does best (Lester et al. 2021)
             chosen = torch.randint(1, len(VOCABULARY), (soft,), generator=generator)
             self.soft = nn.Parameter(self.words.weight.detach()[chosen].clone())

@@ -26,6 +26,20 @@ class CausalBlock(TransformerBlock):
         return self.out(mixed.transpose(1, 2).reshape(batch, length, width))
 
 
+def draw_weights(network: nn.Module, seed: int) -> torch.Generator:
+    """The first weights of a model with ``words``, ``places`` and a projector; returns the generator."""
+    generator = torch.Generator().manual_seed(derive_seed(seed, "lab", "weights"))
+    with torch.no_grad():
+        for name in ("words.weight", "places"):
+            table = network.get_parameter(name)
+            table.copy_(torch.randn(table.shape, generator=generator) * 0.5)
+    for name, parameter in network.named_parameters():
+        if parameter.ndim == 2 and not name.startswith(("words", "places")):
+            initialise(parameter, "xavier", 1.0, generator)
+    nn.init.zeros_(network.get_parameter("multi_modal_projector.bias"))
+    return generator
+
+
 class Answerer(nn.Module):
     """A picture's features through a projector, then words, through causal blocks.
 
@@ -45,14 +59,7 @@ class Answerer(nn.Module):
         self.blocks = nn.ModuleList(CausalBlock(config) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, len(VOCABULARY), bias=False)
-        generator = torch.Generator().manual_seed(derive_seed(seed, "lab", "weights"))
-        with torch.no_grad():
-            for table in (self.words.weight, self.places):
-                table.copy_(torch.randn(table.shape, generator=generator) * 0.5)
-        for name, parameter in self.named_parameters():
-            if parameter.ndim == 2 and not name.startswith(("words", "places")):
-                initialise(parameter, "xavier", 1.0, generator)
-        nn.init.zeros_(self.multi_modal_projector.bias)
+        draw_weights(self, seed)
 
     def states(self, pictures: Tensor, tokens: Tensor) -> Tensor:
         """The states that predict each of ``tokens``, ``[B, T, D]``, of pictures ``[B, F]`` and ``int64 [B, T]``."""
