@@ -58,7 +58,7 @@ def adapt_to_second_artist(
     taught, asked = halves_of_held_out(world)
     n = stage.test_pictures
     exams = {
-        "second_artist": Examination(answerer, Lesson.of_scenes(asked, STREAM, n), n),
+        "second_artist_other_kinds": Examination(answerer, Lesson.of_scenes(asked, STREAM, n), n),
         "second_artist_taught_kinds": Examination(answerer, Lesson.of_scenes(taught, STREAM, n, stage.scenes), n),
         "first_artist": Examination(answerer, Lesson.of_scenes(world, "test", n), n),
     }
