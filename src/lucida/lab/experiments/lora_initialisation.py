@@ -154,7 +154,8 @@ def _control(bench: Bench, found: Observations, settings: Settings, width: int, 
 def _chosen(bench: Bench, settings: Settings, width: int, arm: str) -> float:
     """The rate whose validation accuracy is highest on tuning seeds, of the whole grid."""
     grid = _grid(bench, settings, width, arm, bench.tuning_seeds)
-    missed, fine = 1 - grid["validation"][:, :, -1].mean(axis=0), borne(grid["losses"]).all(axis=0)
+    missed = np.asarray(1 - grid["validation"][:, :, -1].mean(axis=0))
+    fine = np.asarray(borne(grid["losses"]).all(axis=0))
     last = np.nan_to_num(grid["losses"][:, :, -10:].mean(axis=(0, 2)), nan=np.inf)
     known = {rate: Tried(float(missed[k]), float(last[k]), bool(fine[k])) for k, rate in enumerate(settings.rates)}
     return bench.chosen_from(
