@@ -27,7 +27,7 @@ from lucida.report.lab_page import (
     read_page,
 )
 from lucida.report.plots import Row, effects_plot, interval_mark, interval_rows, lines_plot
-from lucida.report.sourced import filled, shown, shown_interval, shown_metric
+from lucida.report.sourced import filled, shown, shown_interval, shown_metric, with_formulas
 from lucida.report.wording import is_share, left_out_name
 
 WORDS: tuple[Word, ...] = ("supported", "refuted", "depends", "inconclusive")
@@ -194,6 +194,7 @@ def _templates() -> Environment:
         lstrip_blocks=True,
     )
     templates.globals |= {"shown": shown, "words": WORDS, "root": _PAGE}
+    templates.filters["formulas"] = with_formulas
     return templates
 
 

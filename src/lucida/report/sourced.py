@@ -184,7 +184,7 @@ def filled(text: str, results: Results, where: str, language: str = "en") -> Mar
     """
     parts = _PLACEHOLDER.split(text)
     filled_in = [
-        _number_for(part, results, where, language) if index % 2 else _with_formulas(part)
+        _number_for(part, results, where, language) if index % 2 else with_formulas(part)
         for index, part in enumerate(parts)
     ]
     return Markup("").join(filled_in)
@@ -199,7 +199,23 @@ def without_placeholders(text: str) -> str:
     return _PLACEHOLDER.sub("", text).replace("`", "")
 
 
-def _with_formulas(text: str) -> Markup:
+def quoted(text: str) -> str:
+    """A text whose digits are names of settings, not results: in backticks, placeholders left alone.
+
+    >>> quoted("B = 0 against 64: {a/width 32:ci} (width 32)")
+    '`B = 0` against `64`: {a/width 32:ci} (`width 32`)'
+    """
+    parts = re.split(r"(\{[^{}]*\})", text)
+    names = re.compile(r"(?:[AB] = |width )?\d+")
+    return "".join(part if part.startswith("{") else names.sub(r"`\g<0>`", part) for part in parts)
+
+
+def with_formulas(text: str) -> Markup:
+    """A text without numbers; what stands between backticks is a formula.
+
+    >>> str(with_formulas("It adds `B A x`."))
+    'It adds <code class="formula">B A x</code>.'
+    """
     return Markup("").join(
         Markup('<code class="formula">{}</code>').format(part) if index % 2 else Markup("{}").format(part)
         for index, part in enumerate(_FORMULA.split(text))

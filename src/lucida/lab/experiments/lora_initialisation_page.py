@@ -22,6 +22,7 @@ from lucida.lab.experiments.lora_initialisation import (
 )
 from lucida.lab.experiments.lora_initialisation_sections import present
 from lucida.lab.verdict import Word
+from lucida.report.sourced import quoted
 
 SETTINGS: dict[Scale, Settings] = {
     "quick": Settings((32, 128, 512), 4, 8.0, 25, (-8, -3)),
@@ -232,8 +233,8 @@ _REST_ZH = (
 SHORT_ANSWERS = tuple(
     Answer(
         (better, larger, grows),
-        _BETTER[better][0] + _LARGER[larger][0] + _GROWS[grows][0] + _REST,
-        _BETTER[better][1] + _LARGER[larger][1] + _GROWS[grows][1] + _REST_ZH,
+        quoted(_BETTER[better][0] + _LARGER[larger][0] + _GROWS[grows][0] + _REST),
+        quoted(_BETTER[better][1] + _LARGER[larger][1] + _GROWS[grows][1] + _REST_ZH),
     )
     for better, larger, grows in product(_BETTER, _LARGER, _GROWS)
 )

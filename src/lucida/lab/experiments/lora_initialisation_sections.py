@@ -122,7 +122,7 @@ RATES_TEXT = (
     "`A x` becomes about `η n`, and a B of ordinary size passes it on, so that the output is moved by `η n` at once. "
     "From `B = 0`, one step makes B as large as `η` in front of an `A x` of ordinary size, and the output is moved by "
     "`η` alone; only as A moves, too, does it grow to `η² n`. A start that moves the output by `η n` bears rates like "
-    "`1 / n`, one that moves it by `η² n` rates like `1 / √n` (Hayou et al. 2024, where both are derived for a width "
+    "`1 / n`, one that moves it by `η² n` rates like `1 / √n` (Hayou et al., where both are derived for a width "
     "that goes to infinity): `B = 0` should bear more, and the more so the wider the network. "
     f"Measured, at the largest width `B = 0` bears rates up to {{{LARGEST}/{DEFAULT}/width 512}}, `A = 0` up to "
     f"{{{LARGEST}/{A_ZERO}/width 512}}; at the smallest {{{LARGEST}/{DEFAULT}/width 32}} and "

@@ -24,6 +24,7 @@ from lucida.lab.experiments.lora_or_prompts import (
 )
 from lucida.lab.experiments.lora_or_prompts_sections import present
 from lucida.lab.verdict import Word
+from lucida.report.sourced import quoted
 
 MATTERS = 0.02  # of accuracy
 
@@ -213,7 +214,9 @@ def _text(words: tuple[Word, ...], language: int) -> str:
     )
 
 
-SHORT_ANSWERS = tuple(Answer(words, _text(words, 0), _text(words, 1)) for words in product(_WORDS, _MANY, _FORGETS))
+SHORT_ANSWERS = tuple(
+    Answer(words, quoted(_text(words, 0)), quoted(_text(words, 1))) for words in product(_WORDS, _MANY, _FORGETS)
+)
 
 SETTINGS: dict[Scale, Settings] = {
     "quick": Settings(48, 2, 40, 0.002, 20, ((SOFT, (0.1, 0.3)), (LORA, (0.01, 0.03)))),

@@ -19,6 +19,7 @@ from lucida.lab.experiments.lora_parameters import (
 )
 from lucida.lab.experiments.lora_parameters_sections import present
 from lucida.lab.verdict import Word
+from lucida.report.sourced import quoted
 
 MATTERS = 0.01  # of accuracy
 LOW, HIGH, MIDDLE = rank(4), rank(64), rank(16)
@@ -187,11 +188,11 @@ SHORT_ANSWERS = tuple(
     Answer(
         words,
         " ".join(
-            f"{texts[word]}: {_both(name)}."
+            f"{quoted(texts[word])}: {_both(name)}."
             for texts, word, name in zip((_RANK, _ALPHA, _DROP), words, _NAMES, strict=True)
         ),
         "".join(
-            f"{texts[word]}：{_both(name)}。"
+            f"{quoted(texts[word])}：{_both(name)}。"
             for texts, word, name in zip((_RANK_ZH, _ALPHA_ZH, _DROP_ZH), words, _NAMES, strict=True)
         ),
     )

@@ -125,7 +125,7 @@ DROPOUT_TEXT = (
 COPIED_TEXT = (
     "From `B = 0`, one step of Adam moves every entry of B by about the rate, and the output by the scale times the "
     "sum over r directions: with `alpha / r` and one alpha for all ranks that is alpha times a mean, which shrinks "
-    "like `1 / √r` where the directions do not agree; with `alpha / √r` it keeps its size (Kalajdzievski 2023). "
+    "like `1 / √r` where the directions do not agree; with `alpha / √r` it keeps its size (Kalajdzievski). "
     "Copied from a small rank to a large one, a rate would train the large one too slowly with the first and at a "
     f"like pace with the second. At rank `64` named right are {{{COPIED}/{PLAIN}/{rank(64)}:%}} with `alpha / r` and "
     f"{{{COPIED}/{STABLE}/{rank(64)}:%}} with `alpha / √r`."
