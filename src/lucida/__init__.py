@@ -3,7 +3,7 @@
 Who may import whom (left may import right, never back; ``|`` joins folders that do not import each other)::
 
     cli -> workflows -> lab -> evaluation -> inference | training | clustering -> models -> data | losses
-        -> report | core | algorithms
+        -> report | core | algorithms | usage
 
 ``docs/architecture.md`` shows the house; import-linter enforces the layers in CI.
 """

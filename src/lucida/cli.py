@@ -19,33 +19,7 @@ from lucida import __version__
 from lucida.core.config import nearest, to_dict
 from lucida.core.durations import Duration
 from lucida.core.errors import LucidaError
-
-USAGE = """lucida: a workbench and lab for vision-language models
-
-usage: lucida run [--recipe NAME] [--pictures PATH] [--out FOLDER] [--split-seed N] [...]
-       lucida run --help      every setting of a recipe
-       lucida adapt --model FOLDER --data CHATS [...]
-       lucida export RUN FOLDER
-       lucida ask MODEL PICTURE "is there a dog?"
-       lucida diagnose RUN [--json | --follow]
-       lucida evaluate long-tail --pictures PATH [...]
-       lucida evaluate chats --model MODEL --data CHATS [...]
-       lucida cluster [--pictures PATH] [...]
-       lucida lab list | run NAME ... | run --all | book
-       lucida --version
-
-commands:
-  run       train a dual encoder and a multimodal LLM, measure them, write report.html; on the artwork that comes with
-            lucida, or on your own pictures: a folder, a .csv, .jsonl or .parquet table, or a COCO .json file
-  adapt     train low-rank adapters for a Hugging Face vision-language model on chats about pictures
-  export    merge the adapter of `lucida adapt` into its model, a Hugging Face folder; says what merging did to answers
-  ask       put a question about a picture to the multimodal LLM of a finished run, or to a Hugging Face model
-  diagnose  say what is wrong with a training run, from its probes: layer, step, evidence, remedy
-  evaluate  long-tail: every remedy for rare classes on your labelled pictures, ranked, with a recommendation
-            chats: a vision-language model on chats about pictures, their loss and the answers that are right
-  cluster   a Gaussian mixture of your pictures: named clusters, outliers, near-duplicates
-  lab       controlled experiments on questions about training, each with a verdict; `book` makes pages of the results
-"""
+from lucida.usage import ASK_USAGE, DIAGNOSE_USAGE, EVALUATE_USAGE, EXPORT_USAGE, LAB_USAGE, USAGE
 
 Config = TypeVar("Config")
 
@@ -107,15 +81,6 @@ def _adapt(given: list[str]) -> None:
     print(f"report: {adapt(override(AdaptConfig(), given, command='lucida adapt'))}")
 
 
-EXPORT_USAGE = """usage: lucida export RUN FOLDER
-
-RUN       a folder of `lucida adapt`
-FOLDER    a new one: the model with its adapter merged into it, which transformers alone loads
-
-example: lucida export runs/adapt my-model
-"""
-
-
 def _export(given: list[str]) -> None:
     if any(word in ("-h", "--help") for word in given):
         print(EXPORT_USAGE, end="")
@@ -126,14 +91,6 @@ def _export(given: list[str]) -> None:
 
     done = export(Path(given[0]), Path(given[1]))
     print(f"{done.fidelity}\nmodel: {done.folder}")
-
-
-ASK_USAGE = """usage: lucida ask MODEL PICTURE QUESTION
-
-MODEL     a folder of `lucida run` or `lucida adapt`, or a Hugging Face image-text-to-text model (folder or hub name)
-
-example: lucida ask runs/default a.jpg "is there a dog?"
-"""
 
 
 def _ask(given: list[str]) -> None:
@@ -147,51 +104,40 @@ def _ask(given: list[str]) -> None:
     print(ask(given[0], Path(given[1]), given[2]))
 
 
-EVALUATE_USAGE = """usage: lucida evaluate long-tail --pictures PATH [--out FOLDER] [--seeds N] [--ratio R] [...]
-       lucida evaluate chats --model MODEL --data CHATS [--pictures FOLDER] [--out FOLDER] [...]
-       lucida evaluate long-tail|chats --help    every setting
-
-PATH     labelled pictures: a folder for each class, a table with a column "label", Parquet
---ratio  thins the classes to this imbalance first, to see on balanced data what a long tail does
-
-MODEL    a Hugging Face vision-language model (folder or hub name) or a folder of `lucida adapt`
-CHATS    LLaVA's JSON, or JSON lines with "messages"; the loss of their answers, and how many are given word for word
-
-example: lucida evaluate long-tail --pictures my/pictures
-         lucida evaluate chats --model runs/adapt --data held-out.json
-"""
-
-
 def _evaluate(given: list[str]) -> None:
     if not given or given[0] in ("-h", "--help"):
         print(EVALUATE_USAGE, end="")
-        return
-    if given[0] == "chats":
+    elif given[0] == "long-tail":
+        _evaluate_long_tail(given[1:])
+    elif given[0] == "chats":
         from lucida.workflows.evaluate_chats import EvaluateChatsConfig, evaluate_chats
 
         print(f"report: {evaluate_chats(override(EvaluateChatsConfig(), given[1:], command='lucida evaluate chats'))}")
-        return
-    if given[0] != "long-tail":
-        raise LucidaError(f"nothing to evaluate is called {given[0]!r}", remedy="there are long-tail and chats")
+    elif given[0] == "pope":
+        _evaluate_pope(given[1:])
+    else:
+        raise LucidaError(f"nothing to evaluate is called {given[0]!r}", remedy="there are long-tail, chats and pope")
+
+
+def _evaluate_long_tail(given: list[str]) -> None:
     from lucida.workflows.long_tail import LongTailConfig, evaluate_long_tail
 
-    done = evaluate_long_tail(override(LongTailConfig(), given[1:], command="lucida evaluate long-tail"))
+    done = evaluate_long_tail(override(LongTailConfig(), given, command="lucida evaluate long-tail"))
     print(f"{done.table}\n\n{done.recommendation}\n\nreport: {done.report}")
+
+
+def _evaluate_pope(given: list[str]) -> None:
+    from lucida.workflows.evaluate_pope import EvaluatePopeConfig, as_json, as_text, evaluate_pope
+
+    config = override(EvaluatePopeConfig(), given, command="lucida evaluate pope")
+    found = evaluate_pope(config)
+    print(json.dumps(as_json(found), indent=1) if config.json else as_text(found))
 
 
 def _cluster(given: list[str]) -> None:
     from lucida.workflows.cluster import ClusterConfig, cluster
 
     print(f"report: {cluster(override(ClusterConfig(), given, command='lucida cluster'))}")
-
-
-LAB_USAGE = """usage: lucida lab list
-       lucida lab run NAME ... [--scale quick|full] [--seeds N] [--out FOLDER]
-       lucida lab run --all [...]
-       lucida lab book [--results FOLDER] [--out FOLDER]
-
-example: lucida lab run vanishing-gradients
-"""
 
 
 def _lab(given: list[str]) -> None:
@@ -231,19 +177,6 @@ def _apart(given: list[str], *, switches: Sequence[str]) -> tuple[list[str], lis
         if word not in switches and "=" not in word:
             options += [value for value in [next(words, None)] if value is not None]
     return names, options
-
-
-DIAGNOSE_USAGE = """usage: lucida diagnose RUN [--json]
-       lucida diagnose RUN --follow [--idle SECONDS]
-
-RUN       a folder of `lucida run`, a folder with probes.jsonl, or that file
---json    one JSON object alone
---follow  watch a run that trains: loss, gradients by layer, findings; a line a probe where there is no terminal.
-          It ends when the run ends with an error, and with Ctrl-C
---idle    end after so many seconds without a new row, too
-
-example: lucida diagnose runs/default
-"""
 
 
 def _diagnose(given: list[str]) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lucida.evaluation.answers import PEER_RULES, answer_metrics, parse_count, parse_place, parse_yes_no
+from lucida.evaluation.answers import answer_metrics, parse_count, parse_place, parse_yes_no
 
 YES = r"""
 yes|Yes.|YES!|yes</s>|**Yes**|"Yes"|Yes, there is a dog in the picture.|Yep|yeah, on the left|Yes — two of them
@@ -153,11 +153,3 @@ def test_unparsed_answers_are_wrong_and_counted() -> None:
     assert "where/mean_error" not in places
     with pytest.raises(ValueError, match="2 answers for 1"):
         answer_metrics(parse_count, ["1", "2"], [1], prefix="count")
-
-
-def test_peers_rules_take_anything_for_yes() -> None:
-    for answer in ("", "Nope", "I cannot tell", "NO", "There isn't any"):
-        assert PEER_RULES["pope"](answer) == PEER_RULES["llava"](answer) == "yes"
-        assert parse_yes_no(answer) != "yes"
-    assert PEER_RULES["pope"]("Yes, not far.") == "no"
-    assert [PEER_RULES["lmms_eval"](a) for a in ("Yes", " no ", "Yes.")] == ["yes", "no", "abstain"]

@@ -1,7 +1,7 @@
 """The only parser of answers: free text to yes, no or abstain, to a count, to a place.
 
 No function here sees the truth. An answer that says nothing clear is an abstention, is counted, and is never guessed:
-peers' scripts count the empty answer or "cannot tell" as yes. :data:`PEER_RULES` keeps their rules for comparison.
+peers' scripts count the empty answer or "cannot tell" as yes (:mod:`lucida.evaluation.peer_scripts` keeps their rules).
 """
 
 from __future__ import annotations
@@ -138,25 +138,6 @@ def _pattern(nouns: str | Collection[str]) -> re.Pattern[str]:
 @lru_cache(maxsize=4096)
 def _any_of(nouns: tuple[str, ...]) -> re.Pattern[str]:
     return re.compile(r"\b(?:" + "|".join(re.escape(plain(noun)) for noun in nouns) + r")(?:e?s)?\b")
-
-
-def _official_pope(text: str) -> YesNo:
-    words = text.split(".")[0].replace(",", "").split(" ")
-    return "no" if {"No", "no", "not"} & set(words) else "yes"
-
-
-def _exact_word(text: str) -> YesNo:
-    return {"yes": "yes", "no": "no"}.get(text.lower().strip(), "abstain")  # type: ignore[return-value]
-
-
-PEER_RULES: Mapping[str, Callable[[str], YesNo]] = {
-    "pope": _official_pope,
-    "llava": _official_pope,
-    "lmms_eval": _exact_word,
-}
-"""How peers' scripts read the same answers (AoiDragon/POPE evaluate.py, LLaVA eval_pope.py, lmms-eval's pope task), to
-reproduce their figures: the first two take all that is not "No", "no" or "not" for yes. VCD's rule needs the label
-(it looks for "yes" where the truth is yes, else for "no") and is therefore not here."""
 
 
 _WORDS = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen

@@ -212,7 +212,7 @@ def read_answers(
     Args:
         questions: what was asked.
         answers: one text a question, or what answers a question.
-        parse: another rule, such as one of :data:`lucida.evaluation.answers.PEER_RULES`; by default
+        parse: another rule; by default
             :func:`lucida.evaluation.answers.parse_yes_no`, told which object was asked for (never the truth).
         vocabulary: the ways in which a text may name each object; by default that of the objects asked for.
     """
@@ -261,7 +261,7 @@ def pope_metrics(
     for how in dict.fromkeys(of_set):
         rows = np.flatnonzero(of_set == how).tolist()
         chosen = [questions[i] for i in rows]
-        metrics |= _answer_metrics(chosen, said[rows], f"{prefix}/{how}")
+        metrics |= _named(answer_shares(chosen, said[rows]), f"{prefix}/{how}")
         if p_yes is not None:
             metrics |= score_metrics(chosen, p_yes[rows], f"{prefix}/{how}", said=said[rows])
     return metrics
@@ -275,7 +275,17 @@ def _probabilities(questions: Sequence[PopeQuestion], scores: ArrayLike) -> NDAr
     return p
 
 
-def _answer_metrics(questions: Sequence[PopeQuestion], said: NDArray, prefix: str) -> dict[str, Metric]:
+def _named(metrics: Mapping[str, Metric], prefix: str) -> dict[str, Metric]:
+    return {f"{prefix}/{name}": metric for name, metric in metrics.items()}
+
+
+def answer_shares(questions: Sequence[PopeQuestion], said: NDArray) -> dict[str, Metric]:
+    """``accuracy``, ``precision``, ``recall``, ``f1``, ``yes_ratio`` and ``abstain_ratio`` of answers.
+
+    Args:
+        questions: of one or several sets.
+        said: "yes", "no" or "abstain" (which is wrong), ``[Q]``.
+    """
     there, pictures = labels_of(questions), [q.picture_id for q in questions]
     yes, no = said == "yes", said == "no"
     hit = yes & there
@@ -287,7 +297,7 @@ def _answer_metrics(questions: Sequence[PopeQuestion], said: NDArray, prefix: st
         "yes_ratio": (yes, None),
         "abstain_ratio": (~yes & ~no, None),
     }
-    return {f"{prefix}/{name}": share_by_cluster(h, t, pictures) for name, (h, t) in ratios.items()}
+    return {name: share_by_cluster(h, t, pictures) for name, (h, t) in ratios.items()}
 
 
 def score_metrics(
@@ -352,7 +362,7 @@ def question_only_metrics(
     """
     said = read_answers(questions, answers, parse=parse, vocabulary=vocabulary)
     where = f"{prefix}/question_only"
-    metrics = _answer_metrics(questions, np.asarray(said, dtype=object), where)
+    metrics = _named(answer_shares(questions, np.asarray(said, dtype=object)), where)
     if scores is not None:
         p_yes = _probabilities(questions, scores)
         metrics |= score_metrics(questions, p_yes, where, said=np.asarray(said, dtype=object))

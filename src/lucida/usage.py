@@ -1,0 +1,85 @@
+"""What the command line says about itself, verb by verb."""
+
+USAGE = """lucida: a workbench and lab for vision-language models
+
+usage: lucida run [--recipe NAME] [--pictures PATH] [--out FOLDER] [--split-seed N] [...]
+       lucida run --help      every setting of a recipe
+       lucida adapt --model FOLDER --data CHATS [...]
+       lucida export RUN FOLDER
+       lucida ask MODEL PICTURE "is there a dog?"
+       lucida diagnose RUN [--json | --follow]
+       lucida evaluate long-tail --pictures PATH [...]
+       lucida evaluate chats --model MODEL --data CHATS [...]
+       lucida evaluate pope --questions Q.jsonl --answers A.jsonl [--parser NAME] [--json]
+       lucida cluster [--pictures PATH] [...]
+       lucida lab list | run NAME ... | run --all | book
+       lucida --version
+
+commands:
+  run       train a dual encoder and a multimodal LLM, measure them, write report.html; on the artwork that comes with
+            lucida, or on your own pictures: a folder, a .csv, .jsonl or .parquet table, or a COCO .json file
+  adapt     train low-rank adapters for a Hugging Face vision-language model on chats about pictures
+  export    merge the adapter of `lucida adapt` into its model, a Hugging Face folder; says what merging did to answers
+  ask       put a question about a picture to the multimodal LLM of a finished run, or to a Hugging Face model
+  diagnose  say what is wrong with a training run, from its probes: layer, step, evidence, remedy
+  evaluate  long-tail: every remedy for rare classes on your labelled pictures, ranked, with a recommendation
+            chats: a vision-language model on chats about pictures, their loss and the answers that are right
+            pope: answers to "is there a …?", made by any model, scored as ours or as published scripts do
+  cluster   a Gaussian mixture of your pictures: named clusters, outliers, near-duplicates
+  lab       controlled experiments on questions about training, each with a verdict; `book` makes pages of the results
+"""
+
+EXPORT_USAGE = """usage: lucida export RUN FOLDER
+
+RUN       a folder of `lucida adapt`
+FOLDER    a new one: the model with its adapter merged into it, which transformers alone loads
+
+example: lucida export runs/adapt my-model
+"""
+
+ASK_USAGE = """usage: lucida ask MODEL PICTURE QUESTION
+
+MODEL     a folder of `lucida run` or `lucida adapt`, or a Hugging Face image-text-to-text model (folder or hub name)
+
+example: lucida ask runs/default a.jpg "is there a dog?"
+"""
+
+EVALUATE_USAGE = """usage: lucida evaluate long-tail --pictures PATH [--out FOLDER] [--seeds N] [--ratio R] [...]
+       lucida evaluate chats --model MODEL --data CHATS [--pictures FOLDER] [--out FOLDER] [...]
+       lucida evaluate pope --questions Q.jsonl --answers A.jsonl [--parser NAME] [--json]
+       lucida evaluate long-tail|chats|pope --help    every setting
+
+PATH     labelled pictures: a folder for each class, a table with a column "label", Parquet
+--ratio  thins the classes to this imbalance first, to see on balanced data what a long tail does
+
+MODEL    a Hugging Face vision-language model (folder or hub name) or a folder of `lucida adapt`
+CHATS    LLaVA's JSON, or JSON lines with "messages"; the loss of their answers, and how many are given word for word
+
+Q.jsonl  rows with question_id, image, text ("Is there a dog in the image?") and label (yes or no)
+A.jsonl  rows with question_id and answer (or text), in any order
+--parser lucida (the default), pope, llava, opera, vcd or lmms-eval: how the answers are read
+
+example: lucida evaluate long-tail --pictures my/pictures
+         lucida evaluate chats --model runs/adapt --data held-out.json
+         lucida evaluate pope --questions coco_pope_popular.json --answers answers.jsonl
+"""
+
+LAB_USAGE = """usage: lucida lab list
+       lucida lab run NAME ... [--scale quick|full] [--seeds N] [--out FOLDER]
+       lucida lab run --all [...]
+       lucida lab book [--results FOLDER] [--out FOLDER]
+
+example: lucida lab run vanishing-gradients
+"""
+
+DIAGNOSE_USAGE = """usage: lucida diagnose RUN [--json]
+       lucida diagnose RUN --follow [--idle SECONDS]
+
+RUN       a folder of `lucida run`, a folder with probes.jsonl, or that file
+--json    one JSON object alone
+--follow  watch a run that trains: loss, gradients by layer, findings; a line a probe where there is no terminal.
+          It ends when the run ends with an error, and with Ctrl-C
+--idle    end after so many seconds without a new row, too
+
+example: lucida diagnose runs/default
+"""
