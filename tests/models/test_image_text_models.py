@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lucida.core.errors import LucidaError
 from lucida.models.image_text_models import ImageTextModel, in_one_row, load_image_text_model
-from lucida.models.seen_pictures import see_pictures
+from lucida.models.seen_pictures import LivePictures, see_pictures
 
 sys.path.insert(0, str(Path(__file__).parent))
 from tiny_vlms import IMAGE, SIDE, VOCABULARY, tiny_llava, tiny_smolvlm
@@ -97,6 +97,20 @@ def test_pictures_are_seen_once_and_found_again(
     assert again.values.dtype == np.float32
     other = see_pictures(ImageTextModel(make(seed=1)), pixels, tokens, key="k", what=what)
     assert not np.array_equal(other.values, seen.values)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_pictures_are_seen_when_asked_for(family: str) -> None:
+    make, per_piece = FAMILIES[family]
+    pieces = [1] * 4 if family == "llava" else [2, 1, 3, 1]
+    pixels, model = pictures(family, pieces), ImageTextModel(make())
+    tokens = [n * per_piece for n in pieces]
+    live = LivePictures(model, pixels, tokens, batch=2)
+    alone = torch.cat([model.see(pixels([i]))[0] for i in (2, 0, 3)])
+    torch.testing.assert_close(live[[2, 0, 3]], alone, rtol=1e-5, atol=1e-5)
+    assert live[[]].shape == (0, alone.shape[1])
+    with pytest.raises(LucidaError, match=r"image tokens for .* picture features \(picture 1\)"):
+        LivePictures(model, pixels, [tokens[0], 99, *tokens[2:]])[[0, 1]]
 
 
 def test_text_alone_needs_no_picture() -> None:

@@ -86,7 +86,9 @@ def answer_log_probabilities(
     scores = torch.empty(len(conversations), len(conversations[0].answers) if conversations else 0)
     head = _Head()
     with evaluating(model):
-        for rows, shared in _batches(_codes(model, conversations), [c.tokens for c in conversations], batch_size):
+        for rows, shared in _batches(
+            beginning_codes(model, conversations), [c.tokens for c in conversations], batch_size
+        ):
             some = [conversations[i] for i in rows]
             scores[rows] = _scored(model, features, some, head.read(model, features, some[0], shared), shared).cpu()
     return scores
@@ -97,7 +99,7 @@ def plain_answer_log_probabilities(
 ) -> Tensor:
     """The same, one forward pass of the whole language model for each answer, nothing shared and nothing padded."""
     _check(model, conversations)
-    own, device = _language_model(model), device_of(model)
+    own, device = language_model_of(model), device_of(model)
     rows = []
     with evaluating(model):
         for one in conversations:
@@ -124,12 +126,12 @@ class _Head:
         if not length:
             return []
         ids = torch.from_numpy(one.input_ids[:length])
-        pictures = one.pictures[: _shown(model, one, length)]
+        pictures = one.pictures[: pictures_shown(model, one, length)]
         key = (ids.numpy().tobytes(), pictures)
         if key != self._key:
             device, cache = device_of(model), DynamicCache()
             embedded = model.embed(ids[None].to(device), features[list(pictures)].to(device))
-            _language_model(model).get_decoder()(inputs_embeds=embedded, past_key_values=cache, use_cache=True)
+            language_model_of(model).get_decoder()(inputs_embeds=embedded, past_key_values=cache, use_cache=True)
             self._key, self._layers = key, [(layer.keys, layer.values) for layer in cache.layers]
         return self._layers
 
@@ -142,9 +144,9 @@ def _scored(
     shared: int,
 ) -> Tensor:
     """Scores ``[B, A]`` of conversations whose first ``shared`` tokens are in the cache."""
-    device, own = device_of(model), _language_model(model)
+    device, own = device_of(model), language_model_of(model)
     rows = _Rows.of(some, shared, 0 if model.image_token_id else 1, device)
-    pictures = [number for one in some for number in one.pictures[_shown(model, one, shared) :]]
+    pictures = [number for one in some for number in one.pictures[pictures_shown(model, one, shared) :]]
     given = (rows.ids, features[pictures].to(device))
     if shared and isinstance(model, SoftPromptedModel | SoftPromptedImageTextModel):
         embedded = model.embed_rest(*given)
@@ -221,11 +223,12 @@ def _sums(output: Any, states: Tensor, rows: _Rows, n_answers: int) -> Tensor:
     return scores.view(len(rows.ids), n_answers)
 
 
-def _language_model(model: Model) -> Any:
+def language_model_of(model: Model) -> Any:
+    """The part with a decoder and an output layer."""
     return model.hugging_face if isinstance(model, ImageTextModel) else model.language_model
 
 
-def _codes(model: Model, conversations: Sequence[OpenConversation]) -> list[list[int]]:
+def beginning_codes(model: Model, conversations: Sequence[OpenConversation]) -> list[list[int]]:
     """Tokens as numbers that are equal where a model reads the same: an image token is told by its picture."""
     found = []
     for one in conversations:
@@ -235,8 +238,8 @@ def _codes(model: Model, conversations: Sequence[OpenConversation]) -> list[list
     return found
 
 
-def _shown(model: Model, one: OpenConversation, length: int) -> int:
-    """How many pictures stand in the first tokens of a conversation; none is cut, see :func:`_codes`."""
+def pictures_shown(model: Model, one: OpenConversation, length: int) -> int:
+    """How many pictures stand in the first tokens of a conversation; none is cut, see :func:`beginning_codes`."""
     tokens = int((one.input_ids[:length] == model.image_token_id).sum())
     return int(np.searchsorted(np.cumsum(one.image_tokens), tokens, side="right")) if tokens else 0
 
@@ -247,7 +250,7 @@ def _batches(codes: Sequence[list[int]], tokens: Sequence[int], batch_size: int)
     In alphabetical order those that begin alike are neighbours; cuts are where the fewest tokens are read.
     """
     order = sorted(range(len(codes)), key=lambda i: codes[i])
-    common = [0, *(_common(codes[a], codes[b]) for a, b in pairwise(order))]
+    common = [0, *(common_length(codes[a], codes[b]) for a, b in pairwise(order))]
     best = [(0.0, 0, 0)]  # for the first conversations: what they cost, where their last batch starts, what it shares
     for end in range(1, len(order) + 1):
         shared, total, options = len(codes[order[end - 1]]), 0, []
@@ -267,13 +270,13 @@ def _batches(codes: Sequence[list[int]], tokens: Sequence[int], batch_size: int)
     return reversed(cuts)
 
 
-def _common(one: Sequence[int], other: Sequence[int]) -> int:
+def common_length(one: Sequence[int], other: Sequence[int]) -> int:
     """How many tokens both begin with."""
     return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
 def _check(model: Model, conversations: Sequence[OpenConversation]) -> None:
-    text = _language_model(model).config.get_text_config()
+    text = language_model_of(model).config.get_text_config()
     limits = [getattr(text, name, None) for name in ("max_position_embeddings", "sliding_window")]
     limit = min((each for each in limits if each), default=None)
     for number, one in enumerate(conversations):

@@ -42,6 +42,38 @@ class SeenPictures:
         return torch.from_numpy(np.concatenate(parts).astype(np.float32))
 
 
+class LivePictures:
+    """Features of pictures, computed whenever they are asked for and not kept: for who asks for each once.
+
+    Args:
+        model: in evaluation mode where it is asked.
+        pixels: gives the pixels of some pictures.
+        tokens: how many image tokens each picture has in the text.
+        batch: pictures at a time.
+    """
+
+    def __init__(self, model: ImageTextModel, pixels: Pixels, tokens: Sequence[int], batch: int = 8):
+        self.model, self.pixels, self.tokens, self.batch = model, pixels, tokens, batch
+
+    def __getitem__(self, numbers: Sequence[int]) -> Tensor:
+        """Features of some pictures in this order, ``[tokens, H]``.
+
+        Raises:
+            LucidaError: a picture has another number of features than image tokens.
+        """
+        parts = []
+        for start in range(0, len(numbers), self.batch):
+            some = numbers[start : start + self.batch]
+            features, counts = self.model.see(self.pixels(some))
+            for i, count in zip(some, counts, strict=True):
+                if count != self.tokens[i]:
+                    raise LucidaError(
+                        f"{self.tokens[i]} image tokens for {count} picture features", where=f"picture {i}"
+                    )
+            parts.append(features)
+        return torch.cat(parts) if parts else self.model.hugging_face.get_input_embeddings().weight[:0]
+
+
 def see_pictures(
     model: ImageTextModel,
     pixels: Pixels,
@@ -83,16 +115,18 @@ def see_pictures(
             for start in counted(range(0, len(tokens), batch), "pictures seen", each=batch):
                 numbers = range(start, min(start + batch, len(tokens)))
                 features, found = model.see(pixels(numbers), what)
-                for i, count in zip(numbers, found, strict=True):
-                    if count != tokens[i]:
-                        raise LucidaError(
-                            f"{tokens[i]} image tokens for {count} picture features", where=f"picture {i}"
-                        )
+                _check_counts(numbers, found, tokens)
                 if not features.isfinite().all():
                     raise NonFiniteError("features of pictures are not finite", where=key)
                 out[starts[start] : starts[numbers[-1] + 1]] = features.cpu().float().numpy()
 
     return SeenPictures(cached_array("features", stored, shape, dtype, build), starts)
+
+
+def _check_counts(numbers: Sequence[int], found: Sequence[int], tokens: Sequence[int]) -> None:
+    for i, count in zip(numbers, found, strict=True):
+        if count != tokens[i]:
+            raise LucidaError(f"{tokens[i]} image tokens for {count} picture features", where=f"picture {i}")
 
 
 def _seeing(model: ImageTextModel, what: Seen) -> str:
