@@ -169,11 +169,16 @@ def test_a_soft_prompt_starts_as_words_that_the_model_has_learned(bench: Bench) 
     assert all((vector == words).all(dim=1).any() for vector in network.soft.detach())  # type: ignore[union-attr]
 
 
-def test_stopping_is_a_part_of_training_and_is_traced(bench: Bench) -> None:
-    by_step = methods.traced(bench, SMALL, 0.01)
-    for steps in (1, SMALL.steps):
-        stopped = methods.trained(bench, SMALL, Trial(LORA, MOST, (0.01,), steps), bench.tuning_seeds)
-        assert by_step[steps - 1] == pytest.approx(stopped["validation"].mean())
+def test_each_seed_stops_where_it_is_nearest_to_its_aim(bench: Bench) -> None:
+    trial = Trial(LORA, MOST, (0.01,), SMALL.steps)
+    by_step = methods.traced(bench, SMALL, trial)
+    assert by_step.shape == (SMALL.steps, len(bench.seeds))
+    aims = by_step[[2, 5], [0, 1]]
+    found = methods.stopped(bench, SMALL, 0.01, aims)
+    np.testing.assert_allclose(found["validation"], aims)
+    for seed, steps in enumerate(found["steps"]):
+        whole = methods.trained(bench, SMALL, replace(trial, steps=int(steps)), bench.seeds)
+        np.testing.assert_array_equal(found["said"][seed], whole["said"][seed])
 
 
 def test_answers_are_told_apart_from_knowledge() -> None:
@@ -209,7 +214,7 @@ def test_the_page_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (page, methods):
         monkeypatch.setattr(module, "worded", worded)
         monkeypatch.setattr(module, "trained", trained)
-    monkeypatch.setattr(page, "traced", lambda *_: np.linspace(0, 1, 9))
+    monkeypatch.setattr(methods, "traced", lambda bench, *_: np.linspace(0, 1, 9 * len(bench.seeds)).reshape(9, -1))
     monkeypatch.setattr(page, "costs", lambda *_: {f"{cost}/{name}": 1.0 for cost in COSTS for name in METHODS})
     whole_page(monkeypatch, load_experiment("lora-or-prompts"), "quick", 90)
 

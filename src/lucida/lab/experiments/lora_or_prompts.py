@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from lucida.lab.experiment import Bench
 from lucida.lab.experiments.lora_or_prompts_costs import costs
-from lucida.lab.experiments.lora_or_prompts_methods import Outcome, Trial, best, shots_for, traced, trained, worded
+from lucida.lab.experiments.lora_or_prompts_methods import Outcome, Trial, best, shots_for, stopped, trained, worded
 from lucida.lab.experiments.lora_or_prompts_settings import (
     ACCURACY,
+    AGAIN,
     AGREEMENT,
     ASKED_FOR,
     AWAY,
@@ -110,24 +111,16 @@ def _by_rate(found: Observations, bench: Bench, settings: Settings) -> None:
 
 
 def _equals(found: Observations, bench: Bench, settings: Settings, outcomes: Mapping[str, Outcome]) -> None:
-    """What LoRA has in common with another method, stopped where it names as many pictures right on tuning seeds."""
+    """What LoRA has in common with another method, stopped where it names as many validation pictures right."""
     rate = bench.chosen[f"{LORA}, {labelled(MOST)}"]
-    by_step = traced(bench, settings, rate)
     for other in EQUALS:
-        if other == SOFT:
-            own = Trial(SOFT, MOST, (bench.chosen[f"{SOFT}, {labelled(MOST)}"],), settings.steps)
-            aim = trained(bench, settings, own, bench.tuning_seeds)
-        else:
-            aim = worded(bench, settings, other, MOST, bench.tuning_seeds)
-        steps = 1 + int(np.abs(by_step - aim["validation"].mean()).argmin())
-        one, again = (
-            trained(bench, settings, Trial(LORA, MOST, (rate,), steps, again), bench.seeds) for again in (False, True)
-        )
-        level = as_right_as(other)
-        found.facts[f"steps/{level}"] = steps
+        level, aim = as_right_as(other), outcomes[other]["validation"]
+        one, again = (stopped(bench, settings, rate, aim, again=again) for again in (False, True))
+        found.record("steps when stopped", LORA, one["steps"], level)
         found.record("right when stopped", LORA, one["test"], level)
+        found.record("right when stopped", AGAIN, again["test"], level)
         found.record("right when stopped", other, outcomes[other]["test"], level)
-        for name, partner in ((other, outcomes[other]), (LORA, again)):
+        for name, partner in ((other, outcomes[other]), (AGAIN, again)):
             for what, compare, key in ((AGREEMENT, agreement, "said"), (LIKENESS, likeness, "states")):
                 values = [compare(*pair) for pair in zip(one[key], partner[key], strict=True)]
                 found.record(what, f"{LORA} and {name}", values, level)

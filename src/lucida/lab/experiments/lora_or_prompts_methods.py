@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -229,13 +229,28 @@ def trained(bench: Bench, settings: Settings, trial: Trial, seeds: Sequence[int]
     return bench.remember(trial.told(), key, partial(_train, known, settings, trial, seeds))
 
 
-def traced(bench: Bench, settings: Settings, rate: float) -> NDArray:
-    """Share of validation pictures that LoRA with the most labels names right after each step, on tuning seeds."""
-    seeds, trial = bench.tuning_seeds, Trial(LORA, MOST, (rate,), settings.steps)
-    known = read(bench, settings, seeds)
-    key = ("by step", repr(settings), repr(trial), tuple(seeds), load(FEATURES).content_key)
-    found = bench.remember(f"{trial.told()}, step by step", key, partial(_trace, known, settings, trial, seeds))
-    return np.asarray(found["right"].mean(axis=1))
+def stopped(bench: Bench, settings: Settings, rate: float, aim: NDArray, *, again: bool = False) -> Outcome:
+    """LoRA with the most labels, each seed stopped at the step where it is nearest to an aim; and ``steps [M]``.
+
+    Args:
+        rate: it is trained at.
+        aim: share of validation pictures to be named right, ``[M]``; test pictures have no say.
+        again: from another start, with another order of the labels.
+    """
+    trial = Trial(LORA, MOST, (rate,), settings.steps, again)
+    steps = 1 + np.abs(traced(bench, settings, trial) - aim).argmin(axis=0)
+    outcomes = {int(k): trained(bench, settings, replace(trial, steps=int(k)), bench.seeds) for k in np.unique(steps)}
+    keys = outcomes[int(steps[0])]
+    found = {key: np.stack([outcomes[int(k)][key][seed] for seed, k in enumerate(steps)]) for key in keys}
+    return found | {"steps": steps}
+
+
+def traced(bench: Bench, settings: Settings, trial: Trial) -> NDArray:
+    """Share of validation pictures named right after each step, ``[steps, M]``."""
+    known = read(bench, settings, bench.seeds)
+    key = ("by step", repr(settings), repr(trial), tuple(bench.seeds), load(FEATURES).content_key)
+    compute = partial(_trace, known, settings, trial, bench.seeds)
+    return bench.remember(f"{trial.told()}, step by step", key, compute)["right"]
 
 
 def member(known: Mapping[str, NDArray], place: int, settings: Settings, trial: Trial, seed: int) -> nn.Module:

@@ -154,7 +154,7 @@ DESIGN = Design(
     held_fixed=(
         "the model before, the labels and their order, by seed; soft prompts and LoRA are trained for equally many "
         "steps with the plain wording, at the rate that is best on four tuning seeds, which no result uses; so is the "
-        "number of examples in the context, and the step at which LoRA is stopped to be as right as another method",
+        "number of examples in the context",
         "an answer is right if its word is the most likely of the whole vocabulary",
         "pictures of validation and test are of concepts that neither the model before nor any label shows",
     ),

@@ -8,6 +8,7 @@ from lucida.lab.experiment import Section
 from lucida.lab.experiments.lora_or_prompts import EQUALS
 from lucida.lab.experiments.lora_or_prompts_settings import (
     ACCURACY,
+    AGAIN,
     AGREEMENT,
     ASKED_FOR,
     AWAY,
@@ -115,28 +116,21 @@ def _costs() -> Section:
 
 
 def _alike() -> Section:
-    def row(other: str, partner: str, own: str) -> tuple[str, tuple[str, ...]]:
+    def row(other: str, partner: str) -> tuple[str, tuple[str, ...]]:
         level = as_right_as(other)
         pair = f"{LORA} and {partner}/{level}"
-        return (
-            f"LoRA and {own}, {level}",
-            (
-                f"right when stopped/{LORA}/{level}",
-                f"right when stopped/{partner}/{level}",
-                f"{AGREEMENT}/{pair}",
-                f"{LIKENESS}/{pair}",
-            ),
-        )
+        right = (f"right when stopped/{name}/{level}" for name in (LORA, partner))
+        return f"{LORA} and {partner}, {level}", (*right, f"{AGREEMENT}/{pair}", f"{LIKENESS}/{pair}")
 
-    rows = [row(other, *each) for other in EQUALS for each in ((other, other), (LORA, "LoRA from another start"))]
     table = TableFigure(
         "At equal accuracy",
         ("LoRA right", "the other right", "agreement beyond chance", "likeness of features"),
-        tuple(rows),
-        caption=f"LoRA with {labelled(MOST)} is stopped at the step where it names as many pictures right as the other "
-        "method does, on tuning seeds. Agreement is Cohen's kappa of the answers about held-out pictures; likeness the "
-        "linear centred kernel alignment of the states that answers are read from. LoRA from another start, with "
-        "another order of labels, stopped at the same step, is what another method can be held against.",
+        tuple(row(other, partner) for other in EQUALS for partner in (other, AGAIN)),
+        caption=f"LoRA with {labelled(MOST)} is stopped at the step where it names as many validation pictures right "
+        "as the other method does with the same seed. Agreement is Cohen's kappa of the answers about held-out "
+        "pictures; likeness the linear centred kernel alignment of the states that answers are read from. LoRA from "
+        "another start, with another order of labels, stopped in the same way, is what another method can be held "
+        "against.",
         shares=(True, True, False, False),
     )
     return Section("What is the same, at equal accuracy", ALIKE_TEXT, (table,))
@@ -146,8 +140,8 @@ _ALL, _SOFT = labelled(MOST), as_right_as(SOFT)
 LABELS_TEXT = (
     f"Asked plainly the model is right in {{{ACCURACY}/{PLAINLY}/{labelled(0)}:%}}. A search finds a noun that says "
     f"what is meant: with four labels {{{ACCURACY}/{SEARCHED}/{labelled(FEW)}:%}}. The same labels shown as examples "
-    f"say it too: {{{ACCURACY}/{CONTEXT}/{labelled(FEW)}:%}}; of the labels there are, "
-    f"{{examples shown/{_ALL}:0}} of `256` are shown, which is best on the tuning seeds."
+    f"say it too: {{{ACCURACY}/{CONTEXT}/{labelled(FEW)}:%}}. How many of `256` labels are best shown "
+    f"was asked on the tuning seeds: {{examples shown/{_ALL}:0}}."
 )
 MISSING_TEXT = (
     "The model can name pictures finely and coarsely, and the most frequent noun asks for either. Asked with it, "
@@ -175,11 +169,11 @@ COSTS_TEXT = (
 )
 ALIKE_TEXT = (
     "Do methods that are equally good give the same answers? Stopped where it is as right as the soft prompt "
-    f"(after {{steps/{_SOFT}:0}} steps), LoRA agrees with it beyond chance by "
+    f"(after {{steps when stopped/{LORA}/{_SOFT}:0}} steps on average), LoRA agrees with it beyond chance by "
     f"{{{AGREEMENT}/{LORA} and {SOFT}/{_SOFT}}}, and with itself from another start by "
-    f"{{{AGREEMENT}/{LORA} and {LORA}/{_SOFT}}}; their features are alike by "
-    f"{{{LIKENESS}/{LORA} and {SOFT}/{_SOFT}}} and {{{LIKENESS}/{LORA} and {LORA}/{_SOFT}}}. As right as the searched "
-    f"prompt (after {{steps/{as_right_as(SEARCHED)}:0}} steps) it agrees with that by "
+    f"{{{AGREEMENT}/{LORA} and {AGAIN}/{_SOFT}}}; their features are alike by "
+    f"{{{LIKENESS}/{LORA} and {SOFT}/{_SOFT}}} and {{{LIKENESS}/{LORA} and {AGAIN}/{_SOFT}}}. As right as the searched "
+    f"prompt (after {{steps when stopped/{LORA}/{as_right_as(SEARCHED)}:0}} steps) it agrees with that by "
     f"{{{AGREEMENT}/{LORA} and {SEARCHED}/{as_right_as(SEARCHED)}}}, with itself by "
-    f"{{{AGREEMENT}/{LORA} and {LORA}/{as_right_as(SEARCHED)}}}."
+    f"{{{AGREEMENT}/{LORA} and {AGAIN}/{as_right_as(SEARCHED)}}}."
 )

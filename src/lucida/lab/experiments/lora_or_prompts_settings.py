@@ -9,7 +9,7 @@ PLAINLY, SEARCHED, ENSEMBLE, CONTEXT, SOFT, LORA = (
 )  # fmt: skip
 WORDED, TRAINED = (PLAINLY, SEARCHED, ENSEMBLE, CONTEXT), (SOFT, LORA)
 METHODS = WORDED + TRAINED
-SLOWER = "LoRA, slower"
+SLOWER, AGAIN = "LoRA, slower", "LoRA from another start"
 LABELS = (0, 1, 4, 16, 64, 256)
 FEW, MOST = 4, LABELS[-1]
 PARTS = {"validation": 200, "test": 350}  # pictures that are asked about
