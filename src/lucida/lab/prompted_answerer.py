@@ -7,6 +7,7 @@ ways alike, and then only examples before the question tell. Adapted is to the f
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from itertools import product
 from typing import NamedTuple
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lucida.core.seeds import stream
+from lucida.core.seeds import derive_seed, stream
 from lucida.data.prompt_grammar import PromptGrammar
 from lucida.lab.datasets import load, split
 from lucida.lab.experiments.answers_or_everything_network import CausalBlock, draw_weights
@@ -48,6 +49,7 @@ _PICTURE = "<picture>"
 _TEXT = [word for template in GRAMMAR.templates for word in template.split()]
 VOCABULARY = tuple(dict.fromkeys((_PICTURE, *CATEGORIES, *COARSE_OF.values(), *_TEXT)))
 NUMBER = {word: number for number, word in enumerate(VOCABULARY)}
+FINE_NAMES = torch.tensor([NUMBER[word] for word in CATEGORIES])
 ITEM = 2 + len(PLAIN.split())  # tokens of a picture, a question and its answer
 ANSWER = ITEM - 2  # the state that predicts the answer
 SHOTS = 8  # most examples before a question
@@ -59,11 +61,10 @@ class PromptedAnswerer(nn.Module):
     Args:
         features: numbers of each picture.
         width, depth: of the language model.
-        soft: learned vectors before everything; 0 for none.
         seed: of the weights.
     """
 
-    def __init__(self, features: int, width: int, depth: int, seed: int, soft: int = 0):
+    def __init__(self, features: int, width: int, depth: int, seed: int):
         super().__init__()
         config = Transformer(len(VOCABULARY), len(VOCABULARY), width, depth)
         self.multi_modal_projector = nn.Linear(features, width)
@@ -72,10 +73,14 @@ class PromptedAnswerer(nn.Module):
         self.blocks = nn.ModuleList(CausalBlock(config) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, len(VOCABULARY), bias=False)
-        generator = draw_weights(self, seed)
-        if soft:  # from words, as prompt tuning does best (Lester et al. 2021)
-            chosen = torch.randint(1, len(VOCABULARY), (soft,), generator=generator)
-            self.soft = nn.Parameter(self.words.weight.detach()[chosen].clone())
+        draw_weights(self, seed)
+
+    def with_soft_prompt(self, n: int, seed: int) -> PromptedAnswerer:
+        """A copy with ``n`` vectors to learn before everything: words that it knows, at first (Lester et al. 2021)."""
+        own, generator = copy.deepcopy(self), torch.Generator().manual_seed(derive_seed(seed, "lab", "soft prompt"))
+        chosen = torch.randint(1, len(VOCABULARY), (n,), generator=generator)
+        own.soft = nn.Parameter(self.words.weight.detach()[chosen].clone())
+        return own
 
     def states(self, pictures: Tensor, tokens: Tensor) -> Tensor:
         """Last states ``[B, T, D]`` of tokens ``int64 [B, T]`` with pictures ``[B, P, F]`` in their places."""

@@ -6,7 +6,9 @@ from itertools import product
 
 from lucida.lab.design import Claim, Design, Scale
 from lucida.lab.experiment import Answer, Experiment
-from lucida.lab.experiments.lora_or_prompts import (
+from lucida.lab.experiments.lora_or_prompts import measure
+from lucida.lab.experiments.lora_or_prompts_sections import present
+from lucida.lab.experiments.lora_or_prompts_settings import (
     ACCURACY,
     AWAY,
     CONTEXT,
@@ -20,9 +22,7 @@ from lucida.lab.experiments.lora_or_prompts import (
     SOFT,
     Settings,
     labelled,
-    measure,
 )
-from lucida.lab.experiments.lora_or_prompts_sections import present
 from lucida.lab.verdict import Word
 from lucida.report.sourced import quoted
 
@@ -147,12 +147,14 @@ DESIGN = Design(
     claims=CLAIMS,
     factors={
         "method": "plain prompt; searched prompt (grammar of 144 templates, at most 30 model calls a label); ensemble "
-        "of the four best; up to eight labels as examples in the context; soft prompt of eight vectors; LoRA of rank 4",
+        "of the four best; labels as examples in the context, one to eight of them; soft prompt of eight vectors that "
+        "start as words of the model; LoRA of rank 4",
         "labels": "0, 1, 4, 16, 64, 256, the first of one list for every method",
     },
     held_fixed=(
         "the model before, the labels and their order, by seed; soft prompts and LoRA are trained for equally many "
-        "steps with the plain wording, at the rate that is best on four tuning seeds, which no result uses",
+        "steps with the plain wording, at the rate that is best on four tuning seeds, which no result uses; so is the "
+        "number of examples in the context",
         "an answer is right if its word is the most likely of the whole vocabulary",
         "pictures of validation and test are of concepts that neither the model before nor any label shows",
     ),
@@ -229,8 +231,9 @@ EXPERIMENT = Experiment(
     measure=measure,
     present=present,
     answers=SHORT_ANSWERS,
-    source="lab/experiments/lora_or_prompts.py",
+    source="lab/experiments/lora_or_prompts_methods.py",
     helpers=(
+        "lab/experiments/lora_or_prompts_settings.py",
         "lab/prompted_answerer.py",
         "lab/low_rank.py",
         "lab/experiments/answers_or_everything_network.py",
