@@ -19,7 +19,16 @@ from lucida import __version__
 from lucida.core.config import nearest, to_dict
 from lucida.core.durations import Duration
 from lucida.core.errors import LucidaError
-from lucida.usage import ASK_USAGE, DIAGNOSE_USAGE, EVALUATE_USAGE, EXPORT_USAGE, LAB_USAGE, USAGE
+from lucida.usage import (
+    ASK_USAGE,
+    AUDIT_USAGE,
+    COMPARE_USAGE,
+    DIAGNOSE_USAGE,
+    EVALUATE_USAGE,
+    EXPORT_USAGE,
+    LAB_USAGE,
+    USAGE,
+)
 
 Config = TypeVar("Config")
 
@@ -48,6 +57,10 @@ def _dispatch(given: list[str]) -> None:
         print(f"lucida {__version__}")
     elif given[0] == "run":
         _run(given[1:])
+    elif given[0] == "audit":
+        _audit(given[1:])
+    elif given[0] == "compare":
+        _compare(given[1:])
     elif given[0] == "adapt":
         _adapt(given[1:])
     elif given[0] == "export":
@@ -79,6 +92,38 @@ def _adapt(given: list[str]) -> None:
     from lucida.workflows.adapt import AdaptConfig, adapt
 
     print(f"report: {adapt(override(AdaptConfig(), given, command='lucida adapt'))}")
+
+
+def _audit(given: list[str]) -> None:
+    from lucida.workflows.audit import AuditConfig, audit
+
+    if not given or any(word in ("-h", "--help") for word in given):
+        print(AUDIT_USAGE)
+        override(AuditConfig(), ["--help"], command="lucida audit MODEL")
+    names, options = _apart(given, switches=("--help", "-h"))
+    if len(names) != 1:
+        raise LucidaError(f"audit needs one model, not {' '.join(names) or 'none'}", remedy="see lucida audit --help")
+    print(f"report: {audit(names[0], override(AuditConfig(), options, command='lucida audit'))}")
+
+
+def _compare(given: list[str]) -> None:
+    if not given or any(word in ("-h", "--help") for word in given):
+        print(COMPARE_USAGE, end="")
+        return
+    margin, rest = _take(given, "--margin", "0.02")
+    folders = [word for word in rest if word != "--json"]
+    if len(folders) != 2 or any(word.startswith("-") for word in folders):
+        raise LucidaError(f"compare needs two audits, not {' '.join(folders)}", remedy="see lucida compare --help")
+    try:
+        share = float(margin)
+    except ValueError:
+        raise LucidaError(f"--margin {margin} is no share", remedy="give a share such as 0.02") from None
+    from lucida.workflows.compare import compare
+
+    found = compare(Path(folders[0]), Path(folders[1]), margin=share)
+    print(json.dumps(found.as_json(), indent=1) if "--json" in given else found.as_text())
+    if found.regressions:
+        sys.exit(1)
 
 
 def _export(given: list[str]) -> None:

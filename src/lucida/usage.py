@@ -4,6 +4,8 @@ USAGE = """lucida: a workbench and lab for vision-language models
 
 usage: lucida run [--recipe NAME] [--pictures PATH] [--out FOLDER] [--split-seed N] [...]
        lucida run --help      every setting of a recipe
+       lucida audit MODEL --pictures PATH [...]
+       lucida compare AUDIT AUDIT [--margin 0.02] [--json]
        lucida adapt --model FOLDER --data CHATS [...]
        lucida export RUN FOLDER
        lucida ask MODEL PICTURE "is there a dog?"
@@ -18,6 +20,9 @@ usage: lucida run [--recipe NAME] [--pictures PATH] [--out FOLDER] [--split-seed
 commands:
   run       train a dual encoder and a multimodal LLM, measure them, write report.html; on the artwork that comes with
             lucida, or on your own pictures: a folder, a .csv, .jsonl or .parquet table, or a COCO .json file
+  audit     how often a vision-language model names what is not there, on your pictures, and whether it looks: POPE,
+            CHAIR, twin pictures, calibration, blind baselines, in one report
+  compare   two audits of the same questions, pair by pair; exit code 1 if the second is worse beyond a margin and noise
   adapt     train low-rank adapters for a Hugging Face vision-language model on chats about pictures
   export    merge the adapter of `lucida adapt` into its model, a Hugging Face folder; says what merging did to answers
   ask       put a question about a picture to the multimodal LLM of a finished run, or to a Hugging Face model
@@ -82,4 +87,31 @@ RUN       a folder of `lucida run`, a folder with probes.jsonl, or that file
 --idle    end after so many seconds without a new row, too
 
 example: lucida diagnose runs/default
+"""
+
+
+AUDIT_USAGE = """usage: lucida audit MODEL --pictures PATH [--vocabulary FILE] [--out FOLDER] [...]
+
+MODEL       a Hugging Face image-text-to-text model (folder or hub name), or a folder of `lucida run` or `lucida adapt`
+PATH        COCO's instances .json, or another source whose pictures list all their objects
+--vocabulary  a line for each name that may be asked for: "dog: puppy, hound"; all names of PATH unless given
+
+Nothing is trained. The report has POPE (random, popular, adversarial), CHAIR by length, twin pictures without one
+object, calibration, and the same questions with another picture and with none; questions.jsonl and answers.jsonl are
+kept for `lucida evaluate pope`.
+
+example: lucida audit my/llava --pictures coco/annotations/instances_val2017.json
+"""
+
+
+COMPARE_USAGE = """usage: lucida compare FIRST SECOND [--margin SHARE] [--json]
+
+FIRST, SECOND   folders of `lucida audit` with the same questions: two models, checkpoints or ways to decode
+--margin        by which a measure may get worse, 0.02 (two points) unless given
+--json          one JSON object alone
+
+Intervals are of paired differences, pictures kept together. The exit code is 1 if the second is worse by more than the
+margin and its interval excludes no difference, 0 otherwise, 2 for bad input.
+
+example: lucida compare runs/audit-before runs/audit-after
 """

@@ -10,7 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lucida.core.statistics import auroc, cluster_bootstrap, mean_interval, wilson
-from lucida.evaluation.intervals import auroc_by_cluster, cluster_codes, mean_by_cluster, share_by_cluster
+from lucida.evaluation.intervals import (
+    auroc_by_cluster,
+    cluster_codes,
+    mean_by_cluster,
+    share_by_cluster,
+    share_difference,
+)
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=200))
@@ -107,3 +113,30 @@ def test_a_perfect_ranking_is_not_certain() -> None:
     metric = auroc_by_cluster([0.1, 0.2, 0.8, 0.9], [False, False, True, True])
     assert metric.value == 1
     assert metric.ci95[0] < 0.6
+
+
+@given(st.integers(0, 10_000))
+def test_a_paired_difference_of_shares_is_that_of_the_shares(seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    trials = draw.integers(0, 4, (2, 40))
+    hits = draw.binomial(trials, 0.4)
+    clusters = draw.integers(0, 12, 40)
+    found = share_difference((hits[0], trials[0]), (hits[1], trials[1]), clusters)
+    shares = [share_by_cluster(h, t, clusters).value for h, t in zip(hits, trials, strict=True)]
+    assert found.value == pytest.approx(shares[0] - shares[1])
+    assert found.ci95 is not None
+    assert found.ci95[0] <= found.value <= found.ci95[1]
+    same = share_difference((hits[0], trials[0]), (hits[0], trials[0]), clusters)
+    assert same.ci95 == (0, 0)  # what both have in common cancels
+
+
+def test_the_interval_of_a_paired_difference_covers() -> None:
+    draw, held = np.random.default_rng(0), 0
+    for _ in range(400):
+        own = draw.beta(4, 4, 60)[:, None]  # pictures differ, and both models with them
+        hits = draw.random((2, 60, 3)) < np.clip(np.stack([own + 0.1, own]), 0, 1)
+        low, high = share_difference(
+            (hits[0].ravel(), np.ones(180)), (hits[1].ravel(), np.ones(180)), np.repeat(np.arange(60), 3)
+        ).ci95 or (0, 0)
+        held += low <= 0.0997 <= high  # of which the clipping takes a little
+    assert 0.92 <= held / 400 <= 0.98

@@ -164,6 +164,10 @@ class ChatTokens:
             raise LucidaError(f"the picture cannot be read: {error}", where=picture) from None
         return self._count(self._expansion(size))
 
+    def note_size(self, picture: Path, size: Size) -> None:
+        """Of a picture that is no file, under the name that chats have for it."""
+        self._sizes[picture] = size
+
     def pixels(self, images: Sequence[Image.Image]) -> dict[str, Tensor]:
         """What the vision tower takes of pictures, each by itself (``pixel_values``, perhaps masks or sizes).
 

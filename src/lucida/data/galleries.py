@@ -28,6 +28,24 @@ class Gallery(Protocol):
         """Pictures, ``uint8 [n, S, S, 3]``."""
 
 
+class PixelGallery:
+    """Pictures that are at hand, ``uint8 [n, S, S, 3]``; nothing is known of them."""
+
+    def __init__(self, own: np.ndarray):
+        self.own = own
+
+    def __len__(self) -> int:
+        return len(self.own)
+
+    def facts(self, i: int) -> Facts:
+        """None."""
+        return Facts()
+
+    def pixels(self, numbers: Sequence[int]) -> np.ndarray:
+        """A copy."""
+        return np.array(self.own[list(numbers)])
+
+
 class SceneGallery:
     """``n`` scenes of a stream of a world, from ``start``; pixels are composed when they are asked for."""
 

@@ -122,6 +122,42 @@ def mean_by_cluster(
     return Metric(mean, (mean - half, mean + half), count)
 
 
+def share_difference(
+    first: tuple[ArrayLike, ArrayLike],
+    second: tuple[ArrayLike, ArrayLike],
+    clusters: Sequence[object] | NDArray | None = None,
+    *,
+    confidence: float = 0.95,
+) -> Metric:
+    """The share of ``first`` less that of ``second`` on the same rows, with the interval of the paired difference.
+
+    Each is (hits, trials) by row. What a cluster moves each share by (the linearised ratio, as for
+    :func:`share_by_cluster`) is subtracted within the cluster, so that what both have in common cancels; Student's
+    interval with the number of clusters that have a trial of either. NaN if one has no trials.
+
+    >>> found = share_difference(([1, 1, 0, 1], [1, 1, 1, 1]), ([1, 0, 0, 1], [1, 1, 1, 1]))
+    >>> found.value, found.n
+    (0.25, 4)
+    """
+    rows = [[np.asarray(part, dtype=float) for part in pair] for pair in (first, second)]
+    codes = cluster_codes(clusters, len(rows[0][0]))
+    if len(codes) == 0 or any(trials.sum() == 0 for _, trials in rows):
+        return Metric(float("nan"), None, 0)
+    shares, pulls, tried = [], [], np.zeros(int(codes.max()) + 1, dtype=bool)
+    for hits, trials in rows:
+        sums = [np.bincount(codes, weights=part) for part in (hits, trials)]
+        share = float(hits.sum() / trials.sum())
+        shares.append(share)
+        pulls.append((sums[0] - share * sums[1]) / trials.sum())
+        tried |= sums[1] > 0
+    value, count = shares[0] - shares[1], int(tried.sum())
+    if count < 2:
+        return Metric(value, None, count)
+    spread = math.sqrt(float(((pulls[0] - pulls[1]) ** 2).sum()) * count / (count - 1))
+    half = float(stats.t.ppf((1 + confidence) / 2, count - 1)) * spread
+    return Metric(value, (value - half, value + half), count)
+
+
 def auroc_by_cluster(
     scores: ArrayLike,
     positive: ArrayLike,

@@ -107,6 +107,12 @@ _ENTRIES = (
         r"blind/.*",
     ),
     (
+        "Twin pictures",
+        "A picture and the same one without an object: asked for it, a model that looks says yes to the first and no "
+        "to the second. The control is a third picture, from which something else was taken.",
+        r"twins/.*",
+    ),
+    (
         "Loss",
         "What training makes small: how surprised the model is by the right answer.",
         r"section/learning",

@@ -305,7 +305,7 @@ def _hallucination(run: Run) -> dict[str, Any]:
         "pope": sections.pope_table(parts),
         "chair": sections.chair_table(metrics),
         "kinds": list(_kinds(run.material)),
-        "trust": [*sections.blind_figures(metrics), *_calibration(run.material)],
+        "trust": [*sections.blind_figures(metrics), *sections.twin_figures(metrics), *_calibration(run.material)],
     }
 
 

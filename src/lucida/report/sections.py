@@ -307,6 +307,30 @@ def blind_figures(metrics: Metrics) -> list[Figure]:
     return figures
 
 
+_TWINS: Mapping[str, tuple[str, Tone]] = {
+    "recall": ("says yes to the picture as it is", "own"),
+    "flip_rate": ("of these, no without the object", "own"),
+    "control_flip_rate": ("of these, no without something else", "baseline"),
+}
+
+
+def twin_figures(metrics: Metrics) -> list[Figure]:
+    """What becomes of a yes when the object is taken out of the picture."""
+    rows = [
+        Dot(label, metrics[f"twins/{name}"], kind)
+        for name, (label, kind) in _TWINS.items()
+        if f"twins/{name}" in metrics and math.isfinite(metrics[f"twins/{name}"].value)
+    ]
+    if not rows:
+        return []
+    title = "The same question when the object is taken out"
+    caption = (
+        "A model that looks says yes first and no without the object, and keeps its yes when something else is gone; "
+        "one that goes by what is usual keeps it either way."
+    )
+    return [Figure(title, dot_plot(title, rows, share=True, top=1.0), caption)]
+
+
 # Large numbers
 
 

@@ -18,6 +18,7 @@ _SHARES = (
     "chair_s",
     "class_mean",
     "share",
+    "flip_rate",
 )
 _NAMES = {
     "openmoji": "OpenMoji",
@@ -35,6 +36,7 @@ _LEFT_OUT = {
     "zero_shot": "zero-shot",
     "retrieval": "retrieval",
     "blind": "blind-picture probe",
+    "twins": "twin pictures",
 }
 
 

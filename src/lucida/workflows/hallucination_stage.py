@@ -14,18 +14,22 @@ from lucida.core.errors import LucidaError
 from lucida.core.results import Metric, Results
 from lucida.core.run_folder import RunFolder
 from lucida.data.conversations import FORMS
+from lucida.data.galleries import PixelGallery
 from lucida.data.lessons import Lesson
 from lucida.data.truth import Facts
+from lucida.data.twin_pictures import twin_pixels
 from lucida.evaluation.answers import YesNo, parse_count
 from lucida.evaluation.blind import blind_metrics, shuffled_pictures
 from lucida.evaluation.chair import chair_metrics, read_captions
 from lucida.evaluation.intervals import share_by_cluster
 from lucida.evaluation.pope import PopeQuestion, labels_of, pope_metrics, question_only_metrics
+from lucida.evaluation.twins import twin_metrics
 from lucida.evaluation.vocabulary import Vocabulary
 from lucida.inference.answerer import Answerer
 from lucida.inference.generate import YesNoAnswers
 from lucida.report.material import CalibrationBin, Example, KindRate, save_thumbnail
 from lucida.workflows.language_stage import LanguageStage, pope_questions
+from lucida.workflows.tallies import calibration_bins, kind_rates
 
 COUNT_QUESTIONS = 600
 EXAMPLES, ASKED = 6, 3  # pictures that the report shows with a caption, and with all their hardest questions
@@ -125,6 +129,16 @@ class Examination:
     def _describable(self) -> bool:
         return bool(self.lesson.turns.get("describe")) and all(one.exhaustive for one in self.facts)
 
+    def twins(self, n: int) -> dict[str, Metric]:
+        """The same question about pictures as they are, without the object, and without something else."""
+        found = twin_pixels(self.lesson.gallery, n)
+        if not self.lesson.turns.get("exists") or not found.names:
+            return {}
+        features = self.answerer.see(PixelGallery(found.pixels.reshape(-1, *found.pixels.shape[2:])))
+        said = self.answerer.ask_yes_no(features, list(enumerate(found.names * 3)))
+        read = np.array([one_word(text) for text in said.texts], dtype=object).reshape(3, -1)
+        return twin_metrics(list(read), found.pictures, p_yes=said.p_yes.reshape(3, -1))
+
     def counting(self, n: int) -> dict[str, Metric]:
         """The share of right numbers, beside always saying "1"."""
         known = [(i, name, count) for i, one in enumerate(self.facts[:n]) for name, count in one.counts.items()]
@@ -159,25 +173,13 @@ class Examination:
         """How often each kind is made up and missed, over all different questions; the worst first."""
         if self.said is None:
             return ()
-        tally: dict[str, list[int]] = {}
-        asked = {(q.picture_id, q.object): (q.label, a) for q, a in zip(self.questions, self.said.texts, strict=True)}
-        for (_, name), (there, said) in asked.items():
-            row = tally.setdefault(name, [0, 0, 0, 0])
-            row[0] += not there and said == "yes"
-            row[1] += not there
-            row[2] += there and said != "yes"
-            row[3] += there
-        rows = [KindRate(name, *row) for name, row in tally.items()]
-        return tuple(sorted(rows, key=lambda row: (-(row.made_up + row.missed), row.kind)))
+        return kind_rates(self.questions, self.said.texts)
 
-    def calibration(self, bins: int = 5) -> tuple[CalibrationBin, ...]:
+    def calibration(self) -> tuple[CalibrationBin, ...]:
         """Answers of similar confidence, from 0.5 to 1, and how many of them were right."""
         if self.said is None:
             return ()
-        confidence, right = self.said.confidence, right_answers(self.questions, self.said)
-        place = np.minimum(((confidence - 0.5) * 2 * bins).astype(int), bins - 1)
-        chosen = [place == k for k in range(bins) if (place == k).any()]
-        return tuple(CalibrationBin(float(confidence[c].mean()), int(right[c].sum()), int(c.sum())) for c in chosen)
+        return calibration_bins(self.said.confidence, right_answers(self.questions, self.said))
 
     def examples(self, folder: RunFolder, captions: Sequence[str]) -> Iterator[Example]:
         """The first pictures, with their captions and with the hardest questions."""
@@ -259,7 +261,7 @@ def examine(answerer: Answerer, lessons: Mapping[str, Lesson], stage: LanguageSt
     exam = Examination(answerer, first, stage.test_pictures)
     metrics: dict[str, Any] = exam.pope(prefix) | exam.blind()
     told, captions = exam.captions(stage.captions)
-    metrics |= told | exam.counting(stage.captions) | exam.classifying()
+    metrics |= told | exam.counting(stage.captions) | exam.classifying() | exam.twins(stage.twins)
     findings = Findings(metrics, exam.kinds(), exam.calibration(), left_out=exam.obstacles())
     findings.examples += exam.examples(folder, captions)
     for name, lesson in others:

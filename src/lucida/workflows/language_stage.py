@@ -56,6 +56,7 @@ class LanguageStage:
             docs/notes/multimodal-llm.md); then on all questions.
         test_pictures: of each test stream.
         captions: pictures whose captions are checked for what they make up.
+        twins: pictures from which an object is taken out.
     """
 
     scenes: int = 16_000
@@ -82,9 +83,10 @@ class LanguageStage:
     )
     test_pictures: int = 300
     captions: int = 200
+    twins: int = 200
 
     def __post_init__(self) -> None:
-        for name in ("scenes", "test_pictures", "captions"):
+        for name in ("scenes", "test_pictures", "captions", "twins"):
             if getattr(self, name) < 1:
                 raise LucidaError(f"{name} must be at least 1, not {getattr(self, name)}", where="LanguageStage")
 

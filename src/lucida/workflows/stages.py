@@ -27,6 +27,10 @@ TITLES = {
     "asking": "Asking the model",
     "after": "Measuring the adapted model",
     "hallucination": "Measuring what it makes up",
+    "questions": "Asking whether something is there",
+    "blind": "The same questions with another picture, and with none",
+    "captions": "Describing the pictures",
+    "twins": "Taking an object out of each picture",
 }
 """What a person reads for the keys of stages."""
 

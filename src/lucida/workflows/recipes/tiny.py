@@ -38,6 +38,7 @@ def recipe() -> RunConfig:
             train=replace(language.train, duration=Duration(64, "examples"), batch_size=16, validate_every=None),
             test_pictures=16,
             captions=8,
+            twins=8,
         ),
         second_artist=replace(
             adaptation, scenes=16, test_pictures=8, train=replace(adaptation.train, duration=few.duration)
