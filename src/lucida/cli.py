@@ -160,8 +160,12 @@ def _evaluate(given: list[str]) -> None:
         print(f"report: {evaluate_chats(override(EvaluateChatsConfig(), given[1:], command='lucida evaluate chats'))}")
     elif given[0] == "pope":
         _evaluate_pope(given[1:])
+    elif given[0] == "chair":
+        _evaluate_chair(given[1:])
     else:
-        raise LucidaError(f"nothing to evaluate is called {given[0]!r}", remedy="there are long-tail, chats and pope")
+        raise LucidaError(
+            f"nothing to evaluate is called {given[0]!r}", remedy="there are long-tail, chats, pope and chair"
+        )
 
 
 def _evaluate_long_tail(given: list[str]) -> None:
@@ -177,6 +181,14 @@ def _evaluate_pope(given: list[str]) -> None:
     config = override(EvaluatePopeConfig(), given, command="lucida evaluate pope")
     found = evaluate_pope(config)
     print(json.dumps(as_json(found), indent=1) if config.json else as_text(found))
+
+
+def _evaluate_chair(given: list[str]) -> None:
+    from lucida.workflows.evaluate_chair import EvaluateChairConfig, evaluate_chair
+
+    config = override(EvaluateChairConfig(), given, command="lucida evaluate chair")
+    found = evaluate_chair(config)
+    print(json.dumps(found.as_json(), indent=1) if config.json else found.as_text())
 
 
 def _cluster(given: list[str]) -> None:
@@ -276,6 +288,7 @@ def override(config: Config, given: Sequence[str], *, command: str) -> Config:
         LucidaError: a setting is unknown (the nearest is named), or its value is of the wrong kind.
     """
     known = dict(_keys(to_dict(config)))
+    known |= {f"no_{key}": not value for key, value in known.items() if isinstance(value, bool)}
     for word in given:
         key = word.partition("=")[0]
         if key.startswith("--") and key not in ("--help",) and key[2:].replace("-", "_") not in known:

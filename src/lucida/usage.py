@@ -13,6 +13,7 @@ usage: lucida run [--recipe NAME] [--pictures PATH] [--out FOLDER] [--split-seed
        lucida evaluate long-tail --pictures PATH [...]
        lucida evaluate chats --model MODEL --data CHATS [...]
        lucida evaluate pope --questions Q.jsonl --answers A.jsonl [--parser NAME] [--json]
+       lucida evaluate chair --captions C.jsonl --objects instances.json [--json]
        lucida cluster [--pictures PATH] [...]
        lucida lab list | run NAME ... | run --all | book
        lucida --version
@@ -30,6 +31,7 @@ commands:
   evaluate  long-tail: every remedy for rare classes on your labelled pictures, ranked, with a recommendation
             chats: a vision-language model on chats about pictures, their loss and the answers that are right
             pope: answers to "is there a …?", made by any model, scored as ours or as published scripts do
+            chair: captions, made by any model: how many of the objects they name are not there
   cluster   a Gaussian mixture of your pictures: named clusters, outliers, near-duplicates
   lab       controlled experiments on questions about training, each with a verdict; `book` makes pages of the results
 """
@@ -52,7 +54,8 @@ example: lucida ask runs/default a.jpg "is there a dog?"
 EVALUATE_USAGE = """usage: lucida evaluate long-tail --pictures PATH [--out FOLDER] [--seeds N] [--ratio R] [...]
        lucida evaluate chats --model MODEL --data CHATS [--pictures FOLDER] [--out FOLDER] [...]
        lucida evaluate pope --questions Q.jsonl --answers A.jsonl [--parser NAME] [--json]
-       lucida evaluate long-tail|chats|pope --help    every setting
+       lucida evaluate chair --captions C.jsonl --objects instances.json [--references captions.json] [--json]
+       lucida evaluate long-tail|chats|pope|chair --help    every setting
 
 PATH     labelled pictures: a folder for each class, a table with a column "label", Parquet
 --ratio  thins the classes to this imbalance first, to see on balanced data what a long tail does
@@ -62,10 +65,12 @@ CHATS    LLaVA's JSON, or JSON lines with "messages"; the loss of their answers,
 
 Q.jsonl  rows with question_id, image, text ("Is there a dog in the image?") and label (yes or no)
 A.jsonl  rows with question_id and answer (or text), in any order
+C.jsonl  rows with image_id (or image) and caption (or text); the pictures themselves are not needed
 --parser lucida (the default), pope, llava, opera, vcd or lmms-eval: how the answers are read
 
 example: lucida evaluate long-tail --pictures my/pictures
          lucida evaluate chats --model runs/adapt --data held-out.json
+         lucida evaluate chair --captions captions.jsonl --objects instances_val2014.json
          lucida evaluate pope --questions coco_pope_popular.json --answers answers.jsonl
 """
 

@@ -7,9 +7,8 @@ any order. What does not fit together is refused: a score of the wrong pairs loo
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +18,7 @@ import numpy as np
 from lucida.core.errors import LucidaError
 from lucida.core.results import Metric
 from lucida.evaluation.answers import parse_yes_no
+from lucida.evaluation.json_lines import json_rows
 from lucida.evaluation.peer_scripts import PEER_METRICS, PEER_SCRIPTS
 from lucida.evaluation.pope import PopeQuestion, answer_shares, fingerprint
 from lucida.evaluation.vocabulary import Vocabulary
@@ -92,7 +92,7 @@ def read_questions(path: Path) -> list[QuestionRow]:
     """
     rows: dict[str, QuestionRow] = {}
     truths: dict[tuple[str, str], tuple[str, str]] = {}
-    for where, row in _rows(path, "questions"):
+    for where, row in json_rows(path, "questions"):
         id = _id(row, where)
         if id in rows:
             remedy = "several question sets in one file need numbers of their own; score each file apart"
@@ -118,7 +118,7 @@ def read_answer_rows(path: Path, questions: Sequence[QuestionRow]) -> list[str]:
             there twice, is none of the questions', or comes with another question or picture; a question has no answer.
     """
     known, answers = {row.id: row for row in questions}, dict[str, str]()
-    for where, row in _rows(path, "answers"):
+    for where, row in json_rows(path, "answers"):
         id = _id(row, where)
         if id in answers:
             raise LucidaError(f"question_id {id} is answered twice", where=where)
@@ -188,32 +188,6 @@ def _scored(questions: Sequence[QuestionRow], answers: Sequence[str], parser: st
     pairs = zip(questions, answers, strict=True)
     said = [parse_yes_no(answer, about=forms[row.object] if row.object else None) for row, answer in pairs]
     return answer_shares([row.question() for row in questions], np.asarray(said, dtype=object))
-
-
-def _rows(path: Path, what: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Where each row lies, and the row.
-
-    Raises:
-        LucidaError: the file cannot be read, has no row, or a row is no JSON object.
-    """
-    remedy = "give one JSON object a line"
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except FileNotFoundError:
-        raise LucidaError(f"no such file of {what}", where=path) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise LucidaError(f"cannot read the {what}: {error}", where=path) from None
-    numbered = [(f"{path}, line {number}", line) for number, line in enumerate(lines, start=1) if line.strip()]
-    if not numbered:
-        raise LucidaError(f"no {what} in the file", where=path, remedy=remedy)
-    for where, line in numbered:
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            row = None
-        if not isinstance(row, dict):
-            raise LucidaError("not a JSON object", where=where, remedy=remedy)
-        yield where, row
 
 
 def _id(row: Mapping[str, Any], where: str) -> str:
