@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from lucida.core.results import Metric, Results, read_json, write_text
 from lucida.core.run_folder import RunFolder
-from lucida.report import sections
+from lucida.report import looking, sections
 from lucida.report.adaptation import adaptation_figures, adaptation_lead, adaptation_table
 from lucida.report.figures import Line, bar_plot, calibration_plot, kind_bars, line_plot
 from lucida.report.glossary import entries
@@ -305,7 +305,7 @@ def _hallucination(run: Run) -> dict[str, Any]:
         "pope": sections.pope_table(parts),
         "chair": sections.chair_table(metrics),
         "kinds": list(_kinds(run.material)),
-        "trust": [*sections.blind_figures(metrics), *sections.twin_figures(metrics), *_calibration(run.material)],
+        "trust": [*looking.blind_figures(metrics), *looking.twin_figures(metrics), *_calibration(run.material)],
     }
 
 

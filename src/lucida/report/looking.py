@@ -1,0 +1,60 @@
+"""Whether a model looks: the same questions with another picture, with none, and without the object asked for."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+
+from lucida.core.results import Metric
+from lucida.report.figures import Dot, Tone, dot_plot
+from lucida.report.sections import Figure, Metrics
+from lucida.report.wording import capitalised, humanised, interval, is_share
+
+_PICTURES = ("true", "shuffled", "blank")
+
+
+def blind_figures(metrics: Metrics) -> list[Figure]:
+    """The same questions with the true, a shuffled and a blank picture, one figure a measure."""
+    groups: dict[str, dict[str, Metric]] = {}
+    for name, metric in metrics.items():
+        words = re.split(r"[/_]", name)
+        shown = next((p for p in _PICTURES if p in words[1:]), None)
+        if words[0] == "blind" and shown:
+            measure = re.sub(rf"(?:^|[/_]){shown}(?=[/_]|$)", "", name.partition("/")[2]).strip("/_")
+            if not measure.startswith("gap"):  # the difference of two rows that are shown, with its own name
+                groups.setdefault(measure, {})[shown] = metric
+    figures = []
+    for measure, group in groups.items():
+        rows = [Dot(f"{p} picture", group[p], "own" if p == "true" else "baseline") for p in _PICTURES if p in group]
+        title = f"{capitalised(humanised(measure)) or 'Score'} with the true and with no picture"
+        caption = "A model that looks does clearly best with the true picture; equal values would mean that it guesses."
+        if (gap := metrics.get("blind/gap")) and measure == "accuracy" and math.isfinite(gap.value):
+            text = f"{100 * gap.value:+.1f} points {interval(gap, share=True)}".strip()
+            caption = f"Looking is worth {text} over a picture of another question. {caption}"
+        figures.append(Figure(title, dot_plot(title, rows, share=is_share(measure)), caption))
+    return figures
+
+
+_TWINS: Mapping[str, tuple[str, Tone]] = {
+    "recall": ("says yes to the picture as it is", "own"),
+    "flip_rate": ("of these, no without the object", "own"),
+    "control_flip_rate": ("of these, no without something else", "baseline"),
+}
+
+
+def twin_figures(metrics: Metrics) -> list[Figure]:
+    """What becomes of a yes when the object is taken out of the picture."""
+    rows = [
+        Dot(label, metrics[f"twins/{name}"], kind)
+        for name, (label, kind) in _TWINS.items()
+        if f"twins/{name}" in metrics and math.isfinite(metrics[f"twins/{name}"].value)
+    ]
+    if not rows:
+        return []
+    title = "The same question when the object is taken out"
+    caption = (
+        "A model that looks says yes first and no without the object, and keeps its yes when something else is gone; "
+        "one that goes by what is usual keeps it either way."
+    )
+    return [Figure(title, dot_plot(title, rows, share=True, top=1.0), caption)]
