@@ -96,6 +96,8 @@ def full_results() -> Results:
         results.add(f"chair/{variant}mean_words", Metric(13.4, (13.2, 13.6), 600))
     for shown, value in (("true", 0.914), ("shuffled", 0.541), ("blank", 0.583)):
         results.add(f"blind/{shown}/accuracy", share(value, 600))
+    for name, value in (("recall", 0.94), ("flip_rate", 0.88), ("control_flip_rate", 0.03)):
+        results.add(f"twins/{name}", share(value, 180))
     results.add("blind/gap", Metric(0.373, (0.343, 0.402), 600))
     results.add("count/accuracy", share(0.712, 400))
     results.add("count/majority/accuracy", Metric(0.31, None, 400))

@@ -6,8 +6,8 @@ import pytest
 
 from lucida.core.results import Metric
 from lucida.report.glossary import entries
+from lucida.report.looking import blind_figures, twin_figures
 from lucida.report.sections import (
-    blind_figures,
     chair_table,
     headlines,
     pope_parts,
@@ -122,3 +122,11 @@ def test_the_glossary_explains_what_is_used_only() -> None:
     assert entries([]) == []
     words = [word for word, _ in entries(["chair/chair_i", "section/learning"])]
     assert words == ["95 % interval", "n", "CHAIR_i", "Loss"]
+
+
+def test_twins_stand_beside_their_control() -> None:
+    names = ["twins/recall", "twins/flip_rate", "twins/control_flip_rate", "twins/drop"]
+    figures = twin_figures({name: metric() for name in names})
+    assert len(figures) == 1
+    assert "other gone: then no" in figures[0].svg
+    assert twin_figures({}) == []

@@ -37,9 +37,9 @@ def blind_figures(metrics: Metrics) -> list[Figure]:
 
 
 _TWINS: Mapping[str, tuple[str, Tone]] = {
-    "recall": ("says yes to the picture as it is", "own"),
-    "flip_rate": ("of these, no without the object", "own"),
-    "control_flip_rate": ("of these, no without something else", "baseline"),
+    "recall": ("as it is: yes", "own"),
+    "flip_rate": ("object gone: then no", "own"),
+    "control_flip_rate": ("other gone: then no", "baseline"),
 }
 
 
