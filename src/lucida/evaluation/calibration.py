@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from lucida.core.results import Metric
 from lucida.core.seeds import stream
-from lucida.evaluation.intervals import cluster_codes
+from lucida.evaluation.intervals import cluster_codes, share_by_cluster
 
 
 def calibration_error(
@@ -50,3 +50,49 @@ def reflected(value: float, draws: ArrayLike, n: int) -> Metric:
     """
     low, high = np.quantile(np.asarray(draws), [0.025, 0.975]).tolist()
     return Metric(value, (max(0.0, min(value, 2 * value - high)), min(1.0, max(value, 2 * value - low))), n)
+
+
+COVERAGES = (0.5, 0.7, 0.9, 1.0)
+"""Shares of the questions that are answered, the surest first."""
+
+
+def risk_metrics(
+    confidence: ArrayLike,
+    right: ArrayLike,
+    clusters: Sequence[object] | None = None,
+    *,
+    coverages: Sequence[float] = COVERAGES,
+    prefix: str = "risk",
+) -> dict[str, Metric]:
+    """How many answers are wrong if only the surest are given: the risk-coverage curve (Geifman & El-Yaniv 2017).
+
+    Answers of equal confidence at the border count in equal parts. The intervals take the border as given.
+
+    Args:
+        confidence: of each answer, ``[Q]``.
+        right: whether it is right, ``[Q]``.
+        clusters: the picture of each.
+        coverages: shares to be answered, above 0.
+        prefix: of the names.
+
+    Returns:
+        ``{prefix}/at_{percent}/wrong_share`` for each coverage.
+
+    >>> found = risk_metrics([0.9, 0.8, 0.7, 0.6], [1, 1, 0, 1], coverages=(0.5, 1.0))
+    >>> {name: metric.value for name, metric in found.items()}
+    {'risk/at_50/wrong_share': 0.0, 'risk/at_100/wrong_share': 0.25}
+    """
+    sure, wrong = np.asarray(confidence, dtype=float), 1 - np.asarray(right, dtype=float)
+    above = _larger(sure)
+    equal = len(sure) - above - _larger(-sure)  # itself among them
+    found = {}
+    for coverage in coverages:
+        given = np.clip((coverage * len(sure) - above) / np.maximum(equal, 1), 0, 1)
+        found[f"{prefix}/at_{round(100 * coverage)}/wrong_share"] = share_by_cluster(wrong * given, given, clusters)
+    return found
+
+
+def _larger(values: np.ndarray) -> np.ndarray:
+    """How many of the values are larger than each."""
+    ordered = np.sort(values)
+    return len(values) - np.searchsorted(ordered, values, side="right")

@@ -107,6 +107,11 @@ _ENTRIES = (
         r"blind/.*",
     ),
     (
+        "Risk by coverage",
+        "The share of wrong answers among the surest half, the surest 70 %, and so on.",
+        r"risk/.*",
+    ),
+    (
         "Twin pictures",
         "A picture and the same one without an object: asked for it, a model that looks says yes to the first and no "
         "to the second. The control is a third picture, from which something else was taken.",

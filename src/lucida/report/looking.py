@@ -58,3 +58,18 @@ def twin_figures(metrics: Metrics) -> list[Figure]:
         "one that goes by what is usual keeps it either way."
     )
     return [Figure(title, dot_plot(title, rows, share=True, top=1.0), caption)]
+
+
+def risk_figures(metrics: Metrics) -> list[Figure]:
+    """How many answers are wrong if only the surest are given."""
+    found = {name: re.fullmatch(r"risk/at_(\d+)/wrong_share", name) for name in metrics}
+    shown = sorted((int(match[1]), metrics[name]) for name, match in found.items() if match)
+    if not shown:
+        return []
+    rows = [
+        Dot("all answers" if percent == 100 else f"surest {percent} %", metric, "baseline" if percent == 100 else "own")
+        for percent, metric in shown
+    ]
+    title = "Wrong answers, if only the surest are given"
+    caption = "A model that knows when it does not know makes fewer mistakes the less it has to answer."
+    return [Figure(title, dot_plot(title, rows, share=True), caption)]

@@ -305,7 +305,12 @@ def _hallucination(run: Run) -> dict[str, Any]:
         "pope": sections.pope_table(parts),
         "chair": sections.chair_table(metrics),
         "kinds": list(_kinds(run.material)),
-        "trust": [*looking.blind_figures(metrics), *looking.twin_figures(metrics), *_calibration(run.material)],
+        "trust": [
+            *looking.blind_figures(metrics),
+            *looking.twin_figures(metrics),
+            *_calibration(run.material),
+            *looking.risk_figures(metrics),
+        ],
     }
 
 

@@ -17,6 +17,7 @@ from lucida.data.pixels import write_skipped
 from lucida.data.twin_pictures import find_twins
 from lucida.evaluation.answers import YesNo, parse_yes_no
 from lucida.evaluation.blind import blind_metrics, shuffled_pictures
+from lucida.evaluation.calibration import risk_metrics
 from lucida.evaluation.chair import chair_curve, chair_metrics, read_captions
 from lucida.evaluation.pope import (
     baseline_metrics,
@@ -136,6 +137,8 @@ class Audit:
         """POPE's metrics and what needs no model."""
         texts = [one.text for one in self.said]
         own = pope_metrics(self.questions, texts, scores=self.p_yes, vocabulary=self.pictures.vocabulary)
+        sure = np.maximum(self.p_yes, 1 - self.p_yes)
+        own |= risk_metrics(sure, self.right(self.said), [question.picture_id for question in self.questions])
         close = Metric(float(np.mean([one.margin < 1e-4 for one in self.said])), None, len(self.said))
         return own | baseline_metrics(self.questions) | {"pope/close_calls": close}
 

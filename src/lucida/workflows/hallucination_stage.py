@@ -20,6 +20,7 @@ from lucida.data.truth import Facts
 from lucida.data.twin_pictures import twin_pixels
 from lucida.evaluation.answers import YesNo, parse_count
 from lucida.evaluation.blind import blind_metrics, shuffled_pictures
+from lucida.evaluation.calibration import risk_metrics
 from lucida.evaluation.chair import chair_metrics, read_captions
 from lucida.evaluation.intervals import share_by_cluster
 from lucida.evaluation.pope import PopeQuestion, labels_of, pope_metrics, question_only_metrics
@@ -92,6 +93,13 @@ class Examination:
         if self.said is None:
             return {}
         return pope_metrics(self.questions, self.said.texts, scores=self.said.p_yes, parse=one_word, prefix=prefix)
+
+    def risk(self) -> dict[str, Metric]:
+        """How many answers are wrong if only the surest are given."""
+        if self.said is None:
+            return {}
+        pictures = [question.picture_id for question in self.questions]
+        return risk_metrics(self.said.confidence, right_answers(self.questions, self.said), pictures)
 
     def obstacles(self) -> dict[str, str]:
         """What the labels do not support, and why."""
@@ -259,7 +267,7 @@ def examine(answerer: Answerer, lessons: Mapping[str, Lesson], stage: LanguageSt
     """
     (prefix, first), *others = lessons.items()
     exam = Examination(answerer, first, stage.test_pictures)
-    metrics: dict[str, Any] = exam.pope(prefix) | exam.blind()
+    metrics: dict[str, Any] = exam.pope(prefix) | exam.risk() | exam.blind()
     told, captions = exam.captions(stage.captions)
     metrics |= told | exam.counting(stage.captions) | exam.classifying() | exam.twins(stage.twins)
     findings = Findings(metrics, exam.kinds(), exam.calibration(), left_out=exam.obstacles())
