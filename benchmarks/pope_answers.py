@@ -3,7 +3,7 @@
     python benchmarks/pope_answers.py [--out docs/results/benchmarks/pope-answers.json]
 
 The LLaVA of `benchmarks/lora_tuning.py` (60 million parameters, random weights, 65 tokens of a picture), 12 pictures
-with 1 to 36 questions each ("is there a w17 in the image?"), greedy answers of 4 tokens (a random model never ends),
+with 1 to 18 questions each ("is there a w17 in the image?"), greedy answers of 4 tokens (a random model never ends),
 float32. Three ways, in turn: one `generate` a question, `generate` in batches of 16 (both through the processor, as
 anyone would), and `lucida.inference.shared_answers`; all three from files of pictures to texts. Answers must be
 identical, but where the two best tokens of a step are closer than 1e-4: those are counted.
@@ -40,7 +40,7 @@ from lucida.inference.shared_answers import shared_answers
 from lucida.models.image_text_models import load_image_text_model
 from lucida.models.seen_pictures import LivePictures
 
-PICTURES, QUESTIONS, LONGEST, ROUNDS, CLOSE = 12, (1, 3, 6, 18, 36), 4, 3, 1e-4
+PICTURES, QUESTIONS, LONGEST, ROUNDS, CLOSE = 12, (1, 3, 6, 18), 4, 2, 1e-4
 WAYS = "one by one", "in batches", "shared"
 
 
@@ -111,6 +111,30 @@ def measure(bench: Bench, results: Results, n: int) -> None:
             results.add(f"{where}/times as fast as {way}", _spread(ratios))
 
 
+def figure(results: Results, path: Path) -> None:
+    """Questions a second against questions a picture, both axes logarithmic."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    drawing, panel = pyplot.subplots(figsize=(5.6, 3.6), layout="constrained")
+    for way, style in zip(WAYS, ("o--", "s--", "o-"), strict=True):
+        speeds = [results.metrics[f"{n} questions a picture/{way}/questions a second"] for n in QUESTIONS]
+        spread = [[abs(m.value - bound) for m, bound in zip(speeds, ends, strict=True)]
+                  for ends in zip(*(m.ci95 or (m.value, m.value) for m in speeds), strict=True)]  # fmt: skip
+        label = {"one by one": "one generate a question", "in batches": "generate, batches of 16"}.get(way, way)
+        panel.errorbar(QUESTIONS, [m.value for m in speeds], spread, fmt=style, label=label, markersize=4, capsize=2)
+    panel.set(xscale="log", yscale="log", xlabel="questions about each picture", ylabel="questions a second")
+    panel.set_xticks(QUESTIONS, [str(n) for n in QUESTIONS])
+    panel.set_yticks([2, 5, 10, 20, 50], ["2", "5", "10", "20", "50"])
+    panel.minorticks_off()
+    panel.grid(alpha=0.3)
+    panel.legend(frameon=False, title="shared: picture read once")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    drawing.savefig(path, dpi=130, metadata={"Software": None})
+
+
 def _spread(values: list[float]) -> Metric:
     return Metric(statistics.median(values), (min(values), max(values)), len(values))
 
@@ -135,6 +159,7 @@ def main() -> None:
         "repeats": ROUNDS, "threads": torch.get_num_threads(), "environment": environment(seed=0),
     }  # fmt: skip
     results.save(given.out)
+    figure(results, given.out.parents[2] / "images" / "pope-answers.png")
 
 
 if __name__ == "__main__":
