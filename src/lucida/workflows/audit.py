@@ -240,7 +240,7 @@ def audit(source: str, config: AuditConfig) -> Path:
     results = Results()
     with timed_stage(results, "pictures"):
         pictures = read_audited(config.pictures, limit=config.max_pictures, vocabulary=config.vocabulary)
-    with timed_stage(results, "reading"):
+    with timed_stage(results, "model"):
         subject = load_subject(source, exists=config.exists, describe=config.describe)
     folder = RunFolder.create(config.out, config, seed=config.seed)
     write_skipped(folder.path, pictures.skipped)

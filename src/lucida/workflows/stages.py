@@ -21,6 +21,7 @@ TITLES = {
     "adaptation": "Multimodal LLM: adapting to the second artist",
     "remedies": "Remedies for rare classes",
     "reading": "Reading model and chats",
+    "model": "Reading the model",
     "pictures_seen": "Pictures as the model sees them",
     "before": "Measuring the model as it is",
     "adapting": "Adapting",
