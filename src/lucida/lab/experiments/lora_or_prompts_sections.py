@@ -92,13 +92,18 @@ def _forgetting(found: Observations) -> Section:
         "adapters left on.",
         shares=(True, True, True),
     )
+
+    def bare(series: Series) -> Series:
+        return Series(series.label, series.x, series.y)  # a band around a line that turns back cannot be read
+
     figure = LinesFigure(
         "What is left, by what was learned, rate by rate",
-        tuple(found.series(f"left by learned/{name}", name) for name in TRAINED),
+        tuple(bare(found.series(f"left by learned/{name}", name)) for name in TRAINED),
         x_label="second artist, fine: share right, mean over seeds",
         y_label="first artist, coarse: share right",
         share=True,
-        caption="Each point is one learning rate, from the smallest to the largest of the grid along the line.",
+        caption="Each point is one learning rate, from the smallest to the largest of the grid along the line; "
+        "intervals are in the results file.",
     )
     return Section("Out of its domain, and what is forgotten", FORGETTING_TEXT, (table, figure))
 
