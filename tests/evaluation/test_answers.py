@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lucida.evaluation.answers import answer_metrics, parse_count, parse_place, parse_yes_no
+from lucida.evaluation.vocabulary import Vocabulary, coco_synonyms
 
 YES = r"""
 yes|Yes.|YES!|yes</s>|**Yes**|"Yes"|Yes, there is a dog in the picture.|Yep|yeah, on the left|Yes — two of them
@@ -15,7 +19,7 @@ There is a dog.|There's one on the left.|I can see a dog.|I see one.|It is.|It d
 Definitely.|Of course!|Certainly, there is one next to the tree.|A dog is visible in the background.|I believe there is.
 The image shows a dog.|The picture contains a dog.|In the image, there is a dog.|Based on the picture, yes.|Correct|True
 There is not only a dog but also a cat.|No doubt, there is a dog.|Probably yes|Without a doubt there is one.
-Looking at the image, I can clearly see a dog.|There are three dogs.|- Yes|yes\nno|A dog can be seen.|I do see one.
+Looking at the image, I can clearly see a dog.|There are three dogs.|- Yes|A dog can be seen.|I do see one.
 Yes. No cat, though.|Hmm, yes|It appears that there is one.|Sure, there is one.|Right, there is one.|"yes|1. Yes|1) yes
 {"answer": "yes"}|The correct answer is: yes|I guess yes|<think>Maybe not, no dog?</think> Yes.|I guess so|Sure, yes
 """
@@ -27,7 +31,7 @@ Definitely not.|Absolutely not!|Of course not.|Probably not.|Most likely not.|No
 No, but there is a cat.|No, it might be a wolf.|A dog is not visible.|The dog is missing.
 There is neither a dog nor a cat.|The picture does not contain a dog.
 The image shows a cat without any dog.|Answer: no|The answer is no.|Well, no.
-I think not.|In this image, there is no dog.|No dog is visible.|no, yes|It appears not.|I see no dog.|No dogs.
+I think not.|In this image, there is no dog.|No dog is visible.|It appears not.|I see no dog.|No dogs.
 Nothing like that.|There was never a dog.|Nope, only a cat.|I couldn't find a dog.|No, not sure why you ask.|1. No|0. No
 There does not appear to be a dog.|No but there is a cat|no the picture shows a cat|I guess not
 <think>Yes? There is a dog. Hmm.</think>No|It seems there is no dog.
@@ -36,7 +40,7 @@ ABSTAIN = r"""
 | |.|?|...|maybe|Maybe yes.|Perhaps.|Possibly, yes|I'm not sure.|I am not sure, but there might be one.|Not sure
 I can't tell.|I cannot tell from this picture.|It is hard to say.|It's unclear.|Unclear|It is difficult to determine.
 I don't know.|I do not know whether there is one.|No idea.|No way to tell.|I have no idea|It could be a dog.
-There might be a dog.|There may be one.|Yes or no.|yes/no|yes and no|Both yes and no.|It depends.
+There might be a dog.|There may be one.|Yes or no.|yes/no|yes\nno|no, yes|yes and no|Both yes and no.|It depends.
 As an AI I cannot help.
 I'm sorry, I can't assist with that.|Sorry, I cannot see the image.|I can't see whether there is a dog.|banana
 Unable to answer.|It is impossible to tell.|Who knows?|The the the the|dog|I'm unsure|Cannot be determined.|Hard to tell
@@ -80,7 +84,14 @@ def test_the_table_is_large() -> None:
         ("There is a cat and no dog.", "no"),
         ("A dog is not visible.", "no"),
         ("There are dogs or wolves.", "yes"),
-        ("The dog, which is not brown, sits.", "abstain"),
+        ("The dog, which is not brown, sits.", "yes"),
+        ("The dog sits.", "yes"),
+        ("dog", "abstain"),
+        ("If there is a dog, say yes.", "abstain"),
+        ("Yes, there is a dog. There is no dog.", "abstain"),
+        ("Yes, a dog. The dog is not wearing a collar.", "yes"),
+        ("A wolf resembles a dog.", "abstain"),
+        ("There is a hot dog.", "abstain"),
         ("No cats or dogs.", "no"),
         ("There are no cats or dogs.", "no"),
         ("No dogs are visible.", "no"),
@@ -153,3 +164,27 @@ def test_unparsed_answers_are_wrong_and_counted() -> None:
     assert "where/mean_error" not in places
     with pytest.raises(ValueError, match="2 answers for 1"):
         answer_metrics(parse_count, ["1", "2"], [1], prefix="count")
+
+
+def labelled(name: str) -> tuple[list[list[str]], list[list[str]]]:
+    """The rows of a list labelled by hand (what a person reads, what was asked for, the answer), and those read
+    otherwise here."""
+    lines = (Path(__file__).parent / name).read_text(encoding="utf-8").split("\n")
+    rows, forms = [line.split("\t") for line in lines if line], Vocabulary(coco_synonyms()).surfaces
+    texts = [answer.replace("\\n", "\n").replace("\\t", "\t") for _, _, answer in rows]
+    read = [parse_yes_no(text, about=forms[row[1]]) for row, text in zip(rows, texts, strict=True)]
+    return rows, [[*row, said] for row, said in zip(rows, read, strict=True) if row[0] != said]
+
+
+def test_a_list_labelled_by_hand_is_read_as_a_person_reads_it() -> None:
+    rows, wrong = labelled("yes_no_answers.tsv")
+    assert len(rows) >= 700
+    assert min(Counter(row[0] for row in rows).values()) >= 150
+    assert len(wrong) <= 0.01 * len(rows), wrong
+
+
+def test_a_list_by_another_writer_is_read_about_as_well() -> None:
+    # Read once before its mistakes were looked at, it had 87.5 % right; it is built to be hard.
+    rows, wrong = labelled("yes_no_answers_unseen.tsv")
+    assert len(rows) >= 350
+    assert len(wrong) <= 0.06 * len(rows), wrong

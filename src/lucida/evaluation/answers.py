@@ -10,69 +10,13 @@ import re
 import unicodedata
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
-from typing import Literal
 
 from lucida.core.results import Metric
+from lucida.evaluation import answer_words as words
+from lucida.evaluation.answer_words import YesNo as YesNo
 from lucida.evaluation.intervals import mean_by_cluster, share_by_cluster
 
-YesNo = Literal["yes", "no", "abstain"]
 About = str | Collection[str] | None
-
-# Openings that say nothing.
-_FILLERS = re.compile(
-    r"^(?:(?:answer|a|assistant|response|output|final answer)\s*:|"
-    r"(?:the|my) (?:final |correct )?answer (?:is|would be)\b|"
-    r"(?:well|so|oh|ok|okay|hm+|um+|uh+|hi|hello|sure|right|actually|now|based on the (?:image|picture|photo)|"
-    r"looking at (?:the|this) (?:image|picture|photo)|(?:in|from) (?:the|this) (?:image|picture|photo|scene)|"
-    r"i(?: would|'d) say|i think|i believe|i guess(?= (?:yes|no|there))|"
-    r"it (?:seems|looks|appears)(?: like| that| to me)?)\b)[\s,:.\-]*(?=\S)"
-)
-# What the first words decide.
-_LEADING_ABSTAIN = re.compile(
-    r"^(?:(?:yes|no) (?:or|and) (?:yes|no)\b|(?:yes|no)\s*/\s*(?:yes|no)\b|both yes and no\b|neither yes nor no\b|"
-    r"no (?:idea|clue|way (?:to|of)|comment|answer|opinion|one can (?:say|tell|know)|information|image|picture|"
-    r"photo)\b)"
-)
-_LEADING_NO = re.compile(
-    r"^(?:no|nope|nah|nay|negative|false|incorrect|wrong|none|never|nothing|not at all|"
-    r"(?:definitely|certainly|absolutely|probably|most likely|of course|likely|clearly|surely|i guess|apparently) not|"
-    r"not (?:in|that i|really|visible|present|here|there|any|a|an|one)|unlikely|i think not|i don't think so)\b"
-)
-_LEADING_YES = re.compile(
-    r"^(?:yes|yeah|yep|yup|yea|ya|aye|affirmative|correct|true|indeed|certainly|definitely|absolutely|of course|"
-    r"for sure|(?:most )?(?:probably|likely) (?:yes|so)|i guess so|right)\b"
-)
-# What decides a clause, in this order.
-_HEDGE = re.compile(
-    r"\b(?:not (?:sure|certain|clear|possible|confident|able|enough|obvious|known|definitive)|unsure|uncertain|unclear|"
-    r"maybe|perhaps|possibly|might|may(?! \d)|could (?:be|have|also|contain)|hard to|difficult to|tough to|"
-    r"impossible to|unable to|depends|ambiguous|unknown|(?:don't|do not|doesn't|cannot|can't|can not|couldn't) "
-    r"(?:really |even )?(?:know|tell|say|determine|be (?:determined|sure|certain|seen clearly)|answer|make out|"
-    r"confirm|identify|verify|provide|assist|help|view|process|understand)|"
-    r"(?:cannot|can't|can not|couldn't|don't|do not) (?:\w+ )?see (?:the |this |that |your |any )?"
-    r"(?:image|picture|photo|images|pictures|photos|whether|if|clearly|well|enough|anything)|"
-    r"(?:too|very) (?:dark|blurry|small|blurred) to|sorry|as an ai|i have no (?:idea|way|clue)|no way (?:to|of)|"
-    r"no idea|no clue|(?:hard|tricky|good) question|guess(?:ing)?)\b"
-)
-_NOT_A_NEGATION = re.compile(r"\b(?:not only|not just|not merely|no doubt|without (?:a |any )?doubt|no question)\b")
-_NEGATIVE = re.compile(
-    r"\b(?:no|not|none|nothing|neither|nor|nowhere|never|without|absent|missing|lacks?|lacking|\w+n't|cannot|"
-    r"fail(?:s|ed)? to|devoid|free of|zero|nope)\b"
-)
-_POSITIVE = re.compile(
-    r"\b(?:there(?:'s| is| are| was| were| appears? to be| seems? to be|'re)|(?:i|you|we)(?: can| could|'ve)?"
-    r"(?: clearly)? (?:see|spot|find|found|saw|notice|seen)|i (?:do|think so|believe so)|"
-    r"it (?:is|does|has|shows|contains)|it's|"
-    r"(?:is|are|was|were) (?:\w+ )?(?:present|visible|shown|depicted|seen|there|here|included|in|on|at|one|sitting|"
-    r"standing|lying)|contains?|shows?|has|have|includes?|features?|depicts?|can be seen|appears?|exists?|present|"
-    r"visible|yes|correct|true)\b"
-)
-_PRONOUN = re.compile(r"\b(?:it|one|any|that|so|them|this|those|these|some|such)\b|\b(?:there|i|here) \S+$|n't$|\bnot$")
-_NO_NOUN = re.compile(
-    r"^no (?!(?:it|there|i|we|you|he|she|they|the|this|that|a|an|but|because|as|since|only|just|sorry|not|and)\b)\w"
-)
-_ASIDE = re.compile(r"\b(?:that|which|who|without|with|and|or|wearing|holding)\b")
-_CLAUSE_END = re.compile(r"[.!?;\n,]+|\s[-–—]+\s|\b(?:but|however|although|though|yet|because)\b")
 
 
 def plain(text: str) -> str:
@@ -85,6 +29,9 @@ def plain(text: str) -> str:
     text = unicodedata.normalize("NFKC", text).replace("’", "'").replace("‘", "'").replace("`", "'")
     text = re.sub(r"<[^<>]{0,20}>|[*_#\"“”()\[\]{}]", " ", text)
     return re.sub(r"[^\S\n]+", " ", text).strip().lower().strip("' ")
+
+
+_PUNCTUATION = "-–—.,:;!?>~|/\\' \n"
 
 
 def parse_yes_no(text: str, *, about: About = None) -> YesNo:
@@ -100,35 +47,126 @@ def parse_yes_no(text: str, *, about: About = None) -> YesNo:
     >>> parse_yes_no("There is a cat.", about="dog")
     'abstain'
     """
-    text = plain(text).lstrip("-–—.,:;!?>~|/\\' \n")
-    while (shorter := _FILLERS.sub("", text)) != text:
+    if value := words.JSON_VALUE.search(text):
+        return "yes" if value.group(1).lower() in ("yes", "true") else "no"
+    text = _told(text)
+    if text in words.WHOLE:
+        return words.WHOLE[text]
+    if text[:1] in words.SIGNS:
+        sign, text = words.SIGNS[text[0]], text[1:].lstrip(_PUNCTUATION + "\N{VARIATION SELECTOR-16}")
+        if not text:
+            return sign
+    while (shorter := words.FILLERS.sub("", text)) != text:
         text = shorter
-    if _LEADING_ABSTAIN.match(text):
-        return "abstain"
-    if not _NOT_A_NEGATION.match(text):
-        if _LEADING_NO.match(text) and not _HEDGE.match(text):
-            names_a_noun = _NO_NOUN.match(text)  # "no cat is here" may be about something else; a bare "no" is not
-            first = _CLAUSE_END.split(text)[0].strip()
-            return "no" if not names_a_noun or _speaks_of(first, about) else "abstain"
-        if _LEADING_YES.match(text):
-            return "yes"
-    return next((said for clause in _CLAUSE_END.split(text) if (said := _clause(clause.strip(), about))), "abstain")
+    for decides in (_abstention, _last_word, _other_language):
+        if (said := decides(text)) is not None:
+            return said
+    return _leading(text, about) or _stated(text, about) or "abstain"
+
+
+def _told(text: str) -> str:
+    """Plain text of what the model itself says: without who speaks, questions that are repeated, and a list's mark."""
+    spoken = words.SPEAKER.split(text)[-1]
+    text = words.LIST_MARK.sub("", plain(words.OPTION.sub("", spoken)).lstrip(_PUNCTUATION))
+    return words.QUESTION.sub(" ", text).strip(_PUNCTUATION + "`")
+
+
+def _abstention(text: str) -> YesNo | None:
+    weak = words.WEAK_YES.match(text)
+    doubted = weak and words.HEDGE.search(text[weak.end() :])
+    return "abstain" if words.LEADING_ABSTAIN.match(text) or doubted else None
+
+
+def _last_word(text: str) -> YesNo | None:
+    """What an answer takes back, or concludes with."""
+    retracted = [*words.RETRACTION.finditer(text)]
+    found = retracted[-1] if retracted else words.CONCLUSION.search(text)
+    return None if found is None else "yes" if found.group(1) == "yes" else "no"
+
+
+def _other_language(text: str) -> YesNo | None:
+    """What an answer that does not begin in English begins with."""
+    word = re.match(r"[^\W\d_]+", text)
+    if word and word.group() in words.FOREIGN:
+        return words.FOREIGN[word.group()]
+    for pattern, said in words.FOREIGN_STATEMENTS:
+        if pattern.search(text):
+            return said
+    found = max((start for start in words.UNSPACED if text.startswith(start)), key=len, default="")
+    return words.UNSPACED.get(found)
+
+
+def _leading(text: str, about: About) -> YesNo | None:
+    """What the first words decide, unless the rest denies it."""
+    if words.NOT_A_NEGATION.match(text):
+        return None
+    if words.LEADING_NO.match(text) and not words.HEDGE.match(text):
+        first = words.CLAUSE_END.split(text)[0].strip()
+        if not words.NO_NOUN.match(text) or _speaks_of(first, about):  # "no cat is here" may be about something else
+            return "abstain" if _affirms(text) else "no"
+        return None if about else "abstain"
+    if words.LEADING_YES.match(text):
+        return "abstain" if _denies(text, about) else "yes"
+    return None
+
+
+def _denies(text: str, about: About) -> bool:
+    """Whether a clause says outright that the object is not there."""
+    clauses = (clause.strip() for clause in words.CLAUSE_END.split(words.NOT_A_NEGATION.sub(" ", text)))
+    return bool(about) and any(words.ABSENT.search(c) and _names(c, about) for c in clauses)
+
+
+def _affirms(text: str) -> bool:
+    """Whether a sentence behind the first one says yes."""
+    return any(words.LEADING_YES.match(clause.strip()) for clause in re.split(r"[.!?\n]+", text)[1:])
+
+
+def _stated(text: str, about: About) -> YesNo | None:
+    """The first clause that decides; where none does, one that names the object as something that is there."""
+    if words.DOUBLE_NEGATION.search(text):
+        return "yes"
+    clauses = [clause.strip() for clause in words.CLAUSE_END.split(text)]
+    decided = [(clause, said) for clause in clauses if (said := _clause(clause, about))]
+    if not decided:
+        return "yes" if about and any(_mentions(clause, about) for clause in clauses) else None
+    (clause, said), *later = decided
+    if said == "yes" and about and not _names(clause, about):  # of "it" or "one": what names the object says more
+        if any(word == "no" and _names(other, about) for other, word in later):
+            return "no"
+        if any(word == "abstain" for _, word in later):
+            return "abstain"
+    if said == "yes" and _denies(text, about):
+        named = any(words.POSITIVE.search(c) and not words.NEGATIVE.search(c) and _names(c, about) for c in clauses)
+        return "abstain" if named else "no"
+    return said
+
+
+def _mentions(clause: str, about: About) -> bool:
+    """Whether a clause names the object among other words, and denies and doubts nothing."""
+    doubted = words.HEDGE.search(clause) or words.NEGATIVE.search(clause) or words.NO_STATEMENT.search(clause)
+    return not doubted and " " in clause and _names(words.COLOUR.sub("", clause), about)
+
+
+def _names(clause: str, about: About) -> bool:
+    return about is not None and bool(_pattern(about).search(clause))
 
 
 def _clause(clause: str, about: About) -> YesNo | None:
-    if _HEDGE.search(clause):
+    if words.HEDGE.search(clause):
         return "abstain"
-    clause = _NOT_A_NEGATION.sub("", clause)
+    clause = words.NOT_A_NEGATION.sub("", clause)
     named = _pattern(about).search(clause) if about else None
     if named:  # "a dog without a collar", "a dog and no cat": what is said of other things is not said of it
-        clause = clause[: named.end()] + _ASIDE.split(clause[named.end() :])[0]
-    said: YesNo | None = "no" if _NEGATIVE.search(clause) else "yes" if _POSITIVE.search(clause) else None
+        clause = clause[: named.end()] + words.ASIDE.split(clause[named.end() :])[0]
+    said: YesNo | None = "no" if words.NEGATIVE.search(clause) else "yes" if words.POSITIVE.search(clause) else None
     return said if said and _speaks_of(clause, about) else None
 
 
 def _speaks_of(clause: str, about: About) -> bool:
     """Whether a clause is about the object asked for, by name or pronoun; true if nothing is known of the question."""
-    return not about or bool(_pattern(about).search(clause) or _PRONOUN.search(clause))
+    if not about or any(told.search(clause) for told in (_pattern(about), words.PRONOUN, words.ELLIPSIS, words.BARE)):
+        return True
+    return bool(words.NOBODY.search(clause) and _pattern(about).search("person"))
 
 
 def _pattern(nouns: str | Collection[str]) -> re.Pattern[str]:
@@ -137,7 +175,9 @@ def _pattern(nouns: str | Collection[str]) -> re.Pattern[str]:
 
 @lru_cache(maxsize=4096)
 def _any_of(nouns: tuple[str, ...]) -> re.Pattern[str]:
-    return re.compile(r"\b(?:" + "|".join(re.escape(plain(noun)) for noun in nouns) + r")(?:e?s)?\b")
+    other = {before for noun in nouns for before in words.OTHER_THING.get(noun, ()) if before + noun not in nouns}
+    apart = "".join(f"(?<!{before})" for before in sorted(other))
+    return re.compile(rf"\b{apart}(?:" + "|".join(re.escape(plain(noun)) for noun in nouns) + r")(?:e?s)?\b")
 
 
 _WORDS = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
@@ -163,7 +203,7 @@ def parse_count(text: str) -> int | None:
     [3, 2, 0, 1, None, None]
     """
     text = plain(text)
-    if _HEDGE.search(text) and not re.match(r"^(?:\d+|" + "|".join(_UNITS) + r")\b", text):
+    if words.HEDGE.search(text) and not re.match(r"^(?:\d+|" + "|".join(_UNITS) + r")\b", text):
         return None
     first = re.split(r"[.!?;\n](?!\d)", text.lstrip(".,:;!? "))[0]
     sure = [int(digits) if digits else _NUMBERS[word] for digits, word in _SURE_NUMBER.findall(first)]
@@ -187,7 +227,7 @@ def parse_place(text: str) -> str | None:
     """
     text = re.sub(r"\bright (?:here|there|now|in|at|on|next)\b", " ", plain(text))
     first = re.split(r"[.!?;\n]", text.lstrip(".,:;!? "))[0]
-    if _HEDGE.search(first) or re.search(r"\bnot\b|n't\b|\bno\b", first):
+    if words.HEDGE.search(first) or re.search(r"\bnot\b|n't\b|\bno\b", first):
         return None
     rows = {_ROWS[word] for word in re.findall(r"\b(" + "|".join(_ROWS) + r")\b", first)}
     columns = set(re.findall(r"\b(left|right)\b", first))
