@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from lucida.core.errors import LucidaError
-from lucida.inference.answer_scores import OpenConversation
+from lucida.inference.answer_scores import OpenConversation, answer_log_probabilities
 from lucida.inference.prompting import Dialogue, Shot
 from lucida.inference.shared_answers import GreedyAnswer, plain_answers, shared_answers
 from tests.inference.prompted_models import ANSWERS, QUESTIONS, TOKENIZER, N, build
@@ -24,6 +24,7 @@ def dialogues(pictures: list[int]) -> list[Dialogue]:
 def agree(own: list[GreedyAnswer], plain: list[GreedyAnswer]) -> None:
     """Up to where two best tokens were closer than rounding."""
     for one, other in zip(own, plain, strict=True):
+        assert one.log_odds == pytest.approx(other.log_odds, abs=1e-3, nan_ok=True)
         if min(one.margin, other.margin) < SURE:
             continue
         assert one.tokens == other.tokens
@@ -75,6 +76,18 @@ def test_a_picture_is_read_once_for_all_its_questions() -> None:
     assert beginnings[0] == 2  # pictures
     assert questions[0] == 6
     assert beginnings[1] + questions[1] <= max(len(one.input_ids) for one in conversations) + 3
+
+
+def test_the_first_tokens_of_two_answers_are_compared_on_the_way() -> None:
+    model, reader, features = build()
+    rows = [reader.read(one, ("yes", "no")) for one in dialogues([0, 3])]
+    found = shared_answers(model, features, rows, end_of_turn_id=1, max_new_tokens=2)
+    ends = [one._replace(answers=tuple(answer[:1] for answer in one.answers)) for one in rows]
+    scores = answer_log_probabilities(model, features, ends)
+    expected = (scores[:, 0] - scores[:, 1]).tolist()
+    assert [one.log_odds for one in found] == pytest.approx(expected, abs=1e-4)
+    alone = shared_answers(model, features, [rows[0]._replace(answers=())], end_of_turn_id=1)[0]
+    assert np.isnan(alone.log_odds)
 
 
 class Asked:

@@ -39,12 +39,15 @@ class GreedyAnswer(NamedTuple):
         margin: the smallest distance between the two best tokens' logits on the way: where it is below 1e-4, rounding
             may decide, and another batch may have another answer.
         ended: whether the end came before the longest answer.
+        log_odds: of the first tokens of the conversation's first two ``answers``, at the place where the answer begins:
+            how much likelier the first one is; NaN where it has no two.
     """
 
     tokens: tuple[int, ...]
     log_probability: float
     margin: float
     ended: bool
+    log_odds: float = float("nan")
 
 
 def shared_answers(
@@ -61,7 +64,8 @@ def shared_answers(
     Args:
         model: runs in evaluation mode where its weights lie; adapters and soft prompts may be in it.
         features: of the pictures, as the model's ``embed`` takes them; asked for once for each batch of pictures.
-        conversations: in any order; their ``answers`` are not read. Those about the same pictures share a beginning.
+        conversations: in any order. Those about the same pictures share a beginning; of their ``answers`` only the
+            first tokens are compared.
         end_of_turn_id: the token that ends an answer.
         batch_size: conversations that are answered together, and pictures that are read together.
         max_new_tokens: longest answer.
@@ -76,8 +80,19 @@ def shared_answers(
         for groups in _batches(model, conversations, batch_size):
             rows = [row for group in groups for row in group.rows]
             begun = _Begun.read(model, features, conversations, groups)
-            found |= zip(rows, begun.answers(end_of_turn_id, max_new_tokens), strict=True)
+            odds = _log_odds(begun.logits, [conversations[row] for row in rows])
+            said = begun.answers(end_of_turn_id, max_new_tokens)
+            found |= {row: one._replace(log_odds=own) for row, one, own in zip(rows, said, odds, strict=True)}
     return [found[i] for i in range(len(conversations))]
+
+
+def _log_odds(logits: Tensor, conversations: Sequence[OpenConversation]) -> list[float]:
+    """Of the first tokens of two answers, from the logits ``[B, V]`` of what comes first."""
+    rows = []
+    for row, one in zip(logits, conversations, strict=True):
+        first = [int(answer[0]) for answer in one.answers[:2] if len(answer)]
+        rows.append(float(row[first[0]] - row[first[1]]) if len(first) == 2 else float("nan"))
+    return rows
 
 
 def plain_answers(
@@ -95,13 +110,15 @@ def plain_answers(
             embedded = model.embed(
                 torch.from_numpy(one.input_ids)[None].to(device), features[list(one.pictures)].to(device)
             )
-            told = _Told.start(1, device)
-            for _ in range(max_new_tokens):
-                chosen = told.step(own(inputs_embeds=embedded).logits[:, -1].float(), end_of_turn_id)
+            told, odds = _Told.start(1, device), float("nan")
+            for step in range(max_new_tokens):
+                logits = own(inputs_embeds=embedded).logits[:, -1].float()
+                odds = odds if step else _log_odds(logits, [one])[0]
+                chosen = told.step(logits, end_of_turn_id)
                 if told.ended.all():
                     break
                 embedded = torch.cat([embedded, own.get_input_embeddings()(chosen)[:, None]], dim=1)
-            found += told.answers(end_of_turn_id)
+            found += [each._replace(log_odds=odds) for each in told.answers(end_of_turn_id)]
     return found
 
 

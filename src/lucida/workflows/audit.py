@@ -123,7 +123,7 @@ class Audit:
         self, views: Sequence[View], asked: Sequence[tuple[int, str]]
     ) -> tuple[list[Said], NDArray[np.float64]]:
         said = self.subject.answers(views, asked, max_new_tokens=self.config.answer_tokens)
-        return said, self.subject.p_yes(views, asked)
+        return said, np.array([one.p_yes for one in said])
 
     def read(self, said: Sequence[Said]) -> list[YesNo]:
         """Answers to the questions, by the one parser."""

@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.special import expit
 
 from lucida.core.errors import LucidaError
 from lucida.core.run_folder import RunFolder
@@ -18,7 +19,7 @@ from lucida.data.conversations import FORMS
 from lucida.data.kinds import article
 from lucida.data.pixels import as_square
 from lucida.data.truth import Facts
-from lucida.inference.answer_scores import Model, OpenConversation, PictureFeatures, answer_log_probabilities
+from lucida.inference.answer_scores import Model, OpenConversation, PictureFeatures
 from lucida.inference.answerer import SETTINGS, Answerer
 from lucida.inference.dialogue_readers import ChatReader, ChatTokensReader
 from lucida.inference.prompting import Dialogue
@@ -50,10 +51,17 @@ class Reader(Protocol):
 
 
 class Said(NamedTuple):
-    """An answer: its words, and the distance of the two best tokens where they were closest."""
+    """An answer.
+
+    Attributes:
+        text: its words.
+        margin: the distance of the two best tokens' logits, where they were closest.
+        p_yes: P(yes) / (P(yes) + P(no)) of the words it might begin with.
+    """
 
     text: str
     margin: float
+    p_yes: float
 
 
 @dataclass(frozen=True)
@@ -93,20 +101,7 @@ class Subject:
         return [self._said(one) for one in found]
 
     def _said(self, answer: GreedyAnswer) -> Said:
-        return Said(self.decode(answer.tokens).strip(), answer.margin)
-
-    def p_yes(self, views: Sequence[View], asked: Sequence[tuple[int, str]]) -> NDArray[np.float64]:
-        """P(yes) / (P(yes) + P(no)) of the words an answer to (view, question) begins with, ``[Q]``."""
-        reader, features = self.showing(views)
-        rows = [_without_ends(reader.read(Dialogue((), *one), self.yes_no)) for one in asked]
-        scores = answer_log_probabilities(self.model, features, rows, batch_size=32).double()
-        margins: NDArray[np.float64] = (scores[:, 0] - scores[:, 1]).sigmoid().numpy()
-        return margins
-
-
-def _without_ends(one: OpenConversation) -> OpenConversation:
-    """The answers may go on: "Yes, there is"."""
-    return one._replace(answers=tuple(answer[:-1] if len(answer) > 1 else answer for answer in one.answers))
+        return Said(self.decode(answer.tokens).strip(), answer.margin, float(expit(answer.log_odds)))
 
 
 def load_subject(source: str, *, exists: str = "", describe: str = "") -> Subject:
