@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,12 @@ from PIL import Image
 
 from lucida.cli import main
 from lucida.core.results import Results
+from lucida.workflows import audit as audit_module
 from lucida.workflows.audit import AuditConfig, audit
+from lucida.workflows.subjects import load_subject
 from tests.workflows.test_adapt import save_model
 
+KNOWN = ("red", "blue")
 NAMES = {1: "dog", 2: "cat", 3: "bird", 4: "traffic light"}
 
 
@@ -44,7 +48,9 @@ def done(request: pytest.FixtureRequest, pictures: Path, tmp_path_factory: pytes
     folder = tmp_path_factory.mktemp(request.param)
     model = save_model(request.param, folder / "model")
     config = AuditConfig(pictures, out=folder / "run", k=1, answer_tokens=3, caption_tokens=6)
-    assert audit(str(model), config) == folder / "run" / "report.html"
+    with pytest.MonkeyPatch.context() as patch:  # two words that the tiny tokenizer knows
+        patch.setattr(audit_module, "load_subject", lambda *a, **o: replace(load_subject(*a, **o), yes_no=KNOWN))
+        assert audit(str(model), config) == folder / "run" / "report.html"
     return folder / "run"
 
 
@@ -84,6 +90,19 @@ def test_a_vocabulary_of_ones_own(pictures: Path, tmp_path: Path, capsys: pytest
     assert "Is there a hound in the image?" in asked
     assert not any("traffic" in text or "dog" in text for text in asked)
     assert "chair/chair_i" not in Results.load(tmp_path / "run" / "results.json").metrics
+
+
+def test_a_tokenizer_that_tells_yes_from_no_by_nothing_has_no_scores(pictures: Path, tmp_path: Path) -> None:
+    model = save_model("llava", tmp_path / "model")
+    with pytest.MonkeyPatch.context() as patch:
+        same = ("Yes", "Yes")
+        patch.setattr(audit_module, "load_subject", lambda *a, **o: replace(load_subject(*a, **o), yes_no=same))
+        audit(str(model), AuditConfig(pictures, out=tmp_path / "run", k=1, answer_tokens=2, captions=0))
+    found = Results.load(tmp_path / "run" / "results.json")
+    assert "the same tokens" in found.left_out["pope/scores"]
+    assert "pope/random/accuracy" in found.metrics
+    assert "pope/random/auroc" not in found.metrics
+    assert "twins/drop" not in found.metrics
 
 
 def test_bad_input_is_one_line(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -40,7 +40,7 @@ class GreedyAnswer(NamedTuple):
             may decide, and another batch may have another answer.
         ended: whether the end came before the longest answer.
         log_odds: of the first tokens of the conversation's first two ``answers``, at the place where the answer begins:
-            how much likelier the first one is; NaN where it has no two.
+            how much likelier the first one is; NaN where it has no two, or both begin alike.
     """
 
     tokens: tuple[int, ...]
@@ -91,7 +91,7 @@ def _log_odds(logits: Tensor, conversations: Sequence[OpenConversation]) -> list
     rows = []
     for row, one in zip(logits, conversations, strict=True):
         first = [int(answer[0]) for answer in one.answers[:2] if len(answer)]
-        rows.append(float(row[first[0]] - row[first[1]]) if len(first) == 2 else float("nan"))
+        rows.append(float(row[first[0]] - row[first[1]]) if len({*first}) == 2 else float("nan"))
     return rows
 
 

@@ -125,6 +125,11 @@ class Audit:
         said = self.subject.answers(views, asked, max_new_tokens=self.config.answer_tokens)
         return said, np.array([one.p_yes for one in said])
 
+    @property
+    def confidence(self) -> NDArray[np.float64]:
+        """P of the likelier of the two words, ``[Q]``."""
+        return np.maximum(self.p_yes, 1 - self.p_yes)
+
     def read(self, said: Sequence[Said]) -> list[YesNo]:
         """Answers to the questions, by the one parser."""
         return read_answers(self.questions, [one.text for one in said], vocabulary=self.pictures.vocabulary)
@@ -136,9 +141,13 @@ class Audit:
     def pope(self) -> dict[str, Metric]:
         """POPE's metrics and what needs no model."""
         texts = [one.text for one in self.said]
-        own = pope_metrics(self.questions, texts, scores=self.p_yes, vocabulary=self.pictures.vocabulary)
-        sure = np.maximum(self.p_yes, 1 - self.p_yes)
-        own |= risk_metrics(sure, self.right(self.said), [question.picture_id for question in self.questions])
+        own = pope_metrics(self.questions, texts, scores=known(self.p_yes), vocabulary=self.pictures.vocabulary)
+        if known(self.p_yes) is not None:
+            pictures = [question.picture_id for question in self.questions]
+            own |= risk_metrics(self.confidence, self.right(self.said), pictures)
+        else:
+            words = " and ".join(map(repr, self.subject.yes_no))
+            self.reasons["scores"] = f"P(yes) is not known: {words} are the same tokens to this model"
         close = Metric(float(np.mean([one.margin < 1e-4 for one in self.said])), None, len(self.said))
         return own | baseline_metrics(self.questions) | {"pope/close_calls": close}
 
@@ -152,7 +161,7 @@ class Audit:
         empty, p_yes = self._ask([blank(view) for view in self.pictures.views], self._numbers)
         rights = [self.right(said) for said in (self.said, shuffled, empty)]
         alone = question_only_metrics(
-            self.questions, [one.text for one in empty], scores=p_yes, vocabulary=self.pictures.vocabulary
+            self.questions, [one.text for one in empty], scores=known(p_yes), vocabulary=self.pictures.vocabulary
         )
         return blind_metrics(rights[0], rights[1], rights[2], ids) | alone
 
@@ -162,7 +171,7 @@ class Audit:
         if not n:
             return {}
         asked = [(i, self.subject.describe) for i in range(n)]
-        said = self.subject.answers(self.pictures.views, asked, max_new_tokens=self.config.caption_tokens)
+        said = self.subject.answers(self.pictures.views, asked, max_new_tokens=self.config.caption_tokens, scored=False)
         self.captions = [one.text for one in said]
         present, vocabulary = [self.pictures.present(i) for i in range(n)], self.pictures.vocabulary
         curve = chair_curve(self.captions, present, vocabulary, LENGTHS, keep_unfinished=True)
@@ -192,7 +201,10 @@ class Audit:
             {"image": self.pictures.views[twin.picture].name, "object": twin.name, "said": [each[i] for each in shown]}
             for i, twin in enumerate(found)
         ]
-        return twin_metrics(shown, [twin.picture for twin in found], p_yes=p_yes.reshape(3, n))
+        scores = known(p_yes)
+        return twin_metrics(
+            shown, [twin.picture for twin in found], p_yes=None if scores is None else scores.reshape(3, n)
+        )
 
     def save_files(self, folder: Path) -> None:
         """All questions with their answers (as ``lucida evaluate pope`` reads them), descriptions and twins."""
@@ -204,7 +216,8 @@ class Audit:
             own = {"question_id": number, "image": self.pictures.views[int(question.picture_id)].name}
             text, label = self.subject.asks(question.object), "yes" if question.label else "no"
             asked.append(own | {"text": text, "label": label, "category": question.set})
-            answered.append(own | {"answer": said.text, "read": read, "p_yes": round(p_yes, 6)})
+            sure = round(p_yes, 6) if np.isfinite(p_yes) else None
+            answered.append(own | {"answer": said.text, "read": read, "p_yes": sure})
         files = {QUESTIONS: asked, ANSWERS: answered, CAPTIONS: self._caption_rows(), TWINS: self.twin_rows}
         for name, lines in files.items():
             write_text(folder / name, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
@@ -222,6 +235,11 @@ class Audit:
             }
             for i, (caption, reading) in enumerate(zip(self.captions, readings, strict=True))
         ]
+
+
+def known(p_yes: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """The probabilities, if all of them are known."""
+    return p_yes if np.isfinite(p_yes).all() else None
 
 
 def audit(source: str, config: AuditConfig) -> Path:
@@ -252,8 +270,8 @@ def audit(source: str, config: AuditConfig) -> Path:
         with timed_stage(results, stage):
             for name, metric in measure().items():
                 results.add(name, metric)
-    for how, reason in done.reasons.items():
-        results.leave_out(f"pope/{how}", reason)
+    for what, reason in done.reasons.items():
+        results.leave_out(f"pope/{what}", reason)
     results.details = {"environment": environment(config.seed), "question_set": fingerprint(done.questions)}
     results.save(folder.results)
     done.save_files(folder.path)
@@ -263,7 +281,6 @@ def audit(source: str, config: AuditConfig) -> Path:
 
 def _material(done: Audit, folder: RunFolder) -> Material:
     read, corpus = done.read(done.said), done.pictures.corpus
-    confidence = np.maximum(done.p_yes, 1 - done.p_yes)
     return Material(
         title=f"{done.subject.name} on {corpus.name}",
         summary=(
@@ -272,7 +289,7 @@ def _material(done: Audit, folder: RunFolder) -> Material:
         ),
         corpora=(CorpusFacts(corpus.name, {"pictures": len(done.pictures)}, len(done.pictures), corpus.n_available),),
         kinds=kind_rates(done.questions, read),
-        calibration=calibration_bins(confidence, done.right(done.said)),
+        calibration=() if known(done.p_yes) is None else calibration_bins(done.confidence, done.right(done.said)),
         examples=tuple(audit_examples(done, read, folder)),
         stage_titles=TITLES,
     )

@@ -55,7 +55,7 @@ def _asked(done: Audit, read: Sequence[YesNo], i: int, thumbnail: str) -> Iterat
                 truth,
                 answer == truth,
                 done.subject.asks(question.object),
-                float(max(p_yes, 1 - p_yes)),
+                float(max(p_yes, 1 - p_yes)) if np.isfinite(p_yes) else None,
                 "Asking whether something is there",
                 id=done.pictures.views[i].name,
             )

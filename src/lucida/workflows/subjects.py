@@ -19,11 +19,11 @@ from lucida.data.conversations import FORMS
 from lucida.data.kinds import article
 from lucida.data.pixels import as_square
 from lucida.data.truth import Facts
-from lucida.inference.answer_scores import Model, OpenConversation, PictureFeatures
+from lucida.inference.answer_scores import Model, OpenConversation, PictureFeatures, answer_log_probabilities
 from lucida.inference.answerer import SETTINGS, Answerer
 from lucida.inference.dialogue_readers import ChatReader, ChatTokensReader
 from lucida.inference.prompting import Dialogue
-from lucida.inference.shared_answers import GreedyAnswer, shared_answers
+from lucida.inference.shared_answers import shared_answers
 from lucida.models.image_text_models import ImageTextModel
 from lucida.models.seen_pictures import LivePictures
 from lucida.workflows.adapted_models import load_model_or_run
@@ -56,7 +56,8 @@ class Said(NamedTuple):
     Attributes:
         text: its words.
         margin: the distance of the two best tokens' logits, where they were closest.
-        p_yes: P(yes) / (P(yes) + P(no)) of the words it might begin with.
+        p_yes: P(yes) / (P(yes) + P(no)) of the words it might begin with; NaN if it was not wanted, or both words are
+            the same tokens.
     """
 
     text: str
@@ -91,17 +92,36 @@ class Subject:
         """The question whether something is there."""
         return self.exists.format(a=article(name), name=name)
 
-    def answers(self, views: Sequence[View], asked: Sequence[tuple[int, str]], *, max_new_tokens: int) -> list[Said]:
-        """Greedy answers to (view, question); a view is seen once for all its questions."""
+    def answers(
+        self, views: Sequence[View], asked: Sequence[tuple[int, str]], *, max_new_tokens: int, scored: bool = True
+    ) -> list[Said]:
+        """Greedy answers to (view, question); a view is seen once for all its questions.
+
+        Args:
+            views: the pictures.
+            asked: the number of a view, and what is asked about it.
+            max_new_tokens: longest answer.
+            scored: P(yes) is wanted; it costs a second reading where both words begin with the same token.
+        """
         reader, features = self.showing(views)
         rows = [reader.read(Dialogue((), *one), self.yes_no) for one in asked]
         found = shared_answers(
             self.model, features, rows, end_of_turn_id=self.end_of_turn_id, max_new_tokens=max_new_tokens
         )
-        return [self._said(one) for one in found]
+        odds = np.array([one.log_odds for one in found])
+        told_apart = bool(rows) and not np.array_equal(*rows[0].answers[:2])
+        if scored and told_apart and not np.isfinite(odds).all():
+            scores = answer_log_probabilities(self.model, features, [_without_ends(row) for row in rows]).double()
+            odds = (scores[:, 0] - scores[:, 1]).numpy()
+        p_yes = expit(odds)
+        return [
+            Said(self.decode(one.tokens).strip(), one.margin, float(p)) for one, p in zip(found, p_yes, strict=True)
+        ]
 
-    def _said(self, answer: GreedyAnswer) -> Said:
-        return Said(self.decode(answer.tokens).strip(), answer.margin, float(expit(answer.log_odds)))
+
+def _without_ends(one: OpenConversation) -> OpenConversation:
+    """The answers may go on: "Yes, there is"."""
+    return one._replace(answers=tuple(answer[:-1] if len(answer) > 1 else answer for answer in one.answers))
 
 
 def load_subject(source: str, *, exists: str = "", describe: str = "") -> Subject:
