@@ -109,7 +109,7 @@ class Subject:
             self.model, features, rows, end_of_turn_id=self.end_of_turn_id, max_new_tokens=max_new_tokens
         )
         odds = np.array([one.log_odds for one in found])
-        told_apart = bool(rows) and not np.array_equal(*rows[0].answers[:2])
+        told_apart = bool(rows) and not np.array_equal(rows[0].answers[0], rows[0].answers[1])
         if scored and told_apart and not np.isfinite(odds).all():
             scores = answer_log_probabilities(self.model, features, [_without_ends(row) for row in rows]).double()
             odds = (scores[:, 0] - scores[:, 1]).numpy()
