@@ -53,6 +53,15 @@ def test_scores_by_hand(tmp_path: Path) -> None:
     assert math.isnan(silent["precision"].value)
 
 
+def test_a_label_that_a_script_would_misread_is_refused_there(tmp_path: Path) -> None:
+    questions = read_questions(lines(tmp_path / "q.jsonl", changed(QUESTIONS, 1, label="No")))
+    for parser in ("lucida", "vcd", "lmms-eval"):
+        assert score_answers(questions, ["yes", "no", "yes", "no"], parser).metrics["accuracy"].value == 1
+    for parser in ("pope", "llava", "opera"):
+        with pytest.raises(LucidaError, match="takes the label 'No' for yes"):
+            score_answers(questions, ["yes"] * 4, parser)
+
+
 def test_sets_are_scored_together_and_apart(tmp_path: Path) -> None:
     rows = [row | {"category": "random" if i < 2 else "popular"} for i, row in enumerate(QUESTIONS)]
     found = score_answers(read_questions(lines(tmp_path / "q.jsonl", rows)), ["yes", "no", "no", "no"])

@@ -21,6 +21,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 PEER_METRICS = ("accuracy", "precision", "recall", "f1", "yes_ratio", "abstain_ratio")
+EXACT_LABELS = ("pope", "llava", "opera")
+"""Scripts for which every label but "no" is a yes, "No" too."""
+
 Scores = dict[str, float]
 """The numbers of :data:`PEER_METRICS`."""
 

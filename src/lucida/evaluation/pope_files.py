@@ -19,7 +19,7 @@ from lucida.core.errors import LucidaError
 from lucida.core.results import Metric
 from lucida.evaluation.answers import parse_yes_no
 from lucida.evaluation.json_lines import json_rows
-from lucida.evaluation.peer_scripts import PEER_METRICS, PEER_SCRIPTS
+from lucida.evaluation.peer_scripts import EXACT_LABELS, PEER_METRICS, PEER_SCRIPTS
 from lucida.evaluation.pope import PopeQuestion, answer_shares, fingerprint
 from lucida.evaluation.vocabulary import Vocabulary
 
@@ -164,12 +164,16 @@ def score_answers(questions: Sequence[QuestionRow], answers: Sequence[str], pars
             intervals that know which questions share a picture; the others are their scripts.
 
     Raises:
-        LucidaError: there is no such parser, or no question.
+        LucidaError: there is no such parser, no question, or a label whose spelling the script would misread.
     """
     if parser not in PARSERS:
         raise LucidaError(f"there is no parser {parser!r}", remedy=f"use one of {', '.join(PARSERS)}")
     if not questions:
         raise LucidaError("no questions", where="POPE")
+    odd = next((row for row in questions if row.label not in ("yes", "no")), None)
+    if odd is not None and parser in EXACT_LABELS:
+        what = f"the {parser} script takes the label {odd.label!r} for yes"
+        raise LucidaError(what, where=f"question_id {odd.id}", remedy="write labels as yes and no, in small letters")
     names = list(dict.fromkeys(row.set for row in questions))
     sets = {}
     for name in names if len(names) > 1 else ():
