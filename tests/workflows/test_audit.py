@@ -92,6 +92,19 @@ def test_a_vocabulary_of_ones_own(pictures: Path, tmp_path: Path, capsys: pytest
     assert "chair/chair_i" not in Results.load(tmp_path / "run" / "results.json").metrics
 
 
+def test_what_the_pictures_do_not_support_is_left_out_with_the_reason(tmp_path: Path) -> None:
+    path = coco(tmp_path, 3)
+    content = json.loads(path.read_text())
+    for note in content["annotations"]:  # one kind, in every picture and all over it: nothing is absent
+        note |= {"category_id": 1, "bbox": [0, 0, 64, 48]}
+    path.write_text(json.dumps(content | {"categories": content["categories"][:1]}))
+    model = save_model("llava", tmp_path / "model")
+    audit(str(model), AuditConfig(path, out=tmp_path / "run", captions=0))
+    found = Results.load(tmp_path / "run" / "results.json")
+    assert {"pope/random", "pope/popular", "pope/adversarial", "blind", "chair", "twins"} <= {*found.left_out}
+    assert (tmp_path / "run" / "report.html").is_file()
+
+
 def test_a_tokenizer_that_tells_yes_from_no_by_nothing_has_no_scores(pictures: Path, tmp_path: Path) -> None:
     model = save_model("llava", tmp_path / "model")
     with pytest.MonkeyPatch.context() as patch:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from lucida.cli import main
 from lucida.evaluation.peer_scripts import PEER_METRICS
+from lucida.evaluation.pope_files import PARSERS
+from lucida.workflows.evaluate_pope import Parser
 
 
 @pytest.fixture
@@ -74,3 +77,7 @@ def test_files_that_are_not_named(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["evaluate", "pope"])
     assert "no questions were named" in capsys.readouterr().err
+
+
+def test_the_command_knows_every_parser() -> None:
+    assert get_args(Parser) == PARSERS

@@ -22,6 +22,21 @@ def nearest(word: str, known: typing.Iterable[str]) -> str | None:
     return matches[0] if matches else None
 
 
+def check_settings(config: Any, allowed: Mapping[str, bool]) -> None:
+    """Settings of a command are in their ranges.
+
+    Args:
+        config: has them as attributes.
+        allowed: by name, whether the value is fine.
+
+    Raises:
+        LucidaError: one is not; it is named as on the command line.
+    """
+    for name, fine in allowed.items():
+        if not fine:
+            raise LucidaError(f"{name} cannot be {getattr(config, name)}", where="--" + name.replace("_", "-"))
+
+
 def to_dict(config: Any) -> Any:
     """A config as plain JSON values (durations as text, paths as text).
 

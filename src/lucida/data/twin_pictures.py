@@ -23,6 +23,7 @@ from lucida.data.truth import Box, Facts
 
 SMALLEST, LARGEST = 0.01, 0.25  # of the picture, that an object may cover
 MARGIN = 0.08  # of an object's longer side, that is taken out around its box
+NO_TWIN = "no object can be taken out: alone of its name, with a box of fitting size and room beside it"
 _TRIES = 200  # places that are tried for the control
 
 
@@ -135,8 +136,10 @@ def twin_pixels(gallery: Gallery, n: int, *, seed: int = 0) -> TwinPixels:
 def _scene_twins(gallery: SceneGallery, n: int, seed: int) -> TwinPixels:
     chosen: list[tuple[int, str, tuple[Scene, ...]]] = []
     for number, scene in enumerate(gallery.scenes):
+        if len(chosen) == n:
+            break
         single = [k for k, thing in enumerate(scene.objects) if scene.facts.only(thing.kind)]
-        if len(chosen) == n or len(scene.objects) < 2 or not single:
+        if len(scene.objects) < 2 or not single:
             continue
         generator = stream(seed, "scene twins", number)
         own = int(generator.choice(single))

@@ -91,7 +91,6 @@ COLOUR = re.compile(
 ASIDE = re.compile(r"\b(?:that|which|who|without|with|and|or|wearing|holding)\b")
 CLAUSE_END = re.compile(r"[.!?;\n,]+|\s[-–—]+\s|\b(?:but|however|although|though|yet|because)\b")
 
-
 # The answer is what comes behind the last of these: "Yes... actually no".
 RETRACTION = re.compile(r"\b(?:actually|wait|hold on|correction|i mean|scratch that|or rather)\b[\s,.:;!\-]*(yes|no)\b")
 QUESTION = re.compile(
@@ -124,7 +123,6 @@ UNSPACED: Mapping[str, YesNo] = {
     **dict.fromkeys(("不", "不是", "没有", "没", "否", "無", "いいえ", "아니요", "아니오"), "no"),
     **dict.fromkeys(("不知道", "不确定", "不清楚", "不一定", "不能", "有可能", "有没有", "是否", "是不是"), "abstain"),
 }
-
 
 # One word, or a value in JSON, that is all of the answer.
 WHOLE: Mapping[str, YesNo] = {"y": "yes", "n": "no", "1": "yes", "0": "no"}

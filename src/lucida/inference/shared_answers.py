@@ -232,7 +232,7 @@ class _Begun(NamedTuple):
     def answers(self, end: int, longest: int) -> list[GreedyAnswer]:
         """A token a step, in all rows, until all have ended."""
         told, logits, seen = _Told.start(len(self.lengths), self.logits.device), self.logits, self.seen
-        words, decoder, output = self.model.get_input_embeddings(), self.model.get_decoder(), None
+        words, decoder = self.model.get_input_embeddings(), self.model.get_decoder()
         for step in range(longest):
             chosen = told.step(logits, end)
             if told.ended.all() or step + 1 == longest:

@@ -9,6 +9,7 @@ from typing import Literal
 
 from torch import nn
 
+from lucida.core.config import check_settings
 from lucida.core.durations import Duration
 from lucida.core.errors import LucidaError
 from lucida.core.progress import say
@@ -79,9 +80,7 @@ class AdaptConfig:
             "answers": self.answers >= 0,
             "max_new_tokens": self.max_new_tokens >= 1,
         }
-        for name, fine in allowed.items():
-            if not fine:
-                raise LucidaError(f"{name} cannot be {getattr(self, name)}", where="--" + name.replace("_", "-"))
+        check_settings(self, allowed)
 
 
 def adapt(config: AdaptConfig) -> Path:

@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from lucida.core.config import check_settings
 from lucida.core.errors import LucidaError
 from lucida.core.results import Metric, Results, write_text
 from lucida.core.run_folder import RunFolder, environment
 from lucida.data.pixels import write_skipped
-from lucida.data.twin_pictures import find_twins
+from lucida.data.twin_pictures import NO_TWIN, find_twins
 from lucida.evaluation.answers import YesNo, parse_yes_no
 from lucida.evaluation.blind import blind_metrics, shuffled_pictures
 from lucida.evaluation.calibration import risk_metrics
@@ -33,6 +34,7 @@ from lucida.report.material import CorpusFacts, Material
 from lucida.report.page import write_report
 from lucida.workflows.audit_examples import audit_examples
 from lucida.workflows.audited_pictures import AuditedPictures, blank, edited, read_audited
+from lucida.workflows.hallucination_stage import one_word
 from lucida.workflows.language_stage import CompleteLists, Labelled
 from lucida.workflows.stages import TITLES, timed_stage
 from lucida.workflows.subjects import Said, Subject, View, load_subject
@@ -84,9 +86,7 @@ class AuditConfig:
             "answer_tokens": self.answer_tokens >= 1,
             "caption_tokens": self.caption_tokens >= 1,
         }
-        for name, fine in allowed.items():
-            if not fine:
-                raise LucidaError(f"{name} cannot be {getattr(self, name)}", where="--" + name.replace("_", "-"))
+        check_settings(self, allowed)
 
 
 @dataclass
@@ -96,8 +96,9 @@ class Audit:
     Attributes:
         subject, pictures, config: of the audit.
         questions: all sets, one after the other.
-        reasons: why a set is missing.
+        left_out: what these pictures or this model cannot support, by the start of its metrics' names, and why.
         said, p_yes: the answers to the questions.
+        answers: as yes, no or abstain.
         captions: of the first pictures.
     """
 
@@ -108,9 +109,11 @@ class Audit:
     def __post_init__(self) -> None:
         views = self.pictures.views
         lists = tuple(Labelled(str(i), one.objects) for i, one in enumerate(self.pictures.facts))
-        self.questions, self.reasons = corpus_questions(CompleteLists(lists), k=self.config.k, seed=self.config.seed)
+        self.questions, reasons = corpus_questions(CompleteLists(lists), k=self.config.k, seed=self.config.seed)
+        self.left_out = {f"pope/{how}": reason for how, reason in reasons.items()}
         self._numbers = [int(question.picture_id) for question in self.questions]
         self.said, self.p_yes = self._ask(views, self._numbers)
+        self.answers = self.read(self.said)
         self.captions: list[str] = []
         self.twin_rows: list[dict[str, object]] = []
 
@@ -134,20 +137,21 @@ class Audit:
         """Answers to the questions, by the one parser."""
         return read_answers(self.questions, [one.text for one in said], vocabulary=self.pictures.vocabulary)
 
-    def right(self, said: Sequence[Said]) -> NDArray[np.bool_]:
+    def right(self, answers: Sequence[YesNo]) -> NDArray[np.bool_]:
         """Whether each question is answered right."""
-        return np.array(self.read(said)) == np.where(labels_of(self.questions), "yes", "no")
+        return np.array(answers) == np.where(labels_of(self.questions), "yes", "no")
 
     def pope(self) -> dict[str, Metric]:
         """POPE's metrics and what needs no model."""
-        texts = [one.text for one in self.said]
-        own = pope_metrics(self.questions, texts, scores=known(self.p_yes), vocabulary=self.pictures.vocabulary)
+        if not self.questions:
+            return {}
+        own = pope_metrics(self.questions, self.answers, scores=known(self.p_yes), parse=one_word)
         if known(self.p_yes) is not None:
             pictures = [question.picture_id for question in self.questions]
-            own |= risk_metrics(self.confidence, self.right(self.said), pictures)
+            own |= risk_metrics(self.confidence, self.right(self.answers), pictures)
         else:
             words = " and ".join(map(repr, self.subject.yes_no))
-            self.reasons["scores"] = f"P(yes) is not known: {words} are the same tokens to this model"
+            self.left_out["pope/scores"] = f"P(yes) is not known: {words} are the same tokens to this model"
         close = Metric(float(np.mean([one.margin < 1e-4 for one in self.said])), None, len(self.said))
         return own | baseline_metrics(self.questions) | {"pope/close_calls": close}
 
@@ -155,20 +159,21 @@ class Audit:
         """The same questions with another picture, and with a grey one of the same size."""
         ids = [question.picture_id for question in self.questions]
         if len({*ids}) < 2:
+            self.left_out["blind"] = "fewer than two pictures can be asked about"
             return {}
         other = shuffled_pictures(ids, seed=self.config.seed)
         shuffled, _ = self._ask(self.pictures.views, [int(other[id]) for id in ids])
         empty, p_yes = self._ask([blank(view) for view in self.pictures.views], self._numbers)
-        rights = [self.right(said) for said in (self.said, shuffled, empty)]
-        alone = question_only_metrics(
-            self.questions, [one.text for one in empty], scores=known(p_yes), vocabulary=self.pictures.vocabulary
-        )
+        unseen = self.read(empty)
+        rights = [self.right(answers) for answers in (self.answers, self.read(shuffled), unseen)]
+        alone = question_only_metrics(self.questions, unseen, scores=known(p_yes), parse=one_word)
         return blind_metrics(rights[0], rights[1], rights[2], ids) | alone
 
     def chair(self) -> dict[str, Metric]:
         """CHAIR of the first pictures' descriptions, whole and by their first words."""
         n = min(self.config.captions, len(self.pictures))
         if not n:
+            self.left_out["chair"] = "no descriptions were asked for (--captions)"
             return {}
         asked = [(i, self.subject.describe) for i in range(n)]
         said = self.subject.answers(self.pictures.views, asked, max_new_tokens=self.config.caption_tokens, scored=False)
@@ -181,6 +186,7 @@ class Audit:
         """The same question with the object, without it, and without something else."""
         found = find_twins(self.pictures.facts, each=1, seed=self.config.seed)[: self.config.twins]
         if not found:
+            self.left_out["twins"] = NO_TWIN if self.config.twins else "none were asked for (--twins)"
             return {}
         views: list[View] = []
         for twin in found:
@@ -208,9 +214,7 @@ class Audit:
 
     def save_files(self, folder: Path) -> None:
         """All questions with their answers (as ``lucida evaluate pope`` reads them), descriptions and twins."""
-        rows = enumerate(
-            zip(self.questions, self.said, self.read(self.said), self.p_yes.tolist(), strict=True), start=1
-        )
+        rows = enumerate(zip(self.questions, self.said, self.answers, self.p_yes.tolist(), strict=True), start=1)
         asked, answered = [], []
         for number, (question, said, read, p_yes) in rows:
             own = {"question_id": number, "image": self.pictures.views[int(question.picture_id)].name}
@@ -270,8 +274,8 @@ def audit(source: str, config: AuditConfig) -> Path:
         with timed_stage(results, stage):
             for name, metric in measure().items():
                 results.add(name, metric)
-    for what, reason in done.reasons.items():
-        results.leave_out(f"pope/{what}", reason)
+    for what, reason in done.left_out.items():
+        results.leave_out(what, reason)
     results.details = {"environment": environment(config.seed), "question_set": fingerprint(done.questions)}
     results.save(folder.results)
     done.save_files(folder.path)
@@ -280,7 +284,7 @@ def audit(source: str, config: AuditConfig) -> Path:
 
 
 def _material(done: Audit, folder: RunFolder) -> Material:
-    read, corpus = done.read(done.said), done.pictures.corpus
+    corpus = done.pictures.corpus
     return Material(
         title=f"{done.subject.name} on {corpus.name}",
         summary=(
@@ -288,8 +292,8 @@ def _material(done: Audit, folder: RunFolder) -> Material:
             f"{len(done.captions):,} descriptions, and pictures from which an object was taken out."
         ),
         corpora=(CorpusFacts(corpus.name, {"pictures": len(done.pictures)}, len(done.pictures), corpus.n_available),),
-        kinds=kind_rates(done.questions, read),
-        calibration=() if known(done.p_yes) is None else calibration_bins(done.confidence, done.right(done.said)),
-        examples=tuple(audit_examples(done, read, folder)),
+        kinds=kind_rates(done.questions, done.answers),
+        calibration=() if known(done.p_yes) is None else calibration_bins(done.confidence, done.right(done.answers)),
+        examples=tuple(audit_examples(done, folder)),
         stage_titles=TITLES,
     )

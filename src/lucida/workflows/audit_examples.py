@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lucida.core.run_folder import RunFolder
-from lucida.evaluation.answers import YesNo
 from lucida.evaluation.chair import read_captions
 from lucida.report.material import Example, save_thumbnail
 
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 EXAMPLES, ASKED = 6, 3  # pictures that are shown with a description, and with their hardest questions
 
 
-def audit_examples(done: Audit, read: Sequence[YesNo], folder: RunFolder) -> Iterator[Example]:
+def audit_examples(done: Audit, folder: RunFolder) -> Iterator[Example]:
     """The first pictures, with their descriptions and with the hardest questions about them."""
     for i in range(min(EXAMPLES, len(done.pictures))):
         view = done.pictures.views[i]
@@ -26,7 +25,7 @@ def audit_examples(done: Audit, read: Sequence[YesNo], folder: RunFolder) -> Ite
         if i < len(done.captions):
             yield _described(done, i, thumbnail)
         if i < ASKED and done.questions:
-            yield from _asked(done, read, i, thumbnail)
+            yield from _asked(done, i, thumbnail)
 
 
 def _described(done: Audit, i: int, thumbnail: str) -> Example:
@@ -44,9 +43,9 @@ def _described(done: Audit, i: int, thumbnail: str) -> Example:
     )
 
 
-def _asked(done: Audit, read: Sequence[YesNo], i: int, thumbnail: str) -> Iterator[Example]:
+def _asked(done: Audit, i: int, thumbnail: str) -> Iterator[Example]:
     hardest = done.questions[-1].set
-    for question, said, answer, p_yes in zip(done.questions, done.said, read, done.p_yes, strict=True):
+    for question, said, answer, p_yes in zip(done.questions, done.said, done.answers, done.p_yes, strict=True):
         if question.picture_id == str(i) and question.set == hardest:
             truth = "yes" if question.label else "no"
             yield Example(

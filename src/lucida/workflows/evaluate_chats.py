@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from lucida.core.config import check_settings
 from lucida.core.errors import LucidaError
 from lucida.core.results import Results
 from lucida.core.run_folder import RunFolder, environment
@@ -47,9 +48,7 @@ class EvaluateChatsConfig:
             "answers": self.answers >= 0,
             "max_new_tokens": self.max_new_tokens >= 1,
         }
-        for name, fine in allowed.items():
-            if not fine:
-                raise LucidaError(f"{name} cannot be {getattr(self, name)}", where="--" + name.replace("_", "-"))
+        check_settings(self, allowed)
 
 
 def evaluate_chats(config: EvaluateChatsConfig) -> Path:

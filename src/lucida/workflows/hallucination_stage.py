@@ -17,7 +17,7 @@ from lucida.data.conversations import FORMS
 from lucida.data.galleries import PixelGallery
 from lucida.data.lessons import Lesson
 from lucida.data.truth import Facts
-from lucida.data.twin_pictures import twin_pixels
+from lucida.data.twin_pictures import NO_TWIN, twin_pixels
 from lucida.evaluation.answers import YesNo, parse_count
 from lucida.evaluation.blind import blind_metrics, shuffled_pictures
 from lucida.evaluation.calibration import risk_metrics
@@ -269,8 +269,10 @@ def examine(answerer: Answerer, lessons: Mapping[str, Lesson], stage: LanguageSt
     exam = Examination(answerer, first, stage.test_pictures)
     metrics: dict[str, Any] = exam.pope(prefix) | exam.risk() | exam.blind()
     told, captions = exam.captions(stage.captions)
-    metrics |= told | exam.counting(stage.captions) | exam.classifying() | exam.twins(stage.twins)
-    findings = Findings(metrics, exam.kinds(), exam.calibration(), left_out=exam.obstacles())
+    metrics |= told | exam.counting(stage.captions) | exam.classifying()
+    twins = exam.twins(stage.twins)
+    missing = {} if twins else {"twins": NO_TWIN}
+    findings = Findings(metrics | twins, exam.kinds(), exam.calibration(), left_out=exam.obstacles() | missing)
     findings.examples += exam.examples(folder, captions)
     for name, lesson in others:
         findings.metrics |= Examination(answerer, lesson, stage.test_pictures).pope(name)

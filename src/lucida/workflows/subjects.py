@@ -16,9 +16,9 @@ from lucida.core.errors import LucidaError
 from lucida.core.run_folder import RunFolder
 from lucida.data.chat_tokens import ChatTokens
 from lucida.data.conversations import FORMS
+from lucida.data.galleries import PixelGallery
 from lucida.data.kinds import article
 from lucida.data.pixels import as_square
-from lucida.data.truth import Facts
 from lucida.inference.answer_scores import Model, OpenConversation, PictureFeatures, answer_log_probabilities
 from lucida.inference.answerer import SETTINGS, Answerer
 from lucida.inference.dialogue_readers import ChatReader, ChatTokensReader
@@ -172,23 +172,10 @@ def _own(answerer: Answerer, name: str, exists: str, describe: str) -> Subject:
         exists or FORMS["exists"].questions[0],
         describe or FORMS["describe"].plainly(),
         answerer.chat.decode,
-        lambda views: (ChatReader(answerer.chat), answerer.see(_Views(views, answerer.size))),
+        lambda views: (ChatReader(answerer.chat), answerer.see(PixelGallery(_squares(views, answerer.size)))),
     )
 
 
-class _Views:
-    """Views as a gallery."""
-
-    def __init__(self, views: Sequence[View], side: int):
-        self.views, self.side = views, side
-
-    def __len__(self) -> int:
-        return len(self.views)
-
-    def facts(self, i: int) -> Facts:
-        """Nothing is known of them here."""
-        return Facts()
-
-    def pixels(self, numbers: Sequence[int]) -> NDArray[np.uint8]:
-        """Squares, ``uint8 [n, S, S, 3]``."""
-        return np.stack([as_square(self.views[i].open(), self.side) for i in numbers])
+def _squares(views: Sequence[View], side: int) -> NDArray[np.uint8]:
+    """Views as in training, ``uint8 [n, S, S, 3]``."""
+    return np.stack([as_square(view.open(), side) for view in views])
