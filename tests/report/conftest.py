@@ -98,6 +98,8 @@ def full_results() -> Results:
         results.add(f"blind/{shown}/accuracy", share(value, 600))
     for name, value in (("recall", 0.94), ("flip_rate", 0.88), ("control_flip_rate", 0.03)):
         results.add(f"twins/{name}", share(value, 180))
+    for name, value in (("no_ratio", 0.95), ("flip_rate", 0.86), ("control_flip_rate", 0.04)):
+        results.add(f"twins/pasted/{name}", share(value, 160))
     results.add("blind/gap", Metric(0.373, (0.343, 0.402), 600))
     results.add("count/accuracy", share(0.712, 400))
     results.add("count/majority/accuracy", Metric(0.31, None, 400))

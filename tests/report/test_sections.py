@@ -129,4 +129,10 @@ def test_twins_stand_beside_their_control() -> None:
     figures = twin_figures({name: metric() for name in names})
     assert len(figures) == 1
     assert "other gone: then no" in figures[0].svg
+    figures = twin_figures({name: metric() for name in [*names, "twins/pasted/no_ratio", "twins/pasted/flip_rate"]})
+    assert [figure.title for figure in figures] == [
+        "The same question when the object is taken out",
+        "The same question when the object is put in",
+    ]
+    assert "object put in: then yes" in figures[1].svg
     assert twin_figures({}) == []

@@ -36,6 +36,7 @@ EXPECTED = (
     "chair/chair_s",
     "count/accuracy",
     "blind/shuffled/accuracy",
+    "twins/pasted/no_ratio",
 )
 
 

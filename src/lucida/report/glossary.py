@@ -114,7 +114,8 @@ _ENTRIES = (
     (
         "Twin pictures",
         "A picture and the same one without an object: asked for it, a model that looks says yes to the first and no "
-        "to the second. The control is a third picture, from which something else was taken.",
+        "to the second. The control is a third picture, from which something else was taken. Pasted: the same the "
+        "other way round, with an object put in.",
         r"twins/.*",
     ),
     (

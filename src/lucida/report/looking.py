@@ -43,21 +43,39 @@ _TWINS: Mapping[str, tuple[str, Tone]] = {
 }
 
 
+_PASTED: Mapping[str, tuple[str, Tone]] = {
+    "pasted/no_ratio": ("as it is: no", "own"),
+    "pasted/flip_rate": ("object put in: then yes", "own"),
+    "pasted/control_flip_rate": ("other put in: then yes", "baseline"),
+}
+
+
 def twin_figures(metrics: Metrics) -> list[Figure]:
-    """What becomes of a yes when the object is taken out of the picture."""
-    rows = [
-        Dot(label, metrics[f"twins/{name}"], kind)
-        for name, (label, kind) in _TWINS.items()
-        if f"twins/{name}" in metrics and math.isfinite(metrics[f"twins/{name}"].value)
-    ]
-    if not rows:
-        return []
-    title = "The same question when the object is taken out"
-    caption = (
-        "A model that looks says yes first and no without the object, and keeps its yes when something else is gone; "
-        "one that goes by what is usual keeps it either way."
+    """What becomes of a yes when the object is taken out of the picture, and of a no when it is put in."""
+    shown = (
+        (
+            _TWINS,
+            "The same question when the object is taken out",
+            "A model that looks says yes first and no without the object, and keeps its yes when something else is "
+            "gone; one that goes by what is usual keeps it either way.",
+        ),
+        (
+            _PASTED,
+            "The same question when the object is put in",
+            "A model that looks says no first and yes with the object, and keeps its no when something else is put in "
+            "at the same place; one that goes by what is usual keeps it either way.",
+        ),
     )
-    return [Figure(title, dot_plot(title, rows, share=True, top=1.0), caption)]
+    figures = []
+    for names, title, caption in shown:
+        rows = [
+            Dot(label, metrics[f"twins/{name}"], kind)
+            for name, (label, kind) in names.items()
+            if f"twins/{name}" in metrics and math.isfinite(metrics[f"twins/{name}"].value)
+        ]
+        if rows:
+            figures.append(Figure(title, dot_plot(title, rows, share=True, top=1.0), caption))
+    return figures
 
 
 def risk_figures(metrics: Metrics) -> list[Figure]:

@@ -16,15 +16,16 @@ from lucida.core.run_folder import RunFolder
 from lucida.data.conversations import FORMS
 from lucida.data.galleries import PixelGallery
 from lucida.data.lessons import Lesson
+from lucida.data.pasted_pictures import NO_PASTE, pasted_pixels
 from lucida.data.truth import Facts
-from lucida.data.twin_pictures import NO_TWIN, twin_pixels
+from lucida.data.twin_pictures import NO_TWIN, TwinPixels, twin_pixels
 from lucida.evaluation.answers import YesNo, parse_count
 from lucida.evaluation.blind import blind_metrics, shuffled_pictures
 from lucida.evaluation.calibration import risk_metrics
 from lucida.evaluation.chair import chair_metrics, read_captions
 from lucida.evaluation.intervals import share_by_cluster
 from lucida.evaluation.pope import PopeQuestion, labels_of, pope_metrics, question_only_metrics
-from lucida.evaluation.twins import twin_metrics
+from lucida.evaluation.twins import pasted_metrics, twin_metrics
 from lucida.evaluation.vocabulary import Vocabulary
 from lucida.inference.answerer import Answerer
 from lucida.inference.generate import YesNoAnswers
@@ -142,10 +143,23 @@ class Examination:
         found = twin_pixels(self.lesson.gallery, n)
         if not self.lesson.turns.get("exists") or not found.names:
             return {}
+        read, p_yes = self._say_of(found)
+        return twin_metrics(read, found.pictures, p_yes=p_yes)
+
+    def pasted(self, n: int) -> dict[str, Metric]:
+        """The same question about pictures as they are, with the object put in, and with something else put in."""
+        found = pasted_pixels(self.lesson.gallery, n)
+        if not self.lesson.turns.get("exists") or not found.names:
+            return {}
+        read, p_yes = self._say_of(found)
+        return pasted_metrics(read, found.pictures, p_yes=p_yes)
+
+    def _say_of(self, found: TwinPixels) -> tuple[list[list[YesNo]], NDArray]:
+        """Answers about the three pictures of each twin, and P(yes), ``[3, n]`` both."""
         features = self.answerer.see(PixelGallery(found.pixels.reshape(-1, *found.pixels.shape[2:])))
         said = self.answerer.ask_yes_no(features, list(enumerate(found.names * 3)))
-        read = np.array([one_word(text) for text in said.texts], dtype=object).reshape(3, -1)
-        return twin_metrics(list(read), found.pictures, p_yes=said.p_yes.reshape(3, -1))
+        read, twins = [one_word(text) for text in said.texts], len(found.names)
+        return [read[k * twins : (k + 1) * twins] for k in range(3)], said.p_yes.reshape(3, -1)
 
     def counting(self, n: int) -> dict[str, Metric]:
         """The share of right numbers, beside always saying "1"."""
@@ -270,9 +284,9 @@ def examine(answerer: Answerer, lessons: Mapping[str, Lesson], stage: LanguageSt
     metrics: dict[str, Any] = exam.pope(prefix) | exam.risk() | exam.blind()
     told, captions = exam.captions(stage.captions)
     metrics |= told | exam.counting(stage.captions) | exam.classifying()
-    twins = exam.twins(stage.twins)
-    missing = {} if twins else {"twins": NO_TWIN}
-    findings = Findings(metrics | twins, exam.kinds(), exam.calibration(), left_out=exam.obstacles() | missing)
+    twins, pasted = exam.twins(stage.twins), exam.pasted(stage.twins)
+    missing = ({} if twins else {"twins": NO_TWIN}) | ({} if pasted else {"twins/pasted": NO_PASTE})
+    findings = Findings(metrics | twins | pasted, exam.kinds(), exam.calibration(), left_out=exam.obstacles() | missing)
     findings.examples += exam.examples(folder, captions)
     for name, lesson in others:
         findings.metrics |= Examination(answerer, lesson, stage.test_pictures).pope(name)
