@@ -6,7 +6,7 @@ import pytest
 
 from lucida.core.results import Metric
 from lucida.report.glossary import entries
-from lucida.report.looking import blind_figures, twin_figures
+from lucida.report.looking import blind_figures, caption_facts_table, twin_figures
 from lucida.report.sections import (
     chair_table,
     headlines,
@@ -122,6 +122,17 @@ def test_the_glossary_explains_what_is_used_only() -> None:
     assert entries([]) == []
     words = [word for word, _ in entries(["chair/chair_i", "section/learning"])]
     assert words == ["95 % interval", "n", "CHAIR_i", "Loss"]
+
+
+def test_statements_of_captions_have_a_row_for_each_kind_that_was_made() -> None:
+    names = ("count_error", "count_statements", "relation_error", "relation_statements")
+    table = caption_facts_table({f"caption_facts/{name}": metric(0.25) for name in names})
+    assert table is not None
+    assert [(row.label, row.cells[0].text) for row in table.rows] == [
+        ("How many there are", "25.0\N{NO-BREAK SPACE}%"),
+        ("How two stand to each other", "25.0\N{NO-BREAK SPACE}%"),
+    ]
+    assert caption_facts_table({"chair/chair_i": metric()}) is None
 
 
 def test_twins_stand_beside_their_control() -> None:

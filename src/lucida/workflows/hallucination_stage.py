@@ -1,4 +1,4 @@
-"""What a multimodal LLM makes up: POPE, CHAIR, counting and the blind-picture probe on pictures it has not seen."""
+"""What a multimodal LLM makes up: POPE, CHAIR, wrong statements, counting, blind and twin pictures, all held out."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from lucida.data.twin_pictures import NO_TWIN, TwinPixels, twin_pixels
 from lucida.evaluation.answers import YesNo, parse_count
 from lucida.evaluation.blind import blind_metrics, shuffled_pictures
 from lucida.evaluation.calibration import risk_metrics
+from lucida.evaluation.caption_facts import FAMILIES, caption_fact_metrics
 from lucida.evaluation.chair import chair_metrics, read_captions
 from lucida.evaluation.intervals import share_by_cluster
 from lucida.evaluation.pope import PopeQuestion, labels_of, pope_metrics, question_only_metrics
@@ -34,6 +35,7 @@ from lucida.workflows.language_stage import LanguageStage, pope_questions
 from lucida.workflows.tallies import calibration_bins, kind_rates
 
 COUNT_QUESTIONS = 600
+NOT_STATED = "no caption says anything of the kind that the pictures decide"
 EXAMPLES, ASKED = 6, 3  # pictures that the report shows with a caption, and with all their hardest questions
 
 
@@ -109,6 +111,8 @@ class Examination:
             reasons["chair"] = "captions cannot be checked: the pictures have no complete list of objects"
         elif self.unreadable:
             reasons["chair"] = f"captions cannot be checked: {self.unreadable}"
+        if "chair" in reasons:
+            reasons["caption_facts"] = reasons["chair"]
         if len({question.picture_id for question in self.questions}) < 2:
             reasons["blind"] = "fewer than two pictures can be asked about"
         if not self.lesson.turns.get("count"):
@@ -128,12 +132,17 @@ class Examination:
         return blind_metrics(right[0], right[1], right[2], pictures) | alone
 
     def captions(self, n: int) -> tuple[dict[str, Metric], list[str]]:
-        """CHAIR of the first ``n`` captions, and the captions; nothing where the objects are not all known."""
+        """CHAIR and wrong statements of the first ``n`` captions, and the captions.
+
+        Nothing where the objects are not all known. A kind of statement that no caption makes is left out.
+        """
         if not self._describable() or self.vocabulary is None:
             return {}, []
         texts = [one.text for one in self.answerer.describe(self.features[:n])]
         present = [list(one.counts) for one in self.facts[:n]]
-        return chair_metrics(texts, present, self.vocabulary), texts
+        stated = caption_fact_metrics(texts, self.facts[:n], self.vocabulary)
+        known = {name: metric for name, metric in stated.items() if metric.n and np.isfinite(metric.value)}
+        return chair_metrics(texts, present, self.vocabulary) | known, texts
 
     def _describable(self) -> bool:
         return bool(self.lesson.turns.get("describe")) and all(one.exhaustive for one in self.facts)
@@ -285,7 +294,9 @@ def examine(answerer: Answerer, lessons: Mapping[str, Lesson], stage: LanguageSt
     told, captions = exam.captions(stage.captions)
     metrics |= told | exam.counting(stage.captions) | exam.classifying()
     twins, pasted = exam.twins(stage.twins), exam.pasted(stage.twins)
-    missing = ({} if twins else {"twins": NO_TWIN}) | ({} if pasted else {"twins/pasted": NO_PASTE})
+    silent = [family for family in FAMILIES if told and f"caption_facts/{family}_error" not in told]
+    missing = {f"caption_facts/{family}": NOT_STATED for family in silent}
+    missing |= ({} if twins else {"twins": NO_TWIN}) | ({} if pasted else {"twins/pasted": NO_PASTE})
     findings = Findings(metrics | twins | pasted, exam.kinds(), exam.calibration(), left_out=exam.obstacles() | missing)
     findings.examples += exam.examples(folder, captions)
     for name, lesson in others:
