@@ -102,8 +102,8 @@ PATH        COCO's instances .json, or another source whose pictures list all th
 --vocabulary  a line for each name that may be asked for: "dog: puppy, hound"; all names of PATH unless given
 
 Nothing is trained. The report has POPE (random, popular, adversarial), CHAIR by length, twin pictures without one
-object, calibration, and the same questions with another picture and with none; questions.jsonl and answers.jsonl are
-kept for `lucida evaluate pope`.
+object and with one more, calibration, and the same questions with another picture and with none; questions.jsonl and
+answers.jsonl are kept for `lucida evaluate pope`.
 
 example: lucida audit my/llava --pictures coco/annotations/instances_val2017.json
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lucida.core.errors import LucidaError
-from lucida.evaluation.twins import twin_metrics
+from lucida.evaluation.twins import pasted_metrics, twin_metrics
 
 
 def test_flips_are_counted_among_those_that_were_seen() -> None:
@@ -40,3 +40,24 @@ def test_a_model_that_looks_and_one_that_does_not() -> None:
 def test_lists_of_different_length_are_refused() -> None:
     with pytest.raises(LucidaError, match="answers for 2 twins"):
         twin_metrics([["yes"], ["no"], ["yes"]], [1, 2])
+
+
+def test_what_is_put_in_is_counted_among_those_that_were_denied() -> None:
+    own = ["no", "no", "no", "no", "yes", "abstain"]
+    there = ["yes", "yes", "no", "abstain", "yes", "yes"]
+    control = ["no", "yes", "no", "no", "yes", "no"]
+    found = pasted_metrics(
+        [own, there, control],  # type: ignore[list-item]
+        [1, 1, 2, 3, 4, 5],
+        p_yes=[[0.1] * 6, [0.9] * 6, [0.2] * 6],
+    )
+    values = {name.removeprefix("twins/pasted/"): metric.value for name, metric in found.items()}
+    assert values == pytest.approx(
+        {
+            "no_ratio": 4 / 6, "flip_rate": 0.5, "control_flip_rate": 0.25, "flip_gap": 0.25, "still_no_ratio": 0.25,
+            "rise": 0.8, "control_rise": 0.1,
+        }
+    )  # fmt: skip
+    assert found["twins/pasted/flip_rate"].n == 3  # pictures
+    with pytest.raises(LucidaError, match="answers for 2 twins"):
+        pasted_metrics([["no"], ["no"], ["no"]], [1, 2])

@@ -94,10 +94,15 @@ def full_results() -> Results:
         results.add(f"chair/{variant}chair_s", share(2.6 * rate, 600))
         results.add(f"chair/{variant}recall", share(0.861, 600))
         results.add(f"chair/{variant}mean_words", Metric(13.4, (13.2, 13.6), 600))
+    for family, value in (("count", 0.083), ("place", 0.12), ("relation", 0.21)):
+        results.add(f"caption_facts/{family}_error", share(value, 90))
+        results.add(f"caption_facts/{family}_statements", Metric(0.9, (0.7, 1.1), 200))
     for shown, value in (("true", 0.914), ("shuffled", 0.541), ("blank", 0.583)):
         results.add(f"blind/{shown}/accuracy", share(value, 600))
     for name, value in (("recall", 0.94), ("flip_rate", 0.88), ("control_flip_rate", 0.03)):
         results.add(f"twins/{name}", share(value, 180))
+    for name, value in (("no_ratio", 0.95), ("flip_rate", 0.86), ("control_flip_rate", 0.04)):
+        results.add(f"twins/pasted/{name}", share(value, 160))
     results.add("blind/gap", Metric(0.373, (0.343, 0.402), 600))
     results.add("count/accuracy", share(0.712, 400))
     results.add("count/majority/accuracy", Metric(0.31, None, 400))

@@ -111,6 +111,11 @@ def test_right_and_wrong_are_told_by_more_than_colour(full: Page) -> None:
     assert full.source.count("✗</b> wrong") == 5
 
 
+def test_captions_and_twins_are_shown_in_both_ways(full: Page) -> None:
+    for title in ("Captions (CHAIR)", "Captions (statements)", "the object is taken out", "the object is put in"):
+        assert title in full.text, title
+
+
 def test_photographs_show_only_what_they_have(photos: Page) -> None:
     expected = ["examples", "learning", "zero-shot", "retrieval", "cost", "left-out", "repeat", "glossary", "numbers"]
     assert photos.sections == expected

@@ -6,7 +6,7 @@ import pytest
 
 from lucida.core.results import Metric
 from lucida.report.glossary import entries
-from lucida.report.looking import blind_figures, twin_figures
+from lucida.report.looking import blind_figures, caption_facts_table, twin_figures
 from lucida.report.sections import (
     chair_table,
     headlines,
@@ -124,9 +124,26 @@ def test_the_glossary_explains_what_is_used_only() -> None:
     assert words == ["95 % interval", "n", "CHAIR_i", "Loss"]
 
 
+def test_statements_of_captions_have_a_row_for_each_kind_that_was_made() -> None:
+    names = ("count_error", "count_statements", "relation_error", "relation_statements")
+    table = caption_facts_table({f"caption_facts/{name}": metric(0.25) for name in names})
+    assert table is not None
+    assert [(row.label, row.cells[0].text) for row in table.rows] == [
+        ("How many there are", "25.0\N{NO-BREAK SPACE}%"),
+        ("How two stand to each other", "25.0\N{NO-BREAK SPACE}%"),
+    ]
+    assert caption_facts_table({"chair/chair_i": metric()}) is None
+
+
 def test_twins_stand_beside_their_control() -> None:
     names = ["twins/recall", "twins/flip_rate", "twins/control_flip_rate", "twins/drop"]
     figures = twin_figures({name: metric() for name in names})
     assert len(figures) == 1
     assert "other gone: then no" in figures[0].svg
+    figures = twin_figures({name: metric() for name in [*names, "twins/pasted/no_ratio", "twins/pasted/flip_rate"]})
+    assert [figure.title for figure in figures] == [
+        "The same question when the object is taken out",
+        "The same question when the object is put in",
+    ]
+    assert "object put in: then yes" in figures[1].svg
     assert twin_figures({}) == []

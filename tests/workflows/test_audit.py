@@ -15,6 +15,7 @@ from lucida.cli import main
 from lucida.core.results import Results
 from lucida.workflows import audit as audit_module
 from lucida.workflows.audit import AuditConfig, audit
+from lucida.workflows.compare import compare
 from lucida.workflows.subjects import load_subject
 from tests.workflows.test_adapt import save_model
 
@@ -60,13 +61,19 @@ def test_everything_is_measured(done: Path) -> None:
     for name in (
         "pope/random/accuracy", "pope/adversarial/auroc", "pope/popular/abstain_ratio", "pope/random/calibration_error",
         "pope/question_only/accuracy", "blind/gap", "chair/chair_i", "chair/first_8_words/recall", "twins/recall",
-        "twins/flip_rate", "twins/drop", "pope/close_calls",
+        "twins/flip_rate", "twins/drop", "twins/pasted/no_ratio", "twins/pasted/flip_rate", "twins/pasted/rise",
+        "pope/close_calls",
     ):  # fmt: skip
         assert name in values, name
     assert values["pope/chance/accuracy"] == values["pope/majority/accuracy"] == 0.5  # balanced
     assert found.metrics["twins/recall"].n == 8
     report = (done / "report.html").read_text(encoding="utf-8")
     assert "Taking an object out" in report
+    assert "Putting an object into" in report
+    rows = [json.loads(line) for line in (done / "twins.jsonl").read_text(encoding="utf-8").splitlines()]
+    edits = [row["edit"] for row in rows]
+    assert edits == ["taken out"] * 8 + ["put in"] * found.metrics["twins/pasted/no_ratio"].n
+    assert compare(done, done).rows[-1].name == "twins/pasted/control_flip_rate"
 
 
 def test_its_files_score_the_same_without_the_model(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -101,7 +108,9 @@ def test_what_the_pictures_do_not_support_is_left_out_with_the_reason(tmp_path: 
     model = save_model("llava", tmp_path / "model")
     audit(str(model), AuditConfig(path, out=tmp_path / "run", captions=0))
     found = Results.load(tmp_path / "run" / "results.json")
-    assert {"pope/random", "pope/popular", "pope/adversarial", "blind", "chair", "twins"} <= {*found.left_out}
+    assert {"pope/random", "pope/popular", "pope/adversarial", "blind", "chair", "twins", "twins/pasted"} <= {
+        *found.left_out
+    }
     assert (tmp_path / "run" / "report.html").is_file()
 
 

@@ -76,6 +76,19 @@ def test_noise_and_what_lies_within_the_margin_are_none(first: Path, tmp_path: P
     assert not compare(first, worse, margin=0.2).regressions
 
 
+def test_what_was_put_in_is_held_apart_from_what_was_taken_out(first: Path, tmp_path: Path) -> None:
+    second = audited(tmp_path / "second", right=lambda i: i % 5 > 0, invented=lambda i: i % 2)
+    for folder, seen in ((first, "yes"), (second, "no")):
+        rows = [json.loads(line) for line in (folder / "twins.jsonl").read_text().splitlines()]
+        rows += [row | {"edit": "put in", "said": ["no", seen, "no"]} for row in rows]
+        (folder / "twins.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))  # the first name no edit
+    found = {row.name: row for row in compare(first, second).rows}
+    assert found["twins/flip_rate"].difference.value == 0
+    pasted = found["twins/pasted/flip_rate"]
+    assert (pasted.first, pasted.second, pasted.regressed(0.02)) == (1, 0, True)
+    assert found["twins/pasted/control_flip_rate"].second == 0
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -34,8 +34,10 @@ EXPECTED = (
     "pope/second_artist/random/accuracy",
     "pope/unseen_pairs/random/accuracy",
     "chair/chair_s",
+    "caption_facts/count_statements",
     "count/accuracy",
     "blind/shuffled/accuracy",
+    "twins/pasted/no_ratio",
 )
 
 
@@ -50,6 +52,12 @@ def test_a_run_leaves_everything(tiny):
     results = Results.load(tiny.results)
     for name in EXPECTED:
         assert results.metrics[name].n, name
+    for kind in ("count", "place", "relation"):  # measured, or the reason why not
+        measured, reason = (
+            f"caption_facts/{kind}_error" in results.metrics,
+            results.left_out.get(f"caption_facts/{kind}"),
+        )
+        assert measured != bool(reason), kind
     assert {"features", "dual_encoder", "multimodal_llm", "hallucination"} <= set(results.seconds)
     page = tiny.report.read_text(encoding="utf-8")
     assert len(page) > 50_000

@@ -109,7 +109,8 @@ class TwinPixels(NamedTuple):
     Attributes:
         pictures: the number of each twin's picture.
         names: of the object that is asked for.
-        pixels: as it is, without the object, without something else, ``uint8 [3, n, S, S, 3]``.
+        pixels: as it is, without the object, without something else, ``uint8 [3, n, S, S, 3]``; of what is put in (see
+            :mod:`lucida.data.pasted_pictures`): as it is, with the object, with something else.
     """
 
     pictures: tuple[int, ...]

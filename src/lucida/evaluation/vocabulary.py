@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
+from typing import NamedTuple
 
 from lucida.core.errors import LucidaError
 from lucida.data.kinds import plural
@@ -202,6 +203,14 @@ def general_synonyms(names: Sequence[str]) -> dict[str, list[str]]:
     return synonyms
 
 
+class Mention(NamedTuple):
+    """An object that a text says is there: its name, and which of the text's :func:`words` name it."""
+
+    name: str
+    start: int
+    stop: int
+
+
 class Vocabulary:
     """Finds the objects a text names.
 
@@ -270,8 +279,15 @@ class Vocabulary:
 
     def mentions(self, text: str) -> list[str]:
         """The names of the objects a text says are there, in order, repeated where it repeats them."""
-        tokens = words(text)
-        found: list[str] = []
+        return [mention.name for mention in self.located(words(text))]
+
+    def located(self, tokens: Sequence[str]) -> list[Mention]:
+        """The same of :func:`words`, with their places.
+
+        >>> Vocabulary(["dog", "hot dog"]).located(words("A hot dog."))
+        [Mention(name='hot dog', start=1, stop=3)]
+        """
+        found: list[Mention] = []
         at, denied_to = 0, -1
         while at < len(tokens):
             name, length = self._match(tokens, at)
@@ -279,7 +295,7 @@ class Vocabulary:
                 if self._denied(tokens, at, denied_to):
                     denied_to = at + length
                 else:
-                    found.append(name)
+                    found.append(Mention(name, at, at + length))
             at += length
         return found
 

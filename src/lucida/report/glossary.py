@@ -102,6 +102,12 @@ _ENTRIES = (
     ),
     ("Recall (captions)", "Of the objects in the picture, the share that the caption mentions.", r"chair/.*recall"),
     (
+        "Wrong statements",
+        "Of what captions say about how many objects there are, where they are, and how two stand to each other, the "
+        "share that is not so; lower is better.",
+        r"caption_facts/.*_error",
+    ),
+    (
         "Blind-picture probe",
         "The same questions asked with the true picture, with the picture of another question, and with a blank one.",
         r"blind/.*",
@@ -114,7 +120,8 @@ _ENTRIES = (
     (
         "Twin pictures",
         "A picture and the same one without an object: asked for it, a model that looks says yes to the first and no "
-        "to the second. The control is a third picture, from which something else was taken.",
+        "to the second. The control is a third picture, from which something else was taken. Pasted: the same the "
+        "other way round, with an object put in.",
         r"twins/.*",
     ),
     (

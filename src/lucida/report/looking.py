@@ -1,4 +1,7 @@
-"""Whether a model looks: the same questions with another picture, with none, and without the object asked for."""
+"""Whether a model looks: the same questions with another picture, with none, and without the object asked for.
+
+And what its captions say of objects that are there.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from collections.abc import Mapping
 
 from lucida.core.results import Metric
 from lucida.report.figures import Dot, Tone, dot_plot
-from lucida.report.sections import Figure, Metrics
+from lucida.report.sections import Figure, Metrics, Row, Table, cell
 from lucida.report.wording import capitalised, humanised, interval, is_share
 
 _PICTURES = ("true", "shuffled", "blank")
@@ -43,21 +46,57 @@ _TWINS: Mapping[str, tuple[str, Tone]] = {
 }
 
 
+_PASTED: Mapping[str, tuple[str, Tone]] = {
+    "pasted/no_ratio": ("as it is: no", "own"),
+    "pasted/flip_rate": ("object put in: then yes", "own"),
+    "pasted/control_flip_rate": ("other put in: then yes", "baseline"),
+}
+
+
 def twin_figures(metrics: Metrics) -> list[Figure]:
-    """What becomes of a yes when the object is taken out of the picture."""
-    rows = [
-        Dot(label, metrics[f"twins/{name}"], kind)
-        for name, (label, kind) in _TWINS.items()
-        if f"twins/{name}" in metrics and math.isfinite(metrics[f"twins/{name}"].value)
-    ]
-    if not rows:
-        return []
-    title = "The same question when the object is taken out"
-    caption = (
-        "A model that looks says yes first and no without the object, and keeps its yes when something else is gone; "
-        "one that goes by what is usual keeps it either way."
+    """What becomes of a yes when the object is taken out of the picture, and of a no when it is put in."""
+    shown = (
+        (
+            _TWINS,
+            "The same question when the object is taken out",
+            "A model that looks says yes first and no without the object, and keeps its yes when something else is "
+            "gone; one that goes by what is usual keeps it either way.",
+        ),
+        (
+            _PASTED,
+            "The same question when the object is put in",
+            "A model that looks says no first and yes with the object, and keeps its no when something else is put in "
+            "at the same place; one that goes by what is usual keeps it either way.",
+        ),
     )
-    return [Figure(title, dot_plot(title, rows, share=True, top=1.0), caption)]
+    figures = []
+    for names, title, caption in shown:
+        rows = [
+            Dot(label, metrics[f"twins/{name}"], kind)
+            for name, (label, kind) in names.items()
+            if f"twins/{name}" in metrics and math.isfinite(metrics[f"twins/{name}"].value)
+        ]
+        if rows:
+            figures.append(Figure(title, dot_plot(title, rows, share=True, top=1.0), caption))
+    return figures
+
+
+_FAMILIES = {"count": "How many there are", "place": "Where it is", "relation": "How two stand to each other"}
+
+
+def caption_facts_table(metrics: Metrics) -> Table | None:
+    """What captions say of objects that are there: a row a kind of statement."""
+    rows = tuple(
+        Row(label, tuple(cell(name, metrics.get(f"caption_facts/{name}")) for name in names))
+        for family, label in _FAMILIES.items()
+        if f"caption_facts/{family}_error" in metrics
+        for names in [(f"{family}_error", f"{family}_statements")]
+    )
+    caption = (
+        "Only what the picture decides was checked; objects that are not there are counted by CHAIR. Below each number "
+        "its 95 % interval."
+    )
+    return Table("Captions (statements)", ("wrong", "checked a caption"), rows, caption) if rows else None
 
 
 def risk_figures(metrics: Metrics) -> list[Figure]:

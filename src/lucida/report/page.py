@@ -304,6 +304,7 @@ def _hallucination(run: Run) -> dict[str, Any]:
         "accuracy": [figure for figure in map(sections.pope_figure, parts) if figure],
         "pope": sections.pope_table(parts),
         "chair": sections.chair_table(metrics),
+        "caption_facts": looking.caption_facts_table(metrics),
         "kinds": list(_kinds(run.material)),
         "trust": [
             *looking.blind_figures(metrics),

@@ -19,6 +19,9 @@ _SHARES = (
     "class_mean",
     "share",
     "flip_rate",
+    "count_error",
+    "place_error",
+    "relation_error",
 )
 _NAMES = {
     "openmoji": "OpenMoji",
@@ -37,6 +40,7 @@ _LEFT_OUT = {
     "retrieval": "retrieval",
     "blind": "blind-picture probe",
     "twins": "twin pictures",
+    "caption_facts": "numbers, places and relations in captions",
 }
 
 

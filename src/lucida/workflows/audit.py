@@ -14,6 +14,7 @@ from lucida.core.config import check_settings
 from lucida.core.errors import LucidaError
 from lucida.core.results import Metric, Results, write_text
 from lucida.core.run_folder import RunFolder, environment
+from lucida.data.pasted_pictures import NO_PASTE, find_pastes
 from lucida.data.pixels import write_skipped
 from lucida.data.twin_pictures import NO_TWIN, find_twins
 from lucida.evaluation.answers import YesNo, parse_yes_no
@@ -29,11 +30,11 @@ from lucida.evaluation.pope import (
     question_only_metrics,
     read_answers,
 )
-from lucida.evaluation.twins import twin_metrics
+from lucida.evaluation.twins import pasted_metrics, twin_metrics
 from lucida.report.material import CorpusFacts, Material
 from lucida.report.page import write_report
 from lucida.workflows.audit_examples import audit_examples
-from lucida.workflows.audited_pictures import AuditedPictures, blank, edited, read_audited
+from lucida.workflows.audited_pictures import AuditedPictures, blank, edited, patched, read_audited
 from lucida.workflows.hallucination_stage import one_word
 from lucida.workflows.language_stage import CompleteLists, Labelled
 from lucida.workflows.stages import TITLES, timed_stage
@@ -42,6 +43,8 @@ from lucida.workflows.tallies import calibration_bins, kind_rates
 
 LENGTHS = (8, 16, 32, 64)  # words, of CHAIR's curve
 QUESTIONS, ANSWERS, CAPTIONS, TWINS = "questions.jsonl", "answers.jsonl", "captions.jsonl", "twins.jsonl"
+TAKEN_OUT, PUT_IN = "taken out", "put in"  # what a row of the last of these says was done to the picture
+NOT_WANTED = "none were asked for (--twins)"
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class AuditConfig:
         max_pictures: a sample of so many, if there are more.
         k: questions about present and about absent objects, for each picture and question set.
         captions: pictures that are described.
-        twins: pictures from which an object is taken out.
+        twins: pictures from which an object is taken out, and as many into which one is put.
         answer_tokens: longest answer to a question.
         caption_tokens: longest description; one that is cut off is scored with its unfinished sentence.
         exists: another wording of the question, with {a} and {name} in it.
@@ -100,6 +103,7 @@ class Audit:
         said, p_yes: the answers to the questions.
         answers: as yes, no or abstain.
         captions: of the first pictures.
+        twin_rows: what was said of each twin picture, and what had been done to it.
     """
 
     subject: Subject
@@ -186,7 +190,7 @@ class Audit:
         """The same question with the object, without it, and without something else."""
         found = find_twins(self.pictures.facts, each=1, seed=self.config.seed)[: self.config.twins]
         if not found:
-            self.left_out["twins"] = NO_TWIN if self.config.twins else "none were asked for (--twins)"
+            self.left_out["twins"] = NO_TWIN if self.config.twins else NOT_WANTED
             return {}
         views: list[View] = []
         for twin in found:
@@ -196,21 +200,50 @@ class Audit:
                 edited(own, twin.hole, f"{own.name} (without)"),
                 edited(own, twin.elsewhere, f"{own.name} (else)"),
             ]
-        asked = [(3 * i + k, self.subject.asks(twin.name)) for k in range(3) for i, twin in enumerate(found)]
+        numbers = [twin.picture for twin in found]
+        shown, scores = self._say_of_twins(views, [twin.name for twin in found], numbers, TAKEN_OUT)
+        return twin_metrics(shown, numbers, p_yes=scores)
+
+    def pasted(self) -> dict[str, Metric]:
+        """The same question without the object, with it put in, and with something else put in."""
+        found = find_pastes(self.pictures.facts, seed=self.config.seed)[: self.config.twins]
+        if not found:
+            self.left_out["twins/pasted"] = NO_PASTE if self.config.twins else NOT_WANTED
+            return {}
+        views: list[View] = []
+        for paste in found:
+            own, source = self.pictures.views[paste.picture], self.pictures.views[paste.source]
+            views += [own._replace(name=f"{own.name} (as it is)")]
+            views += [
+                patched(own, source, paste.crop, paste.place, f"{own.name} (with)"),
+                patched(own, source, paste.other, paste.place, f"{own.name} (else)"),
+            ]
+        numbers = [paste.picture for paste in found]
+        shown, scores = self._say_of_twins(views, [paste.name for paste in found], numbers, PUT_IN)
+        return pasted_metrics(shown, numbers, p_yes=scores)
+
+    def _say_of_twins(
+        self, views: Sequence[View], names: Sequence[str], numbers: Sequence[int], edit: str
+    ) -> tuple[list[list[YesNo]], NDArray[np.float64] | None]:
+        """Answers about three views of each twin, and P(yes) ``[3, n]`` if all are known; keeps a row for each."""
+        asked = [(3 * i + k, self.subject.asks(name)) for k in range(3) for i, name in enumerate(names)]
         said, p_yes = self._answers(views, asked)
-        forms = self.pictures.vocabulary.surfaces
-        names = [twin.name for twin in found] * 3
-        read = [parse_yes_no(one.text, about=forms.get(name, (name,))) for one, name in zip(said, names, strict=True)]
-        n = len(found)
+        forms, n = self.pictures.vocabulary.surfaces, len(names)
+        read = [
+            parse_yes_no(one.text, about=forms.get(name, (name,))) for one, name in zip(said, [*names] * 3, strict=True)
+        ]
         shown = [read[:n], read[n : 2 * n], read[2 * n :]]
-        self.twin_rows = [
-            {"image": self.pictures.views[twin.picture].name, "object": twin.name, "said": [each[i] for each in shown]}
-            for i, twin in enumerate(found)
+        self.twin_rows += [
+            {
+                "image": self.pictures.views[number].name,
+                "object": name,
+                "edit": edit,
+                "said": [each[i] for each in shown],
+            }
+            for i, (number, name) in enumerate(zip(numbers, names, strict=True))
         ]
         scores = known(p_yes)
-        return twin_metrics(
-            shown, [twin.picture for twin in found], p_yes=None if scores is None else scores.reshape(3, n)
-        )
+        return shown, None if scores is None else scores.reshape(3, n)
 
     def save_files(self, folder: Path) -> None:
         """All questions with their answers (as ``lucida evaluate pope`` reads them), descriptions and twins."""
@@ -270,7 +303,8 @@ def audit(source: str, config: AuditConfig) -> Path:
         done = Audit(subject, pictures, config)
         for name, metric in done.pope().items():
             results.add(name, metric)
-    for stage, measure in (("blind", done.blind), ("captions", done.chair), ("twins", done.twins)):
+    measures = {"blind": done.blind, "captions": done.chair, "twins": done.twins, "pasted": done.pasted}
+    for stage, measure in measures.items():
         with timed_stage(results, stage):
             for name, metric in measure().items():
                 results.add(name, metric)
@@ -289,7 +323,8 @@ def _material(done: Audit, folder: RunFolder) -> Material:
         title=f"{done.subject.name} on {corpus.name}",
         summary=(
             f"{len(done.questions):,} questions about {len(done.pictures):,} pictures whose objects are known, "
-            f"{len(done.captions):,} descriptions, and pictures from which an object was taken out."
+            f"{len(done.captions):,} descriptions, and pictures from which an object was taken out "
+            "or into which one was put."
         ),
         corpora=(CorpusFacts(corpus.name, {"pictures": len(done.pictures)}, len(done.pictures), corpus.n_available),),
         kinds=kind_rates(done.questions, done.answers),

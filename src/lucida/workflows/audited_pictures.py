@@ -14,6 +14,7 @@ from lucida.core.progress import counted
 from lucida.data.coco import uncounted
 from lucida.data.corpus import Corpus
 from lucida.data.galleries import as_words
+from lucida.data.pasted_pictures import cut, with_patch
 from lucida.data.pictures import BadPicture, Picture, Skipped
 from lucida.data.readers import read_pictures
 from lucida.data.truth import Box, Facts, PictureObject
@@ -135,6 +136,15 @@ def own_vocabulary(path: Path) -> Vocabulary:
 def edited(view: View, hole: Box, name: str) -> View:
     """The same picture with a box filled in from around it."""
     return View(name, view.size, lambda: Image.fromarray(without(np.asarray(view.open()), hole)))
+
+
+def patched(view: View, source: View, crop: Box, place: Box, name: str) -> View:
+    """The same picture with a part of another one put in."""
+    return View(
+        name,
+        view.size,
+        lambda: Image.fromarray(with_patch(np.asarray(view.open()), cut(np.asarray(source.open()), crop), place)),
+    )
 
 
 def blank(view: View) -> View:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lucida.core.errors import LucidaError
 from lucida.core.results import Metric, read_json
 from lucida.evaluation.intervals import share_difference
-from lucida.workflows.audit import ANSWERS, CAPTIONS, QUESTIONS, TWINS
+from lucida.workflows.audit import ANSWERS, CAPTIONS, PUT_IN, QUESTIONS, TAKEN_OUT, TWINS
 
 BETTER_UP = {"accuracy", "recall", "flip_rate"}  # of the others, less is better
 
@@ -158,17 +158,22 @@ def _captions(first: Path, second: Path) -> list[Compared]:
 
 
 def _twins(first: Path, second: Path) -> list[Compared]:
-    pairs = _pairs(first / TWINS, second / TWINS, ("image", "object"))
-    if not pairs:
-        return []
-    said = np.array([[row["said"] for row in rows] for rows in zip(*pairs, strict=True)])  # [2, n, 3]
-    seen = said[:, :, 0] == "yes"
-    flipped, control = seen & (said[:, :, 1] == "no"), seen & (said[:, :, 2] == "no")
-    images = [one["image"] for one, _ in pairs]
-    return [
-        _compared("twins/flip_rate", flipped, seen, images),
-        _compared("twins/control_flip_rate", control, seen, images),
-    ]
+    """What was taken out, and what was put in; audits from before the latter existed do not say which it was."""
+    every = _pairs(first / TWINS, second / TWINS, ("image", "object", "edit"), {"edit": TAKEN_OUT})
+    found = []
+    for edit, prefix, before, after in ((TAKEN_OUT, "twins", "yes", "no"), (PUT_IN, "twins/pasted", "no", "yes")):
+        pairs = [pair for pair in every if pair[0]["edit"] == edit]
+        if not pairs:
+            continue
+        said = np.array([[row["said"] for row in rows] for rows in zip(*pairs, strict=True)])  # [2, n, 3]
+        right = said[:, :, 0] == before
+        flipped, control = right & (said[:, :, 1] == after), right & (said[:, :, 2] == after)
+        images = [one["image"] for one, _ in pairs]
+        found += [
+            _compared(f"{prefix}/flip_rate", flipped, right, images),
+            _compared(f"{prefix}/control_flip_rate", control, right, images),
+        ]
+    return found
 
 
 def _compared(name: str, hits: NDArray, trials: NDArray, clusters: Sequence[Any] | NDArray) -> Compared:
@@ -181,10 +186,13 @@ def _compared(name: str, hits: NDArray, trials: NDArray, clusters: Sequence[Any]
     return Compared(name, shares[0], shares[1], difference, sign * difference.value)
 
 
-def _pairs(first: Path, second: Path, keys: Sequence[str]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """Rows of both files that have the same keys."""
-    known = {tuple(row[key] for key in keys): row for row in _lines(second)}
-    rows = ((row, known.get(tuple(row[key] for key in keys))) for row in _lines(first))
+def _pairs(
+    first: Path, second: Path, keys: Sequence[str], usual: Mapping[str, str] | None = None
+) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Rows of both files that have the same keys; ``usual`` stands where a row has none."""
+    ours, theirs = ([{**(usual or {}), **row} for row in _lines(path)] for path in (first, second))
+    known = {tuple(row[key] for key in keys): row for row in theirs}
+    rows = ((row, known.get(tuple(row[key] for key in keys))) for row in ours)
     return [(one, other) for one, other in rows if other is not None]
 
 

@@ -1,4 +1,4 @@
-"""What a multimodal LLM makes up: POPE, CHAIR, counting and the blind-picture probe on pictures it has not seen."""
+"""What a multimodal LLM makes up: POPE, CHAIR, wrong statements, counting, blind and twin pictures, all held out."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ from lucida.core.run_folder import RunFolder
 from lucida.data.conversations import FORMS
 from lucida.data.galleries import PixelGallery
 from lucida.data.lessons import Lesson
+from lucida.data.pasted_pictures import NO_PASTE, pasted_pixels
 from lucida.data.truth import Facts
-from lucida.data.twin_pictures import NO_TWIN, twin_pixels
+from lucida.data.twin_pictures import NO_TWIN, TwinPixels, twin_pixels
 from lucida.evaluation.answers import YesNo, parse_count
 from lucida.evaluation.blind import blind_metrics, shuffled_pictures
 from lucida.evaluation.calibration import risk_metrics
+from lucida.evaluation.caption_facts import FAMILIES, caption_fact_metrics
 from lucida.evaluation.chair import chair_metrics, read_captions
 from lucida.evaluation.intervals import share_by_cluster
 from lucida.evaluation.pope import PopeQuestion, labels_of, pope_metrics, question_only_metrics
-from lucida.evaluation.twins import twin_metrics
+from lucida.evaluation.twins import pasted_metrics, twin_metrics
 from lucida.evaluation.vocabulary import Vocabulary
 from lucida.inference.answerer import Answerer
 from lucida.inference.generate import YesNoAnswers
@@ -33,6 +35,7 @@ from lucida.workflows.language_stage import LanguageStage, pope_questions
 from lucida.workflows.tallies import calibration_bins, kind_rates
 
 COUNT_QUESTIONS = 600
+NOT_STATED = "no caption says anything of the kind that the pictures decide"
 EXAMPLES, ASKED = 6, 3  # pictures that the report shows with a caption, and with all their hardest questions
 
 
@@ -108,6 +111,8 @@ class Examination:
             reasons["chair"] = "captions cannot be checked: the pictures have no complete list of objects"
         elif self.unreadable:
             reasons["chair"] = f"captions cannot be checked: {self.unreadable}"
+        if "chair" in reasons:
+            reasons["caption_facts"] = reasons["chair"]
         if len({question.picture_id for question in self.questions}) < 2:
             reasons["blind"] = "fewer than two pictures can be asked about"
         if not self.lesson.turns.get("count"):
@@ -127,12 +132,17 @@ class Examination:
         return blind_metrics(right[0], right[1], right[2], pictures) | alone
 
     def captions(self, n: int) -> tuple[dict[str, Metric], list[str]]:
-        """CHAIR of the first ``n`` captions, and the captions; nothing where the objects are not all known."""
+        """CHAIR and wrong statements of the first ``n`` captions, and the captions.
+
+        Nothing where the objects are not all known. A kind of statement that no caption makes is left out.
+        """
         if not self._describable() or self.vocabulary is None:
             return {}, []
         texts = [one.text for one in self.answerer.describe(self.features[:n])]
         present = [list(one.counts) for one in self.facts[:n]]
-        return chair_metrics(texts, present, self.vocabulary), texts
+        stated = caption_fact_metrics(texts, self.facts[:n], self.vocabulary)
+        known = {name: metric for name, metric in stated.items() if metric.n and np.isfinite(metric.value)}
+        return chair_metrics(texts, present, self.vocabulary) | known, texts
 
     def _describable(self) -> bool:
         return bool(self.lesson.turns.get("describe")) and all(one.exhaustive for one in self.facts)
@@ -142,10 +152,23 @@ class Examination:
         found = twin_pixels(self.lesson.gallery, n)
         if not self.lesson.turns.get("exists") or not found.names:
             return {}
+        read, p_yes = self._say_of(found)
+        return twin_metrics(read, found.pictures, p_yes=p_yes)
+
+    def pasted(self, n: int) -> dict[str, Metric]:
+        """The same question about pictures as they are, with the object put in, and with something else put in."""
+        found = pasted_pixels(self.lesson.gallery, n)
+        if not self.lesson.turns.get("exists") or not found.names:
+            return {}
+        read, p_yes = self._say_of(found)
+        return pasted_metrics(read, found.pictures, p_yes=p_yes)
+
+    def _say_of(self, found: TwinPixels) -> tuple[list[list[YesNo]], NDArray]:
+        """Answers about the three pictures of each twin, and P(yes), ``[3, n]`` both."""
         features = self.answerer.see(PixelGallery(found.pixels.reshape(-1, *found.pixels.shape[2:])))
         said = self.answerer.ask_yes_no(features, list(enumerate(found.names * 3)))
-        read = np.array([one_word(text) for text in said.texts], dtype=object).reshape(3, -1)
-        return twin_metrics(list(read), found.pictures, p_yes=said.p_yes.reshape(3, -1))
+        read, twins = [one_word(text) for text in said.texts], len(found.names)
+        return [read[k * twins : (k + 1) * twins] for k in range(3)], said.p_yes.reshape(3, -1)
 
     def counting(self, n: int) -> dict[str, Metric]:
         """The share of right numbers, beside always saying "1"."""
@@ -270,9 +293,11 @@ def examine(answerer: Answerer, lessons: Mapping[str, Lesson], stage: LanguageSt
     metrics: dict[str, Any] = exam.pope(prefix) | exam.risk() | exam.blind()
     told, captions = exam.captions(stage.captions)
     metrics |= told | exam.counting(stage.captions) | exam.classifying()
-    twins = exam.twins(stage.twins)
-    missing = {} if twins else {"twins": NO_TWIN}
-    findings = Findings(metrics | twins, exam.kinds(), exam.calibration(), left_out=exam.obstacles() | missing)
+    twins, pasted = exam.twins(stage.twins), exam.pasted(stage.twins)
+    silent = [family for family in FAMILIES if told and f"caption_facts/{family}_error" not in told]
+    missing = {f"caption_facts/{family}": NOT_STATED for family in silent}
+    missing |= ({} if twins else {"twins": NO_TWIN}) | ({} if pasted else {"twins/pasted": NO_PASTE})
+    findings = Findings(metrics | twins | pasted, exam.kinds(), exam.calibration(), left_out=exam.obstacles() | missing)
     findings.examples += exam.examples(folder, captions)
     for name, lesson in others:
         findings.metrics |= Examination(answerer, lesson, stage.test_pictures).pope(name)

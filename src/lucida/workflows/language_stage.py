@@ -56,7 +56,7 @@ class LanguageStage:
             docs/notes/multimodal-llm.md); then on all questions.
         test_pictures: of each test stream.
         captions: pictures whose captions are checked for what they make up.
-        twins: pictures from which an object is taken out.
+        twins: pictures from which an object is taken out, and as many into which one is put.
     """
 
     scenes: int = 16_000

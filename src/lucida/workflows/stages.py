@@ -32,6 +32,7 @@ TITLES = {
     "blind": "The same questions with another picture, and with none",
     "captions": "Describing the pictures",
     "twins": "Taking an object out of each picture",
+    "pasted": "Putting an object into each picture",
 }
 """What a person reads for the keys of stages."""
 
