@@ -3,32 +3,41 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
+from scipy.special import expit, logit
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from lucida.core.config import to_dict
 from lucida.core.errors import LucidaError
 from lucida.core.progress import counted
 from lucida.core.results import read_json, write_json
-from lucida.data.captions import vocabulary
+from lucida.data.captions import named_kinds, vocabulary
 from lucida.data.collation import ChatFormat
 from lucida.data.conversations import FORMS, recognise
 from lucida.data.galleries import Gallery
 from lucida.data.tokenization import load_tokenizer, save_tokenizer
 from lucida.inference.generate import Answer, YesNoAnswers, answer, answer_yes_no
+from lucida.inference.grounding import GroundedOdds, Grounding
+from lucida.inference.remedies import Grounded, Remedy
 from lucida.models.features import evaluating
 from lucida.models.hugging_face import load_vision_tower
+from lucida.models.picture_words import name_support
 from lucida.models.projectors import WordProjector
 from lucida.models.vision_language_model import VisionLanguageModel
 from lucida.models.weights import load_weights, save_weights
 
 SETTINGS, WEIGHTS, TOKENIZER = "settings.json", "weights.safetensors", "tokenizer"
+
+
+NOT_SURE = "not sure"
 
 
 class Reply(NamedTuple):
@@ -39,12 +48,18 @@ class Reply(NamedTuple):
         confidence: of "yes" or "no" its probability of the two; else the geometric mean over its words' tokens.
         form: the form of question it was taken for; empty if of none that the model was trained on.
         unknown: the object asked about, if the model has never been taught it.
+        unsupported: the objects it names that no place of the picture stands for.
+        sure: whether the answer is given by a model that knows when to abstain.
+        grounded: what it says if names are grounded in the picture; empty where that is the same.
     """
 
     text: str
     confidence: float
     form: str
     unknown: str = ""
+    unsupported: tuple[str, ...] = ()
+    sure: bool = True
+    grounded: str = ""
 
 
 @dataclass
@@ -59,6 +74,7 @@ class Answerer:
         names: the objects it was taught.
         forms: the forms of question it was taught (keys of :data:`~lucida.data.conversations.FORMS`).
         tower_name: of the vision tower: built in, a folder, or a hub name.
+        grounding: how its answers are grounded in the picture, where that was fitted.
     """
 
     model: VisionLanguageModel
@@ -68,6 +84,7 @@ class Answerer:
     names: tuple[str, ...]
     forms: tuple[str, ...]
     tower_name: str = "efficientnet-lite0"
+    grounding: Grounding | None = None
 
     @property
     def tower(self) -> Any:
@@ -80,14 +97,18 @@ class Answerer:
         return cast(WordProjector, self.model.multi_modal_projector)
 
     @torch.inference_mode()
-    def see(self, gallery: Gallery, n: int | None = None) -> Tensor:
-        """Grid features of the first ``n`` pictures, ``float16 [n, T, D]``; all of them by default."""
+    def see(self, gallery: Gallery, n: int | None = None, distort: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """Grid features of the first ``n`` pictures, ``float16 [n, T, D]``; all of them by default.
+
+        Args:
+            distort: what is done to pixel values, as the tower takes them, before it sees them.
+        """
         n = len(gallery) if n is None else min(n, len(gallery))
         seen = torch.empty(n, self.tower.grid_tokens, self.tower.hidden_size, dtype=torch.float16)
         with evaluating(self.tower):
             for start in counted(range(0, n, 8), "pictures seen", each=8):
                 numbers = range(start, min(start + 8, n))
-                seen[start : start + 8] = self._grid(gallery.pixels(numbers))
+                seen[start : start + 8] = self._grid(gallery.pixels(numbers), distort)
         return seen.clone()  # no inference tensor: it is trained on
 
     @torch.inference_mode()
@@ -95,20 +116,75 @@ class Answerer:
         """Features of a grey picture, ``float16 [1, T, D]``."""
         return self._grid(np.full((1, self.size, self.size, 3), 128, np.uint8)).half()
 
-    def _grid(self, pixels: np.ndarray) -> Tensor:
-        return self.tower(self.tower.preprocess(torch.from_numpy(pixels))).grid
+    def _grid(self, pixels: np.ndarray, distort: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        values = self.tower.preprocess(torch.from_numpy(pixels))
+        grid: Tensor = self.tower(values if distort is None else distort(values)).grid
+        return grid
 
-    def ask_yes_no(self, features: Tensor, asked: Sequence[tuple[int, str]]) -> YesNoAnswers:
-        """Answers to (picture, object): is it there?"""
-        return answer_yes_no(self.model, self.chat, features, [(i, FORMS["exists"].plainly(name)) for i, name in asked])
+    @cached_property
+    def name_ids(self) -> list[list[int]]:
+        """The tokens of each of the names."""
+        return [self.chat.encode([name])[0].tolist() for name in self.names]
 
-    def answers(self, features: Tensor, asked: Sequence[tuple[int, str]], *, max_new_tokens: int = 64) -> list[Answer]:
+    def support(self, features: Tensor) -> Tensor:
+        """How strongly pictures stand for each of the names, ``[N, K]``, logarithms up to 0."""
+        return name_support(self.model, features, self.name_ids)
+
+    def grounded(self) -> Grounded:
+        """The remedy that says names as far as the picture supports them."""
+        own = self.grounding or Grounding(GroundedOdds())
+        tokens = sorted({token for name in self.name_ids for token in name})
+        return Grounded(tuple(tokens), own.weight, own.floor)
+
+    def ask_yes_no(self, features: Tensor, asked: Sequence[tuple[int, str]], *, grounded: bool = False) -> YesNoAnswers:
+        """Answers to (picture, object): is it there?
+
+        Args:
+            grounded: by what the model says and what the picture supports, where that was fitted.
+        """
+        plain = [(i, FORMS["exists"].plainly(name)) for i, name in asked]
+        said = answer_yes_no(self.model, self.chat, features, plain)
+        if not grounded or self.grounding is None:
+            return said
+        place = {name: k for k, name in enumerate(self.names)}
+        support = self.support(features).numpy()
+        own = [support[i, place[name]] if name in place else self.grounding.floor for i, name in asked]
+        odds = self.grounding.odds(logit(said.p_yes), own)
+        texts = ["" if not text else "yes" if z > 0 else "no" for text, z in zip(said.texts, odds, strict=True)]
+        return YesNoAnswers(expit(odds), texts)
+
+    def answers(
+        self,
+        features: Tensor,
+        asked: Sequence[tuple[int, str]],
+        *,
+        max_new_tokens: int = 64,
+        remedies: Sequence[Remedy] = (),
+    ) -> list[Answer]:
         """Answers to (picture, question), in words."""
-        return answer(self.model, self.chat, features, asked, batch_size=64, max_new_tokens=max_new_tokens)
+        return answer(
+            self.model,
+            self.chat,
+            features,
+            asked,
+            batch_size=64,
+            max_new_tokens=max_new_tokens,
+            remedies=remedies,
+        )
 
-    def describe(self, features: Tensor, form: str = "describe") -> list[Answer]:
+    def describe(self, features: Tensor, form: str = "describe", *, remedies: Sequence[Remedy] = ()) -> list[Answer]:
         """A text for each picture, in answer to a form of question that names no object."""
-        return self.answers(features, [(i, FORMS[form].plainly()) for i in range(len(features))])
+        return self.answers(features, [(i, FORMS[form].plainly()) for i in range(len(features))], remedies=remedies)
+
+    def unsupported(self, features: Tensor, texts: Sequence[str]) -> list[tuple[str, ...]]:
+        """Of each text the names for which the picture's support is below the floor, each once."""
+        own, support = self.grounding or Grounding(GroundedOdds()), self.support(features).numpy()
+        place, surfaces = {name: k for k, name in enumerate(self.names)}, vocabulary(self.names)
+        named = [dict.fromkeys(named_kinds(text, surfaces)) for text in texts]
+        return [
+            tuple(name for name in names if row[place[name]] < own.floor)
+            for names, row in zip(named, support, strict=True)
+        ]
 
     @torch.inference_mode()
     def reply(self, pixels: np.ndarray, question: str) -> Reply:
@@ -117,15 +193,25 @@ class Answerer:
         form, noun = recognise(question) or ("", "")
         if form not in self.forms:
             said = self.answers(features, [(0, question)])[0]
-            return Reply(said.text, said.confidence, "")
+            return self._told(features, said, Reply(said.text, said.confidence, ""), question)
         known = vocabulary(self.names) if noun and self.names else {}
         plain = FORMS[form].plainly(known.get(noun, noun))  # however a person words it, it is asked as it was taught
         unknown = noun if known and noun not in known else ""
         if form == "exists":
-            answers = answer_yes_no(self.model, self.chat, features, [(0, plain)])
-            return Reply(answers.texts[0], float(answers.confidence[0]), form, unknown)
+            answers = self.ask_yes_no(features, [(0, known.get(noun, noun))], grounded=not unknown)
+            confidence = float(answers.confidence[0])
+            sure = self.grounding is None or bool(unknown) or confidence >= self.grounding.sure
+            return Reply(answers.texts[0], confidence, form, unknown, sure=sure)
         said = self.answers(features, [(0, plain)])[0]
-        return Reply(said.text, said.confidence, form, unknown)
+        return self._told(features, said, Reply(said.text, said.confidence, form, unknown), plain)
+
+    def _told(self, features: Tensor, said: Answer, reply: Reply, question: str) -> Reply:
+        """With the names that the picture does not support, and what is said without them."""
+        unsupported = self.unsupported(features, [said.text])[0] if self.names else ()
+        if not unsupported:
+            return reply
+        again = self.answers(features, [(0, question)], remedies=[self.grounded()])[0].text
+        return reply._replace(unsupported=unsupported, sure=False, grounded=again if again != said.text else "")
 
     def save(self, folder: Path) -> None:
         """Write settings, tokenizer and weights; the settings last, so that half a model is none."""
@@ -140,6 +226,7 @@ class Answerer:
                 "names": list(self.names),
                 "forms": list(self.forms),
                 "tower": self.tower_name,
+                "grounding": None if self.grounding is None else to_dict(self.grounding),
                 "language_model": json.loads(self.model.language_model.config.to_json_string(use_diff=False)),
             },
         )
@@ -165,6 +252,8 @@ class Answerer:
                 forms=settings["forms"],
                 tower_name=settings["tower"],
             )
+            if (own := settings.get("grounding")) is not None:  # folders of before have none
+                answerer.grounding = Grounding(**own | {"odds": GroundedOdds(**own["odds"])})
         except (KeyError, TypeError, ValueError) as error:
             raise LucidaError(f"the settings are broken: {error!r}", where=folder / SETTINGS) from None
         answerer.model.requires_grad_(True)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lucida.core.errors import LucidaError
 from lucida.data.collation import Batch, ChatFormat
+from lucida.inference.remedies import OwnReading, Remedy, processors
 from lucida.models.vision_language_model import VisionLanguageModel
 
 QUESTIONS_IN_A_ROW = 32
@@ -44,6 +45,8 @@ def answer(
     max_new_tokens: int = 48,
     temperature: float = 0.0,
     seed: int = 0,
+    remedies: Sequence[Remedy] = (),
+    noisy_features: Tensor | None = None,
 ) -> list[Answer]:
     """One answer a question.
 
@@ -56,10 +59,13 @@ def answer(
         max_new_tokens: longest answer.
         temperature: 0 takes the best token; above 0 tokens are sampled.
         seed: of sampling.
+        remedies: against making things up, in their order.
+        noisy_features: of the same pictures, distorted, for a remedy that asks for them.
 
     Raises:
         LucidaError: a question asks about a picture that is not there.
     """
+    how = _How(max_new_tokens, temperature, tuple(remedies), noisy_features)
     for picture, _ in asked:
         if not 0 <= picture < len(vision_features):
             raise LucidaError(f"there is no picture {picture}", where=f"{len(vision_features)} pictures")
@@ -69,21 +75,29 @@ def answer(
         torch.manual_seed(seed)
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
-            made = _generate(model, chat, vision_features, [asked[i] for i in rows], max_new_tokens, temperature)
+            made = _generate(model, chat, vision_features, [asked[i] for i in rows], how)
             for i, one in zip(rows, made, strict=True):
                 answers[i] = one
     return [one for one in answers if one is not None]
 
 
-def _generate(
+class _How(NamedTuple):
+    """How answers are made, see :func:`answer`."""
+
+    max_new_tokens: int
+    temperature: float
+    remedies: tuple[Remedy, ...]
+    noisy_features: Tensor | None
+
+
+def _reading(
     model: VisionLanguageModel,
     chat: ChatFormat,
     vision_features: Tensor,
     asked: Sequence[tuple[int, str]],
-    max_new_tokens: int,
-    temperature: float,
-) -> list[Answer]:
-    """A batch of prompts, padded on the left, through Hugging Face's ``generate`` with its key-value cache."""
+    noisy: Tensor | None,
+) -> OwnReading:
+    """A batch of prompts, padded on the left."""
     prompts = [np.concatenate([chat.prefix_ids, chat.prompt_ids(question)]) for _, question in asked]
     length = max(map(len, prompts))
     ids = torch.full((len(prompts), length), chat.pad_token_id)
@@ -91,22 +105,76 @@ def _generate(
     for row, prompt in enumerate(prompts):
         ids[row, length - len(prompt) :] = torch.from_numpy(prompt)
         mask[row, length - len(prompt) :] = 1
-    features = vision_features[[picture for picture, _ in asked]]
+    shown = [picture for picture, _ in asked]
+    return OwnReading(model, ids, mask, vision_features[shown], None if noisy is None else noisy[shown])
+
+
+def _generate(
+    model: VisionLanguageModel,
+    chat: ChatFormat,
+    vision_features: Tensor,
+    asked: Sequence[tuple[int, str]],
+    how: _How,
+) -> list[Answer]:
+    """A batch through Hugging Face's ``generate`` with its key-value cache."""
+    reading = _reading(model, chat, vision_features, asked, how.noisy_features)
     options: dict[str, Any] = {"do_sample": False}
-    if temperature > 0:
-        options = {"do_sample": True, "temperature": temperature, "top_k": 0}
-    out = model.language_model.generate(
-        inputs_embeds=model.embed(ids, features),
-        attention_mask=mask,
-        max_new_tokens=max_new_tokens,
-        eos_token_id=chat.eos_token_id,
-        pad_token_id=chat.pad_token_id,
-        output_logits=True,
-        return_dict_in_generate=True,
-        **options,
-    )
+    if how.temperature > 0:
+        options = {"do_sample": True, "temperature": how.temperature, "top_k": 0}
+    with processors(how.remedies, reading) as chosen:
+        out = model.language_model.generate(
+            **reading.inputs(reading.features),
+            max_new_tokens=how.max_new_tokens,
+            eos_token_id=chat.eos_token_id,
+            pad_token_id=chat.pad_token_id,
+            output_logits=True,
+            return_dict_in_generate=True,
+            logits_processor=chosen,
+            **options,
+        )
     logs = torch.stack(out.logits, dim=1).float().log_softmax(dim=-1)  # [B, new, V]
     return [_read(chat, tokens, log) for tokens, log in zip(out.sequences, logs, strict=True)]
+
+
+@torch.inference_mode()
+def leanings(
+    model: VisionLanguageModel,
+    chat: ChatFormat,
+    vision_features: Tensor,
+    asked: Sequence[tuple[int, str]],
+    *,
+    remedies: Sequence[Remedy] = (),
+    noisy_features: Tensor | None = None,
+    batch_size: int = 64,
+    yes: str = "yes",
+    no: str = "no",
+) -> np.ndarray:
+    """Log-odds of yes over no where the answer begins, with remedies: ``float64 [Q]``.
+
+    :func:`answer_yes_no` is faster where there are none. A contrast keeps what is implausible from being said; where it
+    leaves one of the two words, the odds are infinite.
+
+    Args:
+        model, chat, vision_features, asked, remedies, noisy_features: as of :func:`answer`.
+        batch_size: questions that run together.
+        yes, no: the two words.
+    """
+    first = [int(chat.encode([word])[0][0]) for word in (yes, no)]
+    found = []
+    for start in range(0, len(asked), batch_size):
+        reading = _reading(model, chat, vision_features, asked[start : start + batch_size], noisy_features)
+        with processors(remedies, reading) as chosen:
+            out = model.language_model.generate(
+                **reading.inputs(reading.features),
+                max_new_tokens=1,
+                do_sample=False,
+                pad_token_id=chat.pad_token_id,
+                output_scores=True,
+                return_dict_in_generate=True,
+                logits_processor=chosen,
+            )
+        found.append((out.scores[0][:, first[0]] - out.scores[0][:, first[1]]).double().numpy())
+    return np.concatenate(found) if found else np.zeros(0)
 
 
 def _read(chat: ChatFormat, tokens: Tensor, logs: Tensor) -> Answer:

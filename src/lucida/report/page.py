@@ -21,6 +21,7 @@ from lucida.report.adaptation import adaptation_figures, adaptation_lead, adapta
 from lucida.report.figures import Line, bar_plot, calibration_plot, kind_bars, line_plot
 from lucida.report.glossary import entries
 from lucida.report.material import Curve, Example, Material, TrainableRow, data_uri
+from lucida.report.remedy import remedy_figures, remedy_lead, remedy_table
 from lucida.report.sections import Figure
 from lucida.report.wording import capitalised, duration, full, humanised, is_share, left_out_name, number
 
@@ -186,6 +187,7 @@ def _sections(run: Run) -> Iterable[Section]:
         {"table": sections.retrieval_table(metrics), "retrievals": material.retrievals},
     )
     yield Section("hallucination", "What it makes up", "hallucination.html", _hallucination(run))
+    yield Section("remedy", "Grounded in the picture", "tables.html", _remedy(metrics), remedy_lead(metrics))
     yield Section("questions", "Counting and places", "figures.html", {"figures": sections.question_figures(metrics)})
     yield Section(
         "adaptation", "Adapted to the second artist", "tables.html", _adaptation(metrics), adaptation_lead(metrics)
@@ -193,6 +195,11 @@ def _sections(run: Run) -> Iterable[Section]:
     yield Section("parameters", "Trainable parameters", "parameters.html", {"models": _trainable(material.trainable)})
     words = [name for name, content in (("learning", curves), ("parameters", material.trainable)) if content]
     yield from closing_sections(run, entries([*metrics, *(f"section/{word}" for word in words)]))
+
+
+def _remedy(metrics: Mapping[str, Metric]) -> dict[str, Any]:
+    table = remedy_table(metrics)
+    return {"paragraphs": [], "figures": remedy_figures(metrics), "tables": [table] if table else []}
 
 
 def _adaptation(metrics: Mapping[str, Metric]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from lucida.report.material import (
     save_thumbnail,
 )
 from lucida.workflows.adaptation_stage import adapt_to_second_artist
+from lucida.workflows.before_and_after import grounded_too
 from lucida.workflows.encoder_stage import EncoderRun, run_encoder
 from lucida.workflows.hallucination_stage import examine
 from lucida.workflows.language_stage import LanguageRun
@@ -53,6 +54,8 @@ def run_artwork(config: RunConfig, results: Results) -> tuple[RunFolder, Materia
         }
         findings = examine(language.answerer, exams, stage, folder)
         findings.add_to(results)
+    with timed_stage(results, "remedy"):
+        findings.examples += grounded_too(findings, stage.captions, folder, results)
     table = trainable({"dual encoder": encoder.model, "multimodal LLM": language.model})
     _adapted(language, world, config, folder, results)
     return folder, Material(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +12,13 @@ from lucida.core.config import nearest
 from lucida.core.errors import LucidaError
 from lucida.core.results import read_json
 from lucida.core.run_folder import RunFolder
+from lucida.data.captions import vocabulary
 from lucida.data.chat_tokens import ChatTokens
 from lucida.data.decoding import FileSource
+from lucida.data.kinds import article
 from lucida.data.pictures import BadPicture
 from lucida.data.pixels import as_square
-from lucida.inference.answerer import Answerer, trained_forms
+from lucida.inference.answerer import NOT_SURE, Answerer, Reply, trained_forms
 from lucida.inference.chat_answers import Asked, answer_chats
 from lucida.workflows.adapted_models import adapted, load_model_or_run
 from lucida.workflows.language_stage import MODEL
@@ -41,7 +45,10 @@ def ask(source: str, picture: Path, question: str) -> str:
         return _ask_anyone(source, picture, question.strip())
     answerer = Answerer.load(RunFolder.open(folder).path / MODEL)
     reply = answerer.reply(_pixels(picture, answerer.size), question.strip())
-    lines = [f"{reply.text or '(nothing)'}    (confidence {reply.confidence:.0%})"]
+    lines = [_answer(reply)]
+    if reply.unsupported:
+        lines.append(f"Not sure: no place of the picture stands for {listed(reply.unsupported)}.")
+        lines += [f"Said only as far as the picture supports it: {reply.grounded}"] if reply.grounded else []
     if not reply.form:
         lines.append("The model was not trained on questions of this form; do not rely on the answer. It knows:")
         lines += [f"  {form}" for form in trained_forms(answerer.forms)]
@@ -50,6 +57,33 @@ def ask(source: str, picture: Path, question: str) -> str:
         hint = f"; the nearest word it knows is {near!r}" if near else ""
         lines.append(f"The model was never taught {reply.unknown!r}; do not rely on the answer{hint}.")
     return "\n".join(lines)
+
+
+def _answer(reply: Reply) -> str:
+    """The words, with those marked that the picture does not support, and how sure the model is."""
+    if reply.form == "exists" and not reply.sure:
+        return f"{NOT_SURE}; if it had to say: {reply.text or '(nothing)'}    (confidence {reply.confidence:.0%})"
+    return f"{mark(reply.text, reply.unsupported) or '(nothing)'}    (confidence {reply.confidence:.0%})"
+
+
+def mark(text: str, names: Sequence[str]) -> str:
+    """A text with the words for some names marked.
+
+    >>> mark("There are two dogs and a cat.", ["dog"])
+    'There are two [dogs?] and a cat.'
+    """
+    surfaces = sorted((s for s, name in vocabulary(names).items() if name in names), key=len, reverse=True)
+    words = "|".join(map(re.escape, surfaces))
+    return re.sub(rf"(?i)(?<![\w-])({words})(?![\w-])", r"[\1?]", text) if surfaces else text
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names with their articles, as in a sentence.
+
+    >>> listed(["dog", "apple"])
+    'a dog or an apple'
+    """
+    return " or ".join(f"{article(name)} {name}" for name in names)
 
 
 def _ask_anyone(source: str, picture: Path, question: str) -> str:

@@ -36,7 +36,7 @@ from lucida.report.page import write_report
 from lucida.workflows.audit_examples import audit_examples
 from lucida.workflows.audited_pictures import AuditedPictures, blank, edited, patched, read_audited
 from lucida.workflows.hallucination_stage import one_word
-from lucida.workflows.language_stage import CompleteLists, Labelled
+from lucida.workflows.picture_questions import CompleteLists, Labelled
 from lucida.workflows.stages import TITLES, timed_stage
 from lucida.workflows.subjects import Said, Subject, View, load_subject
 from lucida.workflows.tallies import calibration_bins, kind_rates

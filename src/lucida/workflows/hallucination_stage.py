@@ -31,7 +31,8 @@ from lucida.evaluation.vocabulary import Vocabulary
 from lucida.inference.answerer import Answerer
 from lucida.inference.generate import YesNoAnswers
 from lucida.report.material import CalibrationBin, Example, KindRate, save_thumbnail
-from lucida.workflows.language_stage import LanguageStage, pope_questions
+from lucida.workflows.language_stage import LanguageStage
+from lucida.workflows.picture_questions import pope_questions
 from lucida.workflows.tallies import calibration_bins, kind_rates
 
 COUNT_QUESTIONS = 600
@@ -49,6 +50,7 @@ class Findings:
         calibration: how often answers of a confidence are right.
         examples: pictures with questions and answers.
         left_out: what these pictures cannot support, by the start of its metrics' names, and why.
+        exam: of the first pictures.
     """
 
     metrics: dict[str, Metric] = field(default_factory=dict)
@@ -56,6 +58,7 @@ class Findings:
     calibration: tuple[CalibrationBin, ...] = ()
     examples: list[Example] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
+    exam: Examination | None = None
 
     def add_to(self, results: Results) -> None:
         """The metrics, and why others are missing."""
@@ -170,11 +173,17 @@ class Examination:
         read, twins = [one_word(text) for text in said.texts], len(found.names)
         return [read[k * twins : (k + 1) * twins] for k in range(3)], said.p_yes.reshape(3, -1)
 
+    def countable(self, n: int) -> list[tuple[int, str, int]]:
+        """Picture, object and how many of it, of the first ``n`` pictures; none where counting is not taught."""
+        if not self.lesson.turns.get("count"):
+            return []
+        known = [(i, name, count) for i, one in enumerate(self.facts[:n]) for name, count in one.counts.items()]
+        return [row for row in known if row[1] not in self.facts[row[0]].uncounted][:COUNT_QUESTIONS]
+
     def counting(self, n: int) -> dict[str, Metric]:
         """The share of right numbers, beside always saying "1"."""
-        known = [(i, name, count) for i, one in enumerate(self.facts[:n]) for name, count in one.counts.items()]
-        truth = [row for row in known if row[1] not in self.facts[row[0]].uncounted][:COUNT_QUESTIONS]
-        if not self.lesson.turns.get("count") or not truth:
+        truth = self.countable(n)
+        if not truth:
             return {}
         asked = [(i, FORMS["count"].plainly(name)) for i, name, _ in truth]
         said = self.answerer.answers(self.features, asked, max_new_tokens=4)
@@ -298,6 +307,7 @@ def examine(answerer: Answerer, lessons: Mapping[str, Lesson], stage: LanguageSt
     missing = {f"caption_facts/{family}": NOT_STATED for family in silent}
     missing |= ({} if twins else {"twins": NO_TWIN}) | ({} if pasted else {"twins/pasted": NO_PASTE})
     findings = Findings(metrics | twins | pasted, exam.kinds(), exam.calibration(), left_out=exam.obstacles() | missing)
+    findings.exam = exam
     findings.examples += exam.examples(folder, captions)
     for name, lesson in others:
         findings.metrics |= Examination(answerer, lesson, stage.test_pictures).pope(name)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,8 +19,7 @@ from lucida.data.collation import check_batch
 from lucida.data.galleries import Gallery
 from lucida.data.lessons import ConversationData, Lesson, NamingData
 from lucida.data.tokenization import add_image_token, load_tokenizer, train_tokenizer
-from lucida.data.truth import PictureObject
-from lucida.evaluation.pope import SETS, PopeQuestion, corpus_questions, labels_of
+from lucida.evaluation.pope import labels_of
 from lucida.inference.answerer import build
 from lucida.models.language_models import SmallLlama, load_language_model
 from lucida.models.naming import PlaceNaming
@@ -29,6 +27,8 @@ from lucida.models.vision_language_model import VisionLanguageModel
 from lucida.training.loop import TrainConfig, Validate, train
 from lucida.training.parameter_groups import ParameterRow
 from lucida.training.tasks import LanguageTask
+from lucida.workflows.grounding_fit import fit_grounding
+from lucida.workflows.picture_questions import pope_questions
 
 MODEL = "multimodal_llm"  # where the finished model lies in a run folder
 VALIDATION_PICTURES = 100
@@ -154,6 +154,10 @@ class LanguageRun:
                 held_out = replace(validation, turns=turns) if validation else None
                 self._converse(name, data, config, folder, held_out, resume=resume)
         self.model.eval()
+        if validation and "exists" in validation.turns:
+            self.answerer.grounding = fit_grounding(
+                self.answerer, validation, self._validation_features(validation.gallery)
+            )
         self.answerer.save(folder.path / MODEL)
 
     def _see(self) -> Tensor:
@@ -214,32 +218,6 @@ class LanguageRun:
             return measured
 
         return validate
-
-
-class Labelled(NamedTuple):
-    """One picture as :func:`lucida.evaluation.pope.corpus_questions` reads it."""
-
-    id: str
-    objects: tuple[PictureObject, ...]
-    label: str | None = None
-
-
-class CompleteLists(NamedTuple):
-    """Those pictures of a lesson whose lists of objects are complete."""
-
-    pictures: tuple[Labelled, ...]
-
-    @property
-    def exhaustive_objects(self) -> bool:
-        """There are such pictures."""
-        return bool(self.pictures)
-
-
-def pope_questions(lesson: Lesson, n: int, sets: Sequence[str] = SETS) -> tuple[list[PopeQuestion], dict[str, str]]:
-    """POPE questions about the first ``n`` pictures, by number, and why a set is missing."""
-    facts = [(i, lesson.gallery.facts(i)) for i in range(n)]
-    complete = CompleteLists(tuple(Labelled(str(i), one.objects) for i, one in facts if one.exhaustive))
-    return corpus_questions(complete, sets=sets, statistics=lesson.statistics)
 
 
 def _sample_texts(lesson: Lesson, n: int) -> list[str]:

@@ -25,6 +25,7 @@ from lucida.report.material import (
     RetrievedPicture,
     save_thumbnail,
 )
+from lucida.workflows.before_and_after import grounded_too
 from lucida.workflows.encoder_stage import BUILT_IN
 from lucida.workflows.hallucination_stage import examine
 from lucida.workflows.language_stage import LanguageRun
@@ -60,6 +61,8 @@ def run_pictures(config: RunConfig, results: Results) -> tuple[RunFolder, Materi
     with timed_stage(results, "hallucination"):
         findings = examine(language.answerer, {"pope": lessons["test"]}, config.language, folder)
         findings.add_to(results)
+    with timed_stage(results, "remedy"):
+        findings.examples += grounded_too(findings, config.language.captions, folder, results)
     models = {"dual encoder": encoder.model, "multimodal LLM": language.model}
     return folder, Material(
         title=f"A vision-language model of {corpus.name}",

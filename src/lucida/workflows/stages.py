@@ -28,6 +28,7 @@ TITLES = {
     "asking": "Asking the model",
     "after": "Measuring the adapted model",
     "hallucination": "Measuring what it makes up",
+    "remedy": "The same, grounded in the picture",
     "questions": "Asking whether something is there",
     "blind": "The same questions with another picture, and with none",
     "captions": "Describing the pictures",
