@@ -59,12 +59,16 @@ class GroundedWords(LogitsProcessor):
             raise LucidaError(f"weight {weight} and floor {floor}", remedy="use a weight from 0 and a floor up to 0")
         self.supported, self.names, self.weight, self.floor = supported, names, weight, floor
 
+        self._taken: Tensor | None = None
+
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         if not self.weight:
             return scores
-        names = self.names.to(scores.device)
-        lacking = (self.supported.support[:, names].to(scores) - self.floor).clamp(max=0.0)
-        return scores.index_add(1, names, lacking, alpha=self.weight)
+        if self._taken is None:  # it is the same for every token
+            lacking = self.supported.support[:, self.names.to(self.supported.support.device)] - self.floor
+            self._taken = scores.new_zeros(scores.shape)
+            self._taken[:, self.names.to(scores.device)] = self.weight * lacking.clamp(max=0.0).to(scores)
+        return scores + self._taken
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,11 @@ def place_words(model: VisionLanguageModel, vision_features: Tensor) -> Tensor:
 @torch.no_grad()
 def word_support(model: VisionLanguageModel, vision_features: Tensor, *, batch_size: int = 16) -> Tensor:
     """Log-share of every word at the place that says it most, of pictures ``[N, T, D]``: ``[N, V]``."""
-    parts = vision_features.split(batch_size)
-    return torch.cat([place_words(model, part).amax(dim=1) for part in parts])
+    words, best = model.language_model.get_input_embeddings().weight, []
+    for part in vision_features.split(batch_size):
+        logits = model.multi_modal_projector.logits(part.to(words.dtype), words)  # type: ignore[operator]
+        best.append(logits.softmax(dim=-1).amax(dim=1)[..., :-1].log())  # logarithms of the best places alone
+    return torch.cat(best)
 
 
 @torch.no_grad()

@@ -80,7 +80,7 @@ class BeforeAndAfter:
         found: dict[str, tuple[Counted, Counted, Any]] = {}
         for kind in dict.fromkeys(kinds):
             own = np.array(kinds) == kind
-            shifted = after - _threshold(after[own], int((before[own] > 0).sum()))
+            shifted = after - threshold(after[own], int((before[own] > 0).sum()))
             for what, odds in (("", after), ("_at_equal_yes", shifted)):
                 for name, rows in (("false_yes", own & ~truth), ("yes_recall", own & truth)):
                     ones = np.ones(int(rows.sum()))
@@ -147,7 +147,7 @@ def _columns(rows: Any) -> Counted:
     return table[:, 0], table[:, 1]
 
 
-def _threshold(odds: NDArray, wanted: int) -> float:
+def threshold(odds: NDArray, wanted: int) -> float:
     """Above which so many of the odds lie."""
     ordered = np.sort(odds)[::-1]
     if wanted <= 0:

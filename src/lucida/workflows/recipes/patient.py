@@ -1,7 +1,7 @@
 """The reference patient: the default run on data that teach a model to make things up.
 
-Skewed company and frequency, one "no" in four questions, and captions in which one name in seven is left out, replaced or
-followed by one that is not there: what remedies are tried on. It is tested on the scenes of the default run.
+Skewed company and frequency, one "no" in four questions, and captions in which one name in seven is left out, replaced
+or followed by one that is not there: what remedies are tried on. It is tested on the scenes of the default run.
 """
 
 from __future__ import annotations

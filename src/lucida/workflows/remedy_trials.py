@@ -1,0 +1,199 @@
+"""Every remedy on one model, with the same pictures, questions and words: what it mends, what it breaks, its cost."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.special import expit, logit
+from torch import Tensor
+
+from lucida.core.results import Metric
+from lucida.data.conversations import FORMS
+from lucida.evaluation.answers import parse_count
+from lucida.evaluation.chair import chair_metrics
+from lucida.evaluation.intervals import auroc_by_cluster, share_by_cluster
+from lucida.evaluation.pope import SETS, labels_of
+from lucida.inference.answerer import Answerer
+from lucida.inference.contrast import noised
+from lucida.inference.generate import answer, leanings
+from lucida.inference.remedies import Distorted, Early, Remedy, Unseen
+from lucida.workflows.before_and_after import threshold
+from lucida.workflows.hallucination_stage import Examination
+
+STEP = 500  # of the noise over distorted pictures
+PLAIN, GROUNDED = "as it is", "grounded in the picture"
+_TIMED, _ROUNDS = 64, 5  # descriptions that are timed, and how often
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A remedy on trial.
+
+    Attributes:
+        name: for the reader.
+        remedies: in decoding.
+        grounded: whether yes and no are weighed with the picture's support.
+        answerer: that was trained for it; the model as it is unless given.
+        training: seconds that took.
+    """
+
+    name: str
+    remedies: tuple[Remedy, ...] = ()
+    grounded: bool = False
+    answerer: Answerer | None = None
+    training: float = 0.0
+
+
+def decoding_trials(answerer: Answerer) -> list[Trial]:
+    """The remedies that act in decoding, the model as it is first."""
+    return [
+        Trial(PLAIN),
+        Trial("contrast with a distorted picture", (Distorted(STEP),)),
+        Trial("contrast with no picture", (Unseen(),)),
+        Trial("contrast with the first layer", (Early(0),)),
+        Trial(GROUNDED, (answerer.grounded(),), grounded=True),
+    ]
+
+
+@dataclass
+class Trials:
+    """Remedies on a model and held-out pictures.
+
+    Attributes:
+        exam: of the model as it is.
+        trials: the first is the model as it is.
+        pictures: that are described, and whose objects are counted.
+    """
+
+    exam: Examination
+    trials: Sequence[Trial]
+    pictures: int
+    _plain_yes: dict[str, int] = field(default_factory=dict)
+
+    @cached_property
+    def noisy(self) -> Tensor:
+        """Features of the distorted pictures."""
+        distort = partial(noised, step=STEP, generator=torch.Generator().manual_seed(0))
+        return self.exam.answerer.see(self.exam.lesson.gallery, self.exam.n, distort)
+
+    def metrics(self) -> dict[str, Metric]:
+        """``{trial}/{measure}`` of all, with the likeliest words, and what sampled words change."""
+        found: dict[str, Metric] = {}
+        costs = self._costs()
+        for trial in self.trials:
+            odds = self._odds(trial)
+            own = self._described(trial, 0.0) | self._answered(odds) | self._counted(trial)
+            own |= {f"sampled/{name}": metric for name, metric in self._described(trial, 1.0).items()}
+            own |= {f"sampled/{name}": metric for name, metric in self._answered_at_random(odds).items()}
+            own |= {"decoding_cost": costs[trial.name], "training_seconds": Metric(trial.training, None, 1)}
+            found |= {f"{trial.name}/{name}": metric for name, metric in own.items()}
+        return found
+
+    def _answerer(self, trial: Trial) -> Answerer:
+        return trial.answerer or self.exam.answerer
+
+    def _say(self, trial: Trial, asked: Sequence[tuple[int, str]], longest: int, temperature: float = 0.0) -> list[str]:
+        own, features = self._answerer(trial), self.exam.features
+        said = answer(
+            own.model,
+            own.chat,
+            features,
+            asked,
+            batch_size=64,
+            max_new_tokens=longest,
+            temperature=temperature,
+            remedies=trial.remedies,
+            noisy_features=self.noisy if any(isinstance(one, Distorted) for one in trial.remedies) else None,
+        )
+        return [one.text for one in said]
+
+    def _described(self, trial: Trial, temperature: float) -> dict[str, Metric]:
+        vocabulary = self.exam.vocabulary
+        if vocabulary is None:
+            return {}
+        texts = self._say(trial, self._describing(self.pictures), 64, temperature)
+        present = [list(one.counts) for one in self.exam.facts[: self.pictures]]
+        found = chair_metrics(texts, present, vocabulary)
+        return {name: found[f"chair/{name}"] for name in ("chair_i", "chair_s", "recall", "mean_words")}
+
+    def _describing(self, n: int) -> list[tuple[int, str]]:
+        return [(i, FORMS["describe"].plainly()) for i in range(min(n, self.exam.n))]
+
+    def _odds(self, trial: Trial) -> NDArray[np.float64]:
+        own = self._answerer(trial)
+        named = [(int(question.picture_id), question.object) for question in self.exam.questions]
+        contrasts = tuple(one for one in trial.remedies if isinstance(one, Distorted | Unseen | Early))
+        if not contrasts:
+            return np.asarray(logit(own.ask_yes_no(self.exam.features, named, grounded=trial.grounded).p_yes))
+        asked = [(i, FORMS["exists"].plainly(name)) for i, name in named]
+        noisy = self.noisy if any(isinstance(one, Distorted) for one in contrasts) else None
+        odds = leanings(own.model, own.chat, self.exam.features, asked, remedies=contrasts, noisy_features=noisy)
+        return np.clip(odds, -50.0, 50.0)  # infinite where a contrast leaves one of both words alone
+
+    def _answered(self, odds: NDArray[np.float64]) -> dict[str, Metric]:
+        """False yes and yes to what is there, by set; the same at as many yes as the model as it is."""
+        found: dict[str, Metric] = {}
+        truth, pictures = np.asarray(labels_of(self.exam.questions), bool), self._pictures()
+        for kind in SETS:
+            rows = np.array([question.set == kind for question in self.exam.questions])
+            if not rows.any():
+                continue
+            own, there, clusters = odds[rows], truth[rows], pictures[rows]
+            wanted = self._plain_yes.setdefault(kind, int((own > 0).sum()))  # the first trial is the model as it is
+            for what, yes in (("", own > 0), ("_at_equal_yes", own > threshold(own, wanted))):
+                found[f"{kind}/false_yes{what}"] = share_by_cluster(yes & ~there, ~there, clusters)
+                found[f"{kind}/yes_recall{what}"] = share_by_cluster(yes & there, there, clusters)
+            found[f"{kind}/yes_ratio"] = share_by_cluster(own > 0, clusters=clusters)
+            found[f"{kind}/auroc"] = auroc_by_cluster(own, there, list(clusters))
+        return found
+
+    def _answered_at_random(self, odds: NDArray[np.float64]) -> dict[str, Metric]:
+        """The same if yes is said as often as it is probable: expected shares."""
+        truth, pictures = np.asarray(labels_of(self.exam.questions), bool), self._pictures()
+        found = {}
+        for kind in SETS:
+            rows = np.array([question.set == kind for question in self.exam.questions])
+            if rows.any():
+                p, there, clusters = expit(odds[rows]), truth[rows], pictures[rows]
+                found[f"{kind}/false_yes"] = share_by_cluster(p * ~there, ~there, clusters)
+                found[f"{kind}/yes_recall"] = share_by_cluster(p * there, there, clusters)
+        return found
+
+    def _pictures(self) -> NDArray:
+        return np.array([question.picture_id for question in self.exam.questions])
+
+    def _counted(self, trial: Trial) -> dict[str, Metric]:
+        """Whether numbers are right: an ability that has nothing to do with names."""
+        truth = self.exam.countable(self.pictures)
+        if not truth:
+            return {}
+        said = self._say(trial, [(i, FORMS["count"].plainly(name)) for i, name, _ in truth], 4)
+        right = [parse_count(text) == count for text, (_, _, count) in zip(said, truth, strict=True)]
+        return {"count_accuracy": share_by_cluster(right, clusters=[i for i, _, _ in truth])}
+
+    def _costs(self) -> dict[str, Metric]:
+        """Time of describing over that of the model as it is, in turn; distorted pictures are seen before."""
+        asked, seconds = self._describing(_TIMED), {trial.name: [0.0] * _ROUNDS for trial in self.trials}
+        for place in range(-1, _ROUNDS):  # the first round warms up
+            for trial in self.trials:
+                took = _timed(partial(self._say, trial, asked, 64))
+                if place >= 0:
+                    seconds[trial.name][place] = took
+        plain = np.array(seconds[self.trials[0].name])
+        found = {}
+        for name, own in seconds.items():
+            low, middle, high = np.quantile(np.array(own) / plain, [0.25, 0.5, 0.75]).tolist()
+            found[name] = Metric(middle, (low, high), _ROUNDS)
+        return found
+
+
+def _timed(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
