@@ -100,10 +100,14 @@ def preference_terms(policy: AnswerLogs, reference: AnswerLogs, settings: Prefer
     return PreferenceTerms(preference, -F.logsigmoid(chosen - distorted), -F.logsigmoid(chosen))
 
 
-def preference_loss(policy: AnswerLogs, reference: AnswerLogs, settings: PreferenceSettings) -> Tensor:
-    """The weighted sum of the terms of each pair, ``[N]``; arguments and errors of :func:`preference_terms`."""
-    terms = preference_terms(policy, reference, settings)
+def weighted(terms: PreferenceTerms, settings: PreferenceSettings) -> Tensor:
+    """What each pair costs: the terms as the settings weigh them, ``[N]``."""
     return terms.preference + settings.conditional_weight * terms.conditional + settings.anchor_weight * terms.anchor
+
+
+def preference_loss(policy: AnswerLogs, reference: AnswerLogs, settings: PreferenceSettings) -> Tensor:
+    """What each pair costs, ``[N]``; arguments and errors of :func:`preference_terms`."""
+    return weighted(preference_terms(policy, reference, settings), settings)
 
 
 def answer_log_likelihoods(
