@@ -36,14 +36,14 @@ def test_a_true_caption_of_all_objects_is_told_as_it_was(facts: Facts, seed: int
         assert again == text
 
 
-@given(scenes, scenes, st.integers(0, 999))
-def test_what_is_told_is_true_and_as_much_as_before(shown: Facts, other: Facts, seed: int):
+@given(scenes, scenes, st.integers(0, 999), st.integers(0, 2))
+def test_what_is_told_is_true_and_as_much_as_is_asked_for(shown: Facts, other: Facts, seed: int, more: int):
     text = describe(other, np.random.default_rng(seed)).text  # of another picture
     named = named_kinds(text, SURFACES)
-    told = named_kinds(retell(text, named, shown, np.random.default_rng(seed)), SURFACES)
+    told = named_kinds(retell(text, named, shown, np.random.default_rng(seed), more=more), SURFACES)
     assert {*told} <= {*shown.counts}
     assert {*named} & {*shown.counts} <= {*told}
-    assert len({*told}) == min(len({*named}), len(shown.counts))
+    assert len({*told}) == min(len({*named}) + more, len(shown.counts))
 
 
 @pytest.mark.parametrize("opening", OPENINGS)

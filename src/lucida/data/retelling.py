@@ -52,7 +52,7 @@ def manner(text: str) -> Manner:
     return Manner(opening, placed, (second["subject"], second["other"]) if second else None)
 
 
-def retell(text: str, named: Sequence[str], facts: Facts, generator: np.random.Generator) -> str:
+def retell(text: str, named: Sequence[str], facts: Facts, generator: np.random.Generator, *, more: int = 0) -> str:
     """A true caption in the manner of ``text``, which names as many objects as that, if the picture has as many.
 
     What ``text`` names and the picture shows is kept. Objects it left out take the place of those it made up, so that
@@ -64,6 +64,7 @@ def retell(text: str, named: Sequence[str], facts: Facts, generator: np.random.G
         named: the names it gives, true or not.
         facts: what the picture shows, completely.
         generator: draws which of the objects left out are told.
+        more: so many objects more are named, if the picture has them.
 
     Raises:
         ValueError: the picture has no objects, or nothing is named.
@@ -78,7 +79,7 @@ def retell(text: str, named: Sequence[str], facts: Facts, generator: np.random.G
     wanted = list(dict.fromkeys(named))
     kept = [name for name in wanted if name in facts.counts]
     left_out = [name for name in facts.counts if name not in kept]
-    fill = [left_out[i] for i in generator.permutation(len(left_out))[: max(0, len(wanted) - len(kept))]]
+    fill = [left_out[i] for i in generator.permutation(len(left_out))[: max(0, len(wanted) + more - len(kept))]]
     told = sorted([*kept, *fill], key=lambda name: leftmost(facts, name))
     items = [(0 if name in facts.uncounted else facts.counts[name], name, name) for name in told]
     how = manner(text)
