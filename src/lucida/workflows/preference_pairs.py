@@ -20,6 +20,7 @@ from lucida.data.lessons import Lesson
 from lucida.data.preferences import Preference
 from lucida.data.retelling import retell
 from lucida.data.truth import Facts
+from lucida.evaluation.answers import parse_count
 from lucida.evaluation.chair import read_captions
 from lucida.evaluation.vocabulary import Vocabulary
 from lucida.inference.answerer import Answerer
@@ -103,28 +104,24 @@ class Pictures(NamedTuple):
         return shown[int(generator.integers(len(shown)))] if shown else None
 
 
-def caption_pairs(
-    answerer: Answerer, pictures: Pictures, *, samples: int, omissions: float = 0.0, seed: int
-) -> list[Preference]:
+def caption_pairs(answerer: Answerer, pictures: Pictures, *, samples: int, seed: int) -> list[Preference]:
     """The captions that name an object which is not there, against the same told as it should have been.
 
-    Each picture is described greedily, and ``samples`` times at temperature 1; the same caption counts once. Against
-    such pairs alone a model learns to say less; so there are others, in which a true caption that leaves something out
-    is the worse one, and the same with one object more the better one.
+    Each picture is described greedily, and ``samples`` times at temperature 1; the same caption counts once. Where the
+    picture does not show as many kinds as the caption names, there is no pair: the shorter answer would be the better
+    one.
 
     Args:
         answerer: with the model in evaluation mode.
         pictures: what it describes.
         samples: a picture.
-        omissions: so many pairs against leaving out for each one against making up, as far as there are any.
         seed: of wordings, samples and what takes the place of made-up objects.
     """
     draw = stream(seed, "preference captions")
     shown = [i for i, one in enumerate(pictures.facts) if one.counts]
     asked = [(i, FORMS["describe"].ask(draw)) for i in shown]
     vocabulary = Vocabulary(pictures.lesson.names)
-    made_up: dict[tuple[int, str], Preference] = {}
-    left_out: dict[tuple[int, str], Preference] = {}
+    found: dict[tuple[int, str], Preference] = {}
     for k in range(samples + 1):
         said = answer(
             answerer.model, answerer.chat, pictures.features, asked, batch_size=64, max_new_tokens=CAPTION_TOKENS,
@@ -133,18 +130,59 @@ def caption_pairs(
         texts = [one.text for one in said]
         readings = read_captions(texts, [list(pictures.facts[i].counts) for i in shown], vocabulary)
         for (i, question), text, reading in zip(asked, texts, readings, strict=True):
-            complete = reading.present <= {*reading.mentioned}
-            if not reading.mentioned or (complete and not reading.hallucinated):
+            if not reading.hallucinated or (i, text) in found:
                 continue
-            true = retell(text, reading.mentioned, pictures.facts[i], draw, more=int(not reading.hallucinated))
+            true = retell(text, reading.mentioned, pictures.facts[i], draw)
             named = {*vocabulary.mentions(true)}
             other = pictures.where(partial(_lacks, named), draw)
-            if other is not None and named <= reading.present:
-                kept = made_up if reading.hallucinated else left_out
-                kept.setdefault((i, text), Preference("describe", question, true, text, i, other))
-    fewer = list(left_out.values())
-    some = draw.permutation(len(fewer))[: round(omissions * len(made_up))]
-    return [*made_up.values(), *(fewer[int(k)] for k in some)]
+            if other is not None and named <= reading.present and len(named) == len({*reading.mentioned}):
+                found[i, text] = Preference("describe", question, true, text, i, other)
+    return list(found.values())
+
+
+def count_pairs(answerer: Answerer, pictures: Pictures, *, seed: int) -> list[Preference]:
+    """The wrong numbers that the model gives, against the right ones, and as many the other way round.
+
+    Each mistake, ``b`` said for ``a``, is joined by a question to which ``b`` is right, with ``a`` as the worse answer:
+    mistakes alone are mostly a frequent number said for a rarer one, and the frequent number would be unlearned.
+    Mistakes for which there is no such question are left out.
+
+    Args:
+        answerer: with the model in evaluation mode.
+        pictures: what it is asked about: one object of each, in changing words.
+        seed: of objects and wordings.
+    """
+    draw = stream(seed, "preference numbers")
+    asked: list[tuple[int, str, str]] = []
+    for i, facts in enumerate(pictures.facts):
+        known = [name for name in facts.counts if name not in facts.uncounted]
+        if known:
+            name = known[int(draw.integers(len(known)))]
+            asked.append((i, name, FORMS["count"].ask(draw, name)))
+    questions = [(i, question) for i, _, question in asked]
+    said = answer(answerer.model, answerer.chat, pictures.features, questions, batch_size=64, max_new_tokens=4)
+    right: dict[int, list[tuple[int, str, str]]] = {}
+    wrong: list[tuple[int, int, tuple[int, str, str]]] = []
+    for one, told in zip(asked, said, strict=True):
+        n, number = pictures.facts[one[0]].counts[one[1]], parse_count(told.text)
+        if number == n:
+            right.setdefault(n, []).append(one)
+        elif number is not None:
+            wrong.append((n, number, one))
+    made: list[Preference] = []
+    for n, number, one in wrong:
+        if not right.get(number):
+            continue
+        for (i, name, question), true, false in ((one, n, number), (right[number].pop(), number, n)):
+            other = pictures.where(partial(_differs, name, true), draw)
+            if other is not None:
+                made.append(Preference("count", question, str(true), str(false), i, other))
+    return made
+
+
+def _differs(name: str, n: int, facts: Facts) -> bool:
+    """Whether a picture shows another number of a kind."""
+    return facts.counts.get(name, 0) != n
 
 
 def _lacks(named: set[str], facts: Facts) -> bool:

@@ -28,9 +28,10 @@ from lucida.models.adapters import LoraSettings, add_lora
 from lucida.models.vision_language_model import VisionLanguageModel
 from lucida.training.loop import TrainConfig, train
 from lucida.training.preference import PreferenceTask, reference_logs
-from lucida.workflows.preference_pairs import Pictures, caption_pairs, yes_no_pairs
+from lucida.workflows.preference_pairs import Pictures, caption_pairs, count_pairs, yes_no_pairs
 
 STAGE = "preference"  # in the run folder
+KINDS = ("describe", "exists", "count")
 FEWEST = 8  # pairs; fewer are no sample of anything
 
 
@@ -45,23 +46,21 @@ class PreferenceStage:
     Attributes:
         pictures: that the model describes and is asked about.
         samples: captions of each picture at temperature 1, besides the greedy one.
-        omissions: pairs against leaving objects out of a caption, for each pair against making them up.
         absent: objects that are not there which are asked about, a picture.
         lora: the adapters; with them off, the model is its own reference.
         loss: what a pair of answers costs.
         train: how the adapters are trained; an example is a picture with all its pairs.
     """
 
-    pictures: int = 2_000
+    pictures: int = 1_500
     samples: int = 1
-    omissions: float = 1.0
     absent: int = 4
     lora: LoraSettings = field(default_factory=lambda: LoraSettings(r=16, lora_alpha=32, target_modules=r".*_proj"))
-    loss: PreferenceSettings = field(default_factory=PreferenceSettings)
+    loss: PreferenceSettings = field(default_factory=lambda: PreferenceSettings(beta=0.5, anchor_weight=3.0))
     train: TrainConfig = field(default_factory=_training)
 
     def __post_init__(self) -> None:
-        for name, least in (("pictures", 2), ("samples", 0), ("omissions", 0), ("absent", 0)):
+        for name, least in (("pictures", 2), ("samples", 0), ("absent", 0)):
             if getattr(self, name) < least:
                 raise LucidaError(f"{name} must be at least {least}", where="PreferenceStage")
 
@@ -71,7 +70,7 @@ class Preferred(NamedTuple):
 
     Attributes:
         answerer: the tuned copy, adapters merged; the one that was given, if nothing was tuned.
-        pairs: how many there were of each kind: ``describe``, and ``exists`` (as many "yes" as "no").
+        pairs: how many there were of each form: ``describe``, ``exists`` (as many "yes" as "no") and ``count``.
         pair_seconds: for looking, asking and the reference.
         train_seconds: for the training.
         reason: why nothing was tuned; empty if something was.
@@ -103,7 +102,7 @@ def prefer(answerer: Answerer, lesson: Lesson, stage: PreferenceStage, folder: R
     try:
         features = answerer.see(lesson.gallery, stage.pictures)
         pairs = build_pairs(answerer, Pictures.of(lesson, features), stage, seed=seed)
-        counts = {form: sum(pair.form == form for pair in pairs) for form in ("describe", "exists")}
+        counts = {form: sum(pair.form == form for pair in pairs) for form in KINDS}
         if len(pairs) < FEWEST:
             reason = f"{len(features):,} pictures gave {len(pairs)} pairs of answers: too few to learn from"
             say(f"not tuned: {reason}")
@@ -121,14 +120,15 @@ def prefer(answerer: Answerer, lesson: Lesson, stage: PreferenceStage, folder: R
 
 
 def build_pairs(answerer: Answerer, pictures: Pictures, stage: PreferenceStage, *, seed: int) -> list[Preference]:
-    """The pairs of both kinds, of the forms of question that lesson and model know."""
+    """The pairs of all kinds, of the forms of question that lesson and model know."""
     forms = {*pictures.lesson.turns} & {*answerer.forms}
-    told: list[Preference] = []
-    if "describe" in forms:
-        told = caption_pairs(answerer, pictures, samples=stage.samples, omissions=stage.omissions, seed=seed)
-    if "exists" not in forms:
-        return told
-    return told + yes_no_pairs(answerer, pictures, absent=stage.absent, seed=seed, invented=told)
+    told = caption_pairs(answerer, pictures, samples=stage.samples, seed=seed) if "describe" in forms else []
+    pairs = list(told)
+    if "exists" in forms:
+        pairs += yes_no_pairs(answerer, pictures, absent=stage.absent, seed=seed, invented=told)
+    if "count" in forms:
+        pairs += count_pairs(answerer, pictures, seed=seed)
+    return pairs
 
 
 def _tuned(
