@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 
 from lucida.data.kinds import article, plural
-from lucida.data.truth import RELATIONS, Facts
+from lucida.data.truth import RELATIONS, Facts, Relation
 
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 """Number words by value."""
@@ -28,8 +28,7 @@ PLACE_PHRASES: Mapping[str, str] = {
 }
 """How a place reads in a sentence, by place word."""
 
-# {list}: the objects; {there}: "There is" or "There are"; {List}: capitalised.
-_OPENINGS = (
+OPENINGS = (
     "{there} {list}.",
     "{there} {list} in the picture.",
     "A picture of {list}.",
@@ -37,6 +36,7 @@ _OPENINGS = (
     "I can see {list}.",
     "{List}.",
 )
+"""How captions begin. {list}: the objects; {there}: "There is" or "There are"; {List}: capitalised."""
 
 _SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "airplane": ("plane", "aeroplane", "jet"),
@@ -145,30 +145,51 @@ def describe(
     if not facts.counts:
         raise ValueError("nothing to describe: the picture has no objects")
     items, omitted, added = _told(facts, generator, noise, vocabulary)
-    order = sorted(generator.permutation(len(items)).tolist(), key=lambda i: _leftmost(facts, items[i][2]))
+    order = sorted(generator.permutation(len(items)).tolist(), key=lambda i: leftmost(facts, items[i][2]))
     style = generator.random(3).tolist()
     with_places = style[0] < 0.25
-    parts = []
-    for i in order:
-        n, name, true_name = items[i]
-        place = facts.places.get(true_name) if with_places else None
-        parts.append(amount(n, name) + (f" {PLACE_PHRASES[place]}" if place else ""))
-    listed = enumerate_words(parts)
-    opening = _OPENINGS[int(style[1] * len(_OPENINGS))]
-    if with_places and opening.endswith("in the picture."):
-        opening = _OPENINGS[0]  # "a cat on the left in the picture" reads badly
-    text = opening.format(
-        list=listed, List=listed[:1].upper() + listed[1:], there="There is" if items[order[0]][0] == 1 else "There are"
-    )
+    opening = OPENINGS[int(style[1] * len(OPENINGS))]
     said = {name for _, name, true_name in items if name == true_name}
     clear = [r for r in facts.relations if r.subject in said and r.other in said] if style[2] < 0.25 else []
-    if clear:
-        subject, word, other = clear[int(generator.integers(len(clear)))]
-        text += f" The {subject} is {RELATIONS[word]} the {other}."
+    relation = clear[int(generator.integers(len(clear)))] if clear else None
+    text = write_caption(facts, [items[i] for i in order], opening, with_places=with_places, relation=relation)
     return Caption(text, tuple(omitted), tuple(added))
 
 
-def _leftmost(facts: Facts, name: str) -> float:
+def write_caption(
+    facts: Facts,
+    items: Sequence[tuple[int, str, str]],
+    opening: str,
+    *,
+    with_places: bool = False,
+    relation: Relation | None = None,
+) -> str:
+    """One or two sentences.
+
+    Args:
+        facts: know the places.
+        items: (how many, name told, true name or "") in the order in which they are told, at least one; 0 for "some".
+        opening: one of :data:`OPENINGS`.
+        with_places: say where each is whose place is clear.
+        relation: told in a second sentence.
+
+    >>> write_caption(Facts(), [(2, "cat", "cat"), (1, "owl", "owl")], OPENINGS[0])
+    'There are two cats and an owl.'
+    """
+    parts = []
+    for n, name, true_name in items:
+        place = facts.places.get(true_name) if with_places else None
+        parts.append(amount(n, name) + (f" {PLACE_PHRASES[place]}" if place else ""))
+    listed = enumerate_words(parts)
+    if with_places and opening.endswith("in the picture."):
+        opening = OPENINGS[0]  # "a cat on the left in the picture" reads badly
+    text = opening.format(
+        list=listed, List=listed[:1].upper() + listed[1:], there="There is" if items[0][0] == 1 else "There are"
+    )
+    return text + (f" The {relation.subject} is {RELATIONS[relation.word]} the {relation.other}." if relation else "")
+
+
+def leftmost(facts: Facts, name: str) -> float:
     """Where the leftmost object of a name has its centre; behind all others if no place is known."""
     boxes = [thing.box for thing in facts.objects if thing.name == name and thing.box]
     return min((box.x + box.width / 2 for box in boxes), default=float("inf"))
