@@ -100,6 +100,7 @@ def described(say: Say, shape: tuple[int, int], *, temperature: float = 0.0, at_
         logits = say(tokens)[:, :, -1].clone()
         logits[..., KINDS:END] = logits[..., END + 1 :] = -torch.inf  # names or the end
         logits[..., END] = -torch.inf if step < at_least else logits[..., END]
+        logits[..., END] = torch.where(logits.amax(dim=-1) == -torch.inf, 0.0, logits[..., END])  # a contrast left none
         if temperature:
             chances = (logits / temperature).softmax(dim=-1)
             chosen = torch.multinomial(chances.flatten(0, 1), 1, generator=generator).view(shape)

@@ -1,0 +1,169 @@
+"""``lucida evaluate remedies``: every remedy against making things up, on the model of a run, in one fair table."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from lucida.core.config import check_settings
+from lucida.core.durations import Duration
+from lucida.core.errors import LucidaError
+from lucida.core.progress import say
+from lucida.core.results import Metric, Results
+from lucida.core.run_folder import RunFolder, environment
+from lucida.data.emoji import read_emoji
+from lucida.data.lessons import ConversationData, Lesson
+from lucida.data.scenes import SceneConfig, SceneWorld
+from lucida.inference.answerer import Answerer
+from lucida.training.loop import train
+from lucida.training.tasks import LanguageTask
+from lucida.workflows.artwork_run import emoji_world
+from lucida.workflows.grounding_fit import fit_grounding
+from lucida.workflows.hallucination_stage import Examination
+from lucida.workflows.language_stage import MODEL, answering
+from lucida.workflows.preference_stage import PreferenceStage, prefer
+from lucida.workflows.remedy_trials import GROUNDED, Trial, Trials, decoding_trials
+from lucida.workflows.run_config import RunConfig
+
+MORE, BALANCED, PREFERRED = "more of the same training", "training on balanced and true data", "preference tuning"
+BOTH = f"{PREFERRED}, {GROUNDED}"
+_SHIFTED = 500_000  # scenes of the training stream that no run has seen begin here
+
+
+@dataclass(frozen=True)
+class EvaluateRemediesConfig:
+    """Remedies on the multimodal LLM of a run on scenes, whose truth is exact.
+
+    Attributes:
+        run: a folder of `lucida run` on the artwork.
+        out: gets results.json, and what is trained.
+        pictures: test scenes that are described; half as many again are asked about.
+        examples: scenes of further training, on balanced and true data and on more of its own; 0 to leave both out.
+        preference: also tune it against what it makes up itself.
+        seed: of further training.
+    """
+
+    run: Path = Path("runs/default")
+    out: Path = Path("runs/remedies")
+    pictures: int = 200
+    examples: int = 6_400
+    preference: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_settings(self, {"pictures": self.pictures >= 1, "examples": self.examples >= 0})
+
+
+def evaluate_remedies(config: EvaluateRemediesConfig) -> Results:
+    """The table's numbers, ``{remedy}/{measure}``; also in ``results.json``.
+
+    Raises:
+        LucidaError: the run is not finished, or not one on scenes.
+    """
+    own = _config_of(config.run)
+    answerer = Answerer.load(RunFolder.open(config.run).path / MODEL)
+    world = emoji_world(read_emoji(own.split_seed), own)
+    folder = RunFolder.create(config.out, config, seed=config.seed)
+    results, trials = Results(), decoding_trials(answerer)
+    trials += list(_trained(answerer, world, config, folder))
+    say(f"{len(trials)} remedies on {config.pictures} test scenes")
+    exam = Examination(answerer, Lesson.of_scenes(world, "test", config.pictures * 3 // 2), config.pictures * 3 // 2)
+    for name, metric in Trials(exam, trials, config.pictures).metrics().items():
+        results.add(name, metric)
+    results.details = {"environment": environment(config.seed), "trials": [trial.name for trial in trials]}
+    results.save(folder.results)
+    return results
+
+
+def _config_of(run: Path) -> RunConfig:
+    """What decides which scenes a run saw."""
+    stored: dict[str, Any] = RunFolder.open(run).load_config()
+    if "scenes" not in stored or stored.get("pictures") is not None:
+        raise LucidaError("remedies are tried on runs on scenes", where=run, remedy="lucida run without --pictures")
+    scenes = SceneConfig(**stored["scenes"])
+    return replace(
+        RunConfig(), scenes=scenes, split_seed=int(stored["split_seed"]), artwork_size=int(stored["artwork_size"])
+    )
+
+
+def _trained(
+    answerer: Answerer, world: SceneWorld, config: EvaluateRemediesConfig, folder: RunFolder
+) -> Iterator[Trial]:
+    """Models that were trained further, each from the model as it is."""
+    if config.examples:
+        same = Lesson.of_scenes(world, "train", config.examples, _SHIFTED)
+        for name, lesson in ((MORE, same), (BALANCED, _balanced(world, config.examples))):
+            yield _further(name, answerer, lesson, config, folder)
+    if config.preference:
+        yield from _preferred(answerer, world, config, folder)
+
+
+def _balanced(world: SceneWorld, n: int) -> Lesson:
+    """Scenes without skew, true captions, and as many noes as yeses."""
+    even = replace(world.config, co_occurrence_skew=0.0, concept_frequency=0.0, negative_share=0.5, caption_noise=0.0)
+    own = SceneWorld(world.sprites, world.kinds, even, held_out=world.held_out, seed=world.seed)
+    return Lesson.of_scenes(own, "train", n, _SHIFTED)
+
+
+def _further(name: str, answerer: Answerer, lesson: Lesson, config: EvaluateRemediesConfig, folder: RunFolder) -> Trial:
+    say(f"{name}: {config.examples:,} scenes")
+    began, own = time.perf_counter(), copy.deepcopy(answerer)
+    own.model.requires_grad_(True)
+    own.tower.requires_grad_(False)
+    own.projector.freeze_words()
+    own.model.language_model.get_input_embeddings().requires_grad_(False)
+    training = replace(answering(config.examples, learning_rate=5e-4, warmup_share=0.1), seed=config.seed)
+    part = RunFolder.create(folder.path / "stages" / name.replace(" ", "_"), training, seed=config.seed)
+    data = ConversationData(lesson, own.chat, lambda: own.see(lesson.gallery))
+    train(LanguageTask(own.model), data, replace(training, duration=Duration(config.examples, "examples")), part,
+          resume=True, pictures="vision_features")  # fmt: skip
+    own.model.eval().requires_grad_(False)
+    return Trial(name, answerer=own, training=time.perf_counter() - began)
+
+
+def _preferred(
+    answerer: Answerer, world: SceneWorld, config: EvaluateRemediesConfig, folder: RunFolder
+) -> Iterator[Trial]:
+    began, stage = time.perf_counter(), PreferenceStage()
+    lesson = Lesson.of_scenes(world, "train", stage.pictures, _SHIFTED)
+    done = prefer(answerer, lesson, stage, folder, seed=config.seed)
+    if done.reason:
+        say(f"{PREFERRED}: {done.reason}")
+        return
+    took, own = time.perf_counter() - began, done.answerer
+    held_out = Lesson.of_scenes(world, "validation", config.pictures)
+    own.grounding = fit_grounding(own, held_out, own.see(held_out.gallery))
+    yield Trial(PREFERRED, answerer=own, training=took)
+    yield Trial(BOTH, (own.grounded(),), grounded=True, answerer=own, training=took)
+
+
+_COLUMNS = {
+    "chair_i": "made up",
+    "recall": "named",
+    "adversarial/false_yes": "false yes",
+    "adversarial/yes_recall": "yes there",
+    "adversarial/false_yes_at_equal_yes": "false yes =",
+    "count_accuracy": "counted",
+    "sampled/chair_i": "made up ~",
+    "sampled/adversarial/false_yes": "false yes ~",
+}
+
+
+def as_text(results: Results) -> str:
+    """The table for a terminal: shares in percent; "=" is at as many yeses as before, "~" with sampled words."""
+    names: list[str] = results.details["trials"]
+    width = max(map(len, names))
+    lines = [" ".join([" " * width, *(f"{title:>11}" for title in _COLUMNS.values()), f"{'cost':>6} {'training':>9}"])]
+    for name in names:
+        cells = [_percent(results.metrics.get(f"{name}/{column}")) for column in _COLUMNS]
+        cost, training = (results.metrics[f"{name}/{what}"].value for what in ("decoding_cost", "training_seconds"))
+        lines.append(" ".join([f"{name:<{width}}", *cells, f"{cost:6.2f} {training:7.0f} s"]))
+    return "\n".join(lines)
+
+
+def _percent(metric: Metric | None) -> str:
+    return f"{'':>11}" if metric is None else f"{100 * metric.value:11.1f}"
