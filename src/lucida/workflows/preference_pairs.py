@@ -108,8 +108,7 @@ def caption_pairs(answerer: Answerer, pictures: Pictures, *, samples: int, seed:
     """The captions that name an object which is not there, against the same told as it should have been.
 
     Each picture is described greedily, and ``samples`` times at temperature 1; the same caption counts once. Where the
-    picture does not show as many kinds as the caption names, there is no pair: the shorter answer would be the better
-    one.
+    picture does not show as many kinds as the caption names, the better caption is the shorter one.
 
     Args:
         answerer: with the model in evaluation mode.
@@ -135,7 +134,7 @@ def caption_pairs(answerer: Answerer, pictures: Pictures, *, samples: int, seed:
             true = retell(text, reading.mentioned, pictures.facts[i], draw)
             named = {*vocabulary.mentions(true)}
             other = pictures.where(partial(_lacks, named), draw)
-            if other is not None and named <= reading.present and len(named) == len({*reading.mentioned}):
+            if other is not None and named <= reading.present:
                 found[i, text] = Preference("describe", question, true, text, i, other)
     return list(found.values())
 
