@@ -23,6 +23,7 @@ PAGES = {  # in the order of the book: the name of a page and the module with it
     "lora-parameters": "lora_parameters_page",
     "lora-or-prompts": "lora_or_prompts_page",
     "hallucination-causes": "hallucination_causes_page",
+    "hallucination-remedies": "hallucination_remedies_page",
     "median-of-two-sorted": "median_of_two_sorted_page",
     "fewest-swaps": "fewest_swaps_page",
 }

@@ -1,9 +1,9 @@
-"""What helps against making things up: remedies in decoding and in training, on a clean model and on a patient."""
+"""What helps against making things up: remedies in decoding and in training, on a clean model and on two patients."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -39,8 +39,13 @@ GROUNDED, MORE, BALANCED, PREFERRED = "grounded", "more of the same", "balanced 
 BOTH = f"{PREFERRED}, {GROUNDED}"
 ARMS = PLAIN, DISTORTED, UNSEEN, EARLY, GROUNDED, MORE, BALANCED, PREFERRED, BOTH
 READINGS = dict.fromkeys(ARMS, 1.0) | {DISTORTED: 2.0, UNSEEN: 2.0}
-CLEAN, PATIENT = "clean model", "patient"
-MODELS = {CLEAN: (Habits(), Shape()), PATIENT: (Habits(0.8, 1.0, 0.25, 0.3), Shape(used=12))}
+CLEAN, BLURRED, EXPECTING = "clean model", "patient of bad sight", "patient of strong expectations"
+SKEWED = Habits(company=0.8, frequency=1.0, negatives=0.25, noise=0.3)
+MODELS = {
+    CLEAN: (Habits(), Shape()),
+    BLURRED: (SKEWED, Shape(used=12)),
+    EXPECTING: (replace(SKEWED, unseen=0.6), Shape()),
+}
 
 MADE_UP, NAMED, NUMBER = "made up", "named of what is there", "right number of names"
 MADE_UP_LOG = "log2 of what is made up"
@@ -73,7 +78,7 @@ class Settings:
 
 
 def measure(bench: Bench, settings: Settings) -> Observations:
-    """All remedies on both models."""
+    """All remedies on all models."""
     found = Observations()
     for name in MODELS:
         rate = _rate(bench, settings, name)
