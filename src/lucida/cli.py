@@ -162,9 +162,11 @@ def _evaluate(given: list[str]) -> None:
         _evaluate_pope(given[1:])
     elif given[0] == "chair":
         _evaluate_chair(given[1:])
+    elif given[0] == "remedies":
+        _evaluate_remedies(given[1:])
     else:
         raise LucidaError(
-            f"nothing to evaluate is called {given[0]!r}", remedy="there are long-tail, chats, pope and chair"
+            f"nothing to evaluate is called {given[0]!r}", remedy="there are long-tail, chats, pope, chair and remedies"
         )
 
 
@@ -189,6 +191,13 @@ def _evaluate_chair(given: list[str]) -> None:
     config = override(EvaluateChairConfig(), given, command="lucida evaluate chair")
     found = evaluate_chair(config)
     print(json.dumps(found.as_json(), indent=1) if config.json else found.as_text())
+
+
+def _evaluate_remedies(given: list[str]) -> None:
+    from lucida.workflows.evaluate_remedies import EvaluateRemediesConfig, as_text, evaluate_remedies
+
+    config = override(EvaluateRemediesConfig(), given, command="lucida evaluate remedies")
+    print(f"{as_text(evaluate_remedies(config))}\n\nresults: {config.out / 'results.json'}")
 
 
 def _cluster(given: list[str]) -> None:

@@ -14,6 +14,7 @@ usage: lucida run [--recipe NAME] [--pictures PATH] [--out FOLDER] [--split-seed
        lucida evaluate chats --model MODEL --data CHATS [...]
        lucida evaluate pope --questions Q.jsonl --answers A.jsonl [--parser NAME] [--json]
        lucida evaluate chair --captions C.jsonl --objects instances.json [--json]
+       lucida evaluate remedies --run RUN [...]
        lucida cluster [--pictures PATH] [...]
        lucida lab list | run NAME ... | run --all | book
        lucida --version
@@ -32,6 +33,7 @@ commands:
             chats: a vision-language model on chats about pictures, their loss and the answers that are right
             pope: answers to "is there a …?", made by any model, scored as ours or as published scripts do
             chair: captions, made by any model: how many of the objects they name are not there
+            remedies: every remedy against making things up on the model of a run: what it mends, breaks and costs
   cluster   a Gaussian mixture of your pictures: named clusters, outliers, near-duplicates
   lab       controlled experiments on questions about training, each with a verdict; `book` makes pages of the results
 """
@@ -55,7 +57,8 @@ EVALUATE_USAGE = """usage: lucida evaluate long-tail --pictures PATH [--out FOLD
        lucida evaluate chats --model MODEL --data CHATS [--pictures FOLDER] [--out FOLDER] [...]
        lucida evaluate pope --questions Q.jsonl --answers A.jsonl [--parser NAME] [--json]
        lucida evaluate chair --captions C.jsonl --objects instances.json [--references captions.json] [--json]
-       lucida evaluate long-tail|chats|pope|chair --help    every setting
+       lucida evaluate remedies --run RUN [--out FOLDER] [--examples N] [...]
+       lucida evaluate long-tail|chats|pope|chair|remedies --help    every setting
 
 PATH     labelled pictures: a folder for each class, a table with a column "label", Parquet
 --ratio  thins the classes to this imbalance first, to see on balanced data what a long tail does

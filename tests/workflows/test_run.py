@@ -182,3 +182,35 @@ def test_help_and_version(capsys):
     said = capsys.readouterr().out
     assert "lucida run" in said
     assert "lucida 0" in said
+
+
+def test_every_remedy_is_tried_on_a_run(tiny, tmp_path, capsys):
+    given = ["--run", str(tiny.path), "--out", str(tmp_path / "remedies"), "--pictures", "6"]
+    main(["evaluate", "remedies", *given, "--examples", "16", "--preference-pictures", "6"])
+    said = capsys.readouterr().out
+    results = Results.load(tmp_path / "remedies" / "results.json")
+    names = results.details["trials"]
+    assert {"as it is", "grounded in the picture", "contrast with no picture", "more of the same training"} <= {*names}
+    for name in names:
+        assert name in said
+        for measure in ("adversarial/false_yes", "random/auroc", "count_accuracy", "decoding_cost", "recall"):
+            assert results.metrics[f"{name}/{measure}"].n, (name, measure)
+    plain = results.metrics["as it is/decoding_cost"]
+    assert plain.value == 1.0
+    equal = {results.metrics[f"{name}/random/false_yes_at_equal_yes"].n for name in names}
+    assert len(equal) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--run", "nowhere"], "not a run folder"),
+        (["--pictures", "0"], "pictures cannot be 0"),
+        (["--example", "3"], "did you mean --examples?"),
+    ],
+)
+def test_remedies_of_nothing_are_refused(arguments, message, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["evaluate", "remedies", *arguments])
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err

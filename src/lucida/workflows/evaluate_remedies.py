@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from lucida.core.config import check_settings
-from lucida.core.durations import Duration
 from lucida.core.errors import LucidaError
 from lucida.core.progress import say
 from lucida.core.results import Metric, Results
@@ -43,7 +42,7 @@ class EvaluateRemediesConfig:
         out: gets results.json, and what is trained.
         pictures: test scenes that are described; half as many again are asked about.
         examples: scenes of further training, on balanced and true data and on more of its own; 0 to leave both out.
-        preference: also tune it against what it makes up itself.
+        preference_pictures: scenes that it describes, to be tuned against what it makes up; 0 to leave that out.
         seed: of further training.
     """
 
@@ -51,11 +50,16 @@ class EvaluateRemediesConfig:
     out: Path = Path("runs/remedies")
     pictures: int = 200
     examples: int = 6_400
-    preference: bool = True
+    preference_pictures: int = 1_500
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_settings(self, {"pictures": self.pictures >= 1, "examples": self.examples >= 0})
+        allowed = {
+            "pictures": self.pictures >= 1,
+            "examples": self.examples >= 0,
+            "preference_pictures": self.preference_pictures >= 0,
+        }
+        check_settings(self, allowed)
 
 
 def evaluate_remedies(config: EvaluateRemediesConfig) -> Results:
@@ -98,7 +102,7 @@ def _trained(
         same = Lesson.of_scenes(world, "train", config.examples, _SHIFTED)
         for name, lesson in ((MORE, same), (BALANCED, _balanced(world, config.examples))):
             yield _further(name, answerer, lesson, config, folder)
-    if config.preference:
+    if config.preference_pictures:
         yield from _preferred(answerer, world, config, folder)
 
 
@@ -116,11 +120,10 @@ def _further(name: str, answerer: Answerer, lesson: Lesson, config: EvaluateReme
     own.tower.requires_grad_(False)
     own.projector.freeze_words()
     own.model.language_model.get_input_embeddings().requires_grad_(False)
-    training = replace(answering(config.examples, learning_rate=5e-4, warmup_share=0.1), seed=config.seed)
+    training = answering(config.examples, learning_rate=5e-4, warmup_share=0.1, seed=config.seed)
     part = RunFolder.create(folder.path / "stages" / name.replace(" ", "_"), training, seed=config.seed)
     data = ConversationData(lesson, own.chat, lambda: own.see(lesson.gallery))
-    train(LanguageTask(own.model), data, replace(training, duration=Duration(config.examples, "examples")), part,
-          resume=True, pictures="vision_features")  # fmt: skip
+    train(LanguageTask(own.model), data, training, part, resume=True, pictures="vision_features")
     own.model.eval().requires_grad_(False)
     return Trial(name, answerer=own, training=time.perf_counter() - began)
 
@@ -128,7 +131,7 @@ def _further(name: str, answerer: Answerer, lesson: Lesson, config: EvaluateReme
 def _preferred(
     answerer: Answerer, world: SceneWorld, config: EvaluateRemediesConfig, folder: RunFolder
 ) -> Iterator[Trial]:
-    began, stage = time.perf_counter(), PreferenceStage()
+    began, stage = time.perf_counter(), PreferenceStage(pictures=config.preference_pictures)
     lesson = Lesson.of_scenes(world, "train", stage.pictures, _SHIFTED)
     done = prefer(answerer, lesson, stage, folder, seed=config.seed)
     if done.reason:
