@@ -18,7 +18,15 @@ from lucida.core.errors import LucidaError
 from lucida.inference.answerer import Answerer
 from lucida.inference.contrast import ContrastProcessor, OtherReading, noised
 from lucida.inference.generate import answer, answer_yes_no, leanings
-from lucida.inference.grounding import GroundedOdds, GroundedWords, GroundedYesNo, Grounding, Known, fit_odds
+from lucida.inference.grounding import (
+    GroundedOdds,
+    GroundedWords,
+    GroundedYesNo,
+    Grounding,
+    Known,
+    fit_doubt,
+    fit_odds,
+)
 from lucida.inference.remedies import Distorted, Early, Grounded, HuggingFaceReading, Unseen, processors
 from lucida.models.picture_words import ImageTokenWords, name_support, place_words, word_support
 from tests.inference.test_contrast import LONGEST, asked, generate  # noqa: F401  # a fixture
@@ -56,6 +64,20 @@ def test_fitted_odds_find_which_of_both_tells_the_truth() -> None:
     assert ((fitted(odds, support) > 0) == truth).mean() > 0.93
     with pytest.raises(LucidaError, match="all answers are alike"):
         fit_odds(odds, support, np.ones(2000))
+
+
+@given(st.lists(st.tuples(numbers, st.booleans()), min_size=2, max_size=40))
+def test_doubt_is_the_best_cut_between_what_is_there_and_what_is_not(names: list[tuple[float, bool]]) -> None:
+    support, there = np.array([value for value, _ in names]), np.array([own for _, own in names])
+    if there.all() or not there.any():
+        with pytest.raises(LucidaError, match="nothing can be fitted"):
+            fit_doubt(support, there)
+        return
+
+    def gap(cut: float) -> float:
+        return float((support[there] >= cut).mean() - (support[~there] >= cut).mean())
+
+    assert gap(fit_doubt(support, there)) == pytest.approx(max(map(gap, support[there])))
 
 
 def test_image_tokens_are_read_as_they_would_be_said(asked: Any) -> None:  # noqa: F811
@@ -123,6 +145,19 @@ def test_the_words_of_a_picture_are_those_of_its_projector(own: tuple[Answerer, 
     torch.testing.assert_close(names[:, 1], both)
 
 
+def test_in_our_generate_support_is_read_while_the_picture_is_embedded(own: tuple[Answerer, Tensor]) -> None:
+    answerer, features = own
+    reading = _reading(answerer, features)
+    with ExitStack() as cleanup:
+        words = reading.words(cleanup)
+        reading.inputs(features.flip(0))  # a contrast may embed another picture before
+        reading.inputs(features)
+        torch.testing.assert_close(words.support, word_support(answerer.model, features))
+        later = reading.words(cleanup)
+        torch.testing.assert_close(later.support, word_support(answerer.model, features))
+    assert not answerer.projector.share._forward_hooks
+
+
 def test_in_our_generate_a_contrast_is_its_formula(own: tuple[Answerer, Tensor]) -> None:
     answerer, features = own
     questions = [(i, f"Is there a {name} in the picture?") for i, name in enumerate(answerer.names[:3])]
@@ -156,7 +191,7 @@ def _reading(answerer: Answerer, features: Tensor) -> Any:
 
 def test_a_grounding_is_kept_with_the_model(own: tuple[Answerer, Tensor], tmp_path: Path) -> None:
     answerer, features = own
-    grounding = Grounding(GroundedOdds(0.5, 1.5, 2.0), sure=0.9)
+    grounding = Grounding(GroundedOdds(0.5, 1.5, 2.0), sure=0.9, doubt=-1.5)
     answerer.grounding = grounding
     answerer.save(tmp_path / "model")
     again = Answerer.load(tmp_path / "model")

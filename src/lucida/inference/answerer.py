@@ -48,7 +48,7 @@ class Reply(NamedTuple):
         confidence: of "yes" or "no" its probability of the two; else the geometric mean over its words' tokens.
         form: the form of question it was taken for; empty if of none that the model was trained on.
         unknown: the object asked about, if the model has never been taught it.
-        unsupported: the objects it names that no place of the picture stands for.
+        unsupported: the objects it names that the picture hardly supports.
         sure: whether the answer is given by a model that knows when to abstain.
         grounded: what it says if names are grounded in the picture; empty where that is the same.
     """
@@ -177,12 +177,12 @@ class Answerer:
         return self.answers(features, [(i, FORMS[form].plainly()) for i in range(len(features))], remedies=remedies)
 
     def unsupported(self, features: Tensor, texts: Sequence[str]) -> list[tuple[str, ...]]:
-        """Of each text the names for which the picture's support is below the floor, each once."""
+        """Of each text the names whose support by the picture is in doubt, each once."""
         own, support = self.grounding or Grounding(GroundedOdds()), self.support(features).numpy()
         place, surfaces = {name: k for k, name in enumerate(self.names)}, vocabulary(self.names)
         named = [dict.fromkeys(named_kinds(text, surfaces)) for text in texts]
         return [
-            tuple(name for name in names if row[place[name]] < own.floor)
+            tuple(name for name in names if row[place[name]] < own.doubt)
             for names, row in zip(named, support, strict=True)
         ]
 

@@ -111,6 +111,29 @@ def fit_odds(odds: ArrayLike, support: ArrayLike, labels: ArrayLike) -> Grounded
     return GroundedOdds(on_odds, on_support, float(fitted.intercept_[0]))
 
 
+def fit_doubt(support: ArrayLike, there: ArrayLike) -> float:
+    """The support that tells names of what is there from others best: the largest difference of both rates (Youden).
+
+    Args:
+        support: of names in pictures whose objects are known, ``[n]``.
+        there: whether each is there.
+
+    Raises:
+        LucidaError: all are alike.
+
+    >>> fit_doubt([-0.1, -0.5, -3.0, -4.0], [True, True, False, False])
+    -0.5
+    """
+    values, truth = np.asarray(support, float).ravel(), np.asarray(there, bool).ravel()
+    if len({*truth.tolist()}) < 2:
+        raise LucidaError("all names are there, or none: nothing can be fitted", where=f"{len(truth)} names")
+    kept = np.sort(values[truth])
+    above = 1 - np.arange(len(kept)) / len(kept)  # share of what is there at each of its own values and above
+    others = np.sort(values[~truth])
+    wrong = 1 - np.searchsorted(others, kept, side="left") / len(others)
+    return float(kept[np.argmax(above - wrong)])
+
+
 @dataclass(frozen=True)
 class Grounding:
     """How a model's answers are grounded; kept with the model.
@@ -118,11 +141,13 @@ class Grounding:
     Attributes:
         odds: of yes and no.
         sure: probability of an answer from which it is given; below it "not sure" is the answer.
+        doubt: support below which a name that was said is marked (:func:`fit_doubt`).
         weight, floor: of names, see :class:`GroundedWords`.
     """
 
     odds: GroundedOdds
     sure: float = 0.5
+    doubt: float = FLOOR
     weight: float = WEIGHT
     floor: float = FLOOR
 

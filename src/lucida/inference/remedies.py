@@ -19,8 +19,8 @@ from transformers import LogitsProcessor, LogitsProcessorList
 
 from lucida.core.errors import LucidaError
 from lucida.inference.contrast import ContrastProcessor, EarlyLayer, OtherReading, noised
-from lucida.inference.grounding import FLOOR, WEIGHT, GroundedWords, Known, Supported
-from lucida.models.picture_words import ImageTokenWords, word_support
+from lucida.inference.grounding import FLOOR, WEIGHT, GroundedWords, Supported
+from lucida.models.picture_words import ImageTokenWords, ProjectorWords
 from lucida.models.vision_language_model import VisionLanguageModel
 
 
@@ -170,7 +170,9 @@ class OwnReading:
 
     def words(self, cleanup: ExitStack) -> Supported:
         """As the projector writes the picture."""
-        return Known(word_support(self.owner, self.features))
+        found = ProjectorWords(self.owner, self.features)
+        cleanup.callback(found.close)
+        return found
 
 
 @dataclass(frozen=True)

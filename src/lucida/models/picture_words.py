@@ -55,6 +55,37 @@ def name_support(
     return torch.cat(found)
 
 
+class ProjectorWords:
+    """The support of a model's words by pictures, kept while it embeds them; asked for before, it is computed.
+
+    Args:
+        model: of lucida.
+        vision_features: of the pictures, ``[B, T, D]``.
+    """
+
+    def __init__(self, model: VisionLanguageModel, vision_features: Tensor):
+        self.model, self.features = model, vision_features
+        self._support: Tensor | None = None
+        share = getattr(model.multi_modal_projector, "share", None)
+        self._watching = None if share is None else share.register_forward_hook(self._keep)
+
+    def _keep(self, module: nn.Module, given: Any, mixture: Tensor) -> None:
+        if len(mixture) == len(self.features):  # of what is embedded last: that is what is read
+            self._support = mixture.amax(dim=1)[..., :-1].log()
+
+    @property
+    def support(self) -> Tensor:
+        """Log-share of every word at its best place, ``[B, V]``."""
+        if self._support is None:
+            self._support = word_support(self.model, self.features)
+        return self._support
+
+    def close(self) -> None:
+        """Stop watching."""
+        if self._watching is not None:
+            self._watching.remove()
+
+
 class ImageTokenWords:
     """Of a Hugging Face model: the words its image tokens stand for, kept while ``generate`` reads the prompt.
 

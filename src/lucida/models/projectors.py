@@ -37,6 +37,7 @@ class WordProjector(nn.Module):
         self.linear_2 = nn.Linear(hidden_size, hidden_size)
         self.ground = nn.Parameter(word_length * _direction(hidden_size))
         self.log_scale = nn.Parameter(torch.tensor(math.log(10.0)))
+        self.share = nn.Softmax(dim=-1)  # a module, so that who wants to know what places show can watch it
         self.detail = nn.Linear(vision_size, hidden_size, bias=False)
         nn.init.zeros_(self.detail.weight)
         apart = F.normalize(place_waves(tokens) @ torch.randn(_WAVES, hidden_size), dim=-1)
@@ -56,7 +57,7 @@ class WordProjector(nn.Module):
 
     def forward(self, grid: Tensor, word_embeddings: Tensor) -> Tensor:
         """``[B, T, vision_size]`` to image tokens ``[B, T, H]``, given the language model's embeddings ``[V, H]``."""
-        mixture = self.logits(grid, word_embeddings).softmax(dim=-1)
+        mixture = self.share(self.logits(grid, word_embeddings))
         content = mixture[..., :-1] @ word_embeddings + mixture[..., -1:] * self.ground
         return content + self.detail(self.norm(grid)) + self.places
 

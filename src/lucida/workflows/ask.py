@@ -47,7 +47,7 @@ def ask(source: str, picture: Path, question: str) -> str:
     reply = answerer.reply(_pixels(picture, answerer.size), question.strip())
     lines = [_answer(reply)]
     if reply.unsupported:
-        lines.append(f"Not sure: no place of the picture stands for {listed(reply.unsupported)}.")
+        lines.append(f"Not sure: the picture hardly supports {listed(reply.unsupported)}.")
         lines += [f"Said only as far as the picture supports it: {reply.grounded}"] if reply.grounded else []
     if not reply.form:
         lines.append("The model was not trained on questions of this form; do not rely on the answer. It knows:")

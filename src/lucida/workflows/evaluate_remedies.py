@@ -150,6 +150,7 @@ _COLUMNS = {
     "adversarial/false_yes": "false yes",
     "adversarial/yes_recall": "yes there",
     "adversarial/false_yes_at_equal_yes": "false yes =",
+    "adversarial/false_yes_at_equal_recall": "same recall",
     "count_accuracy": "counted",
     "sampled/chair_i": "made up ~",
     "sampled/adversarial/false_yes": "false yes ~",

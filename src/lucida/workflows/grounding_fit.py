@@ -12,7 +12,7 @@ from lucida.data.lessons import Lesson
 from lucida.evaluation.pope import labels_of
 from lucida.inference.abstention import sure_from
 from lucida.inference.answerer import Answerer
-from lucida.inference.grounding import Grounding, fit_odds
+from lucida.inference.grounding import Grounding, fit_doubt, fit_odds
 from lucida.workflows.picture_questions import pope_questions
 
 RISK = 0.01
@@ -36,11 +36,14 @@ def fit_grounding(answerer: Answerer, lesson: Lesson, features: Tensor) -> Groun
     place = {name: k for k, name in enumerate(answerer.names)}
     own = [support[i, place[name]] for i, name in asked]
     truth = np.asarray(labels_of(questions), bool)
+    facts = [lesson.gallery.facts(i) for i in range(len(features))]
+    known = [i for i, one in enumerate(facts) if one.exhaustive]
+    there = [[name in facts[i].counts for name in answerer.names] for i in known]
     try:
-        odds = fit_odds(logit(said.p_yes), own, truth)
+        odds, doubt = fit_odds(logit(said.p_yes), own, truth), fit_doubt(support[known], there)
     except LucidaError as error:
         say(f"answers are not grounded: {error}")
         return None
     leaning = odds(logit(said.p_yes), own)
     sure = sure_from(expit(np.abs(leaning)), (leaning > 0) == truth, risk=RISK)
-    return Grounding(odds, min(sure, 1.0))
+    return Grounding(odds, min(sure, 1.0), doubt)

@@ -75,6 +75,7 @@ class Trials:
     trials: Sequence[Trial]
     pictures: int
     _plain_yes: dict[str, int] = field(default_factory=dict)
+    _plain_recall: dict[str, int] = field(default_factory=dict)
 
     @cached_property
     def noisy(self) -> Tensor:
@@ -137,7 +138,7 @@ class Trials:
         return np.clip(odds, -50.0, 50.0)  # infinite where a contrast leaves one of both words alone
 
     def _answered(self, odds: NDArray[np.float64]) -> dict[str, Metric]:
-        """False yes and yes to what is there, by set; the same at as many yes as the model as it is."""
+        """False yes and yes to what is there, by set; also at as many yes, and at as many right yes, as before."""
         found: dict[str, Metric] = {}
         truth, pictures = np.asarray(labels_of(self.exam.questions), bool), self._pictures()
         for kind in SETS:
@@ -149,6 +150,9 @@ class Trials:
             for what, yes in (("", own > 0), ("_at_equal_yes", own > threshold(own, wanted))):
                 found[f"{kind}/false_yes{what}"] = share_by_cluster(yes & ~there, ~there, clusters)
                 found[f"{kind}/yes_recall{what}"] = share_by_cluster(yes & there, there, clusters)
+            said = self._plain_recall.setdefault(kind, int((own[there] > 0).sum()))
+            missed_none = own > threshold(own[there], said)
+            found[f"{kind}/false_yes_at_equal_recall"] = share_by_cluster(missed_none & ~there, ~there, clusters)
             found[f"{kind}/yes_ratio"] = share_by_cluster(own > 0, clusters=clusters)
             found[f"{kind}/auroc"] = auroc_by_cluster(own, there, list(clusters))
         return found

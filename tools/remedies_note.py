@@ -1,0 +1,103 @@
+"""The tables in docs/notes/remedies.md, drawn from docs/results/remedies/: never typed.
+
+    python tools/remedies_note.py [--check]
+
+``--check`` changes nothing and fails if the note is not what the files say. The files are the ``results.json`` of
+
+    lucida evaluate remedies --run runs/default --out runs/remedies            (default.json)
+    lucida evaluate remedies --run runs/patient --out runs/remedies-patient    (patient.json)
+
+after ``lucida run --split-seed 20`` and ``lucida run --recipe patient --split-seed 20``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # the blocks lie beside this file
+
+from note_blocks import drawn
+
+from lucida.core.results import Metric, Results, write_text
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTE = ROOT / "docs" / "notes" / "remedies.md"
+FOLDER = ROOT / "docs" / "results" / "remedies"
+GREEDY = {
+    "chair_i": "made up (CHAIR_i)",
+    "recall": "named of what is there",
+    "mean_words": "words",
+    "count_accuracy": "counted right",
+    "decoding_cost": "time of decoding",
+    "training_seconds": "s of training",
+}
+ANSWERS = {
+    "adversarial/false_yes": "false yes, adversarial",
+    "random/false_yes": "random",
+    "adversarial/yes_recall": "yes to what is there",
+    "adversarial/yes_ratio": "yes-ratio",
+    "adversarial/false_yes_at_equal_yes": "false yes at as many yes",
+    "adversarial/yes_recall_at_equal_yes": "yes to what is there",
+    "adversarial/false_yes_at_equal_recall": "false yes at as many right yes",
+    "adversarial/auroc": "AUROC",
+}
+SAMPLED = {
+    "sampled/chair_i": "made up (CHAIR_i)",
+    "sampled/recall": "named of what is there",
+    "sampled/adversarial/false_yes": "false yes, adversarial",
+    "sampled/adversarial/yes_recall": "yes to what is there",
+}
+PLAIN = {"mean_words": ".1f", "decoding_cost": ".2f", "training_seconds": ".0f", "adversarial/auroc": ".3f"}
+
+
+def table(results: Results, columns: dict[str, str]) -> str:
+    """Remedies × measures; shares in percent with their intervals."""
+    lines = [f"| remedy | {' | '.join(columns.values())} |", "|---" * (len(columns) + 1) + "|"]
+    for name in results.details["trials"]:
+        cells = [shown(column, results.metrics.get(f"{name}/{column}")) for column in columns]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def shown(column: str, metric: Metric | None) -> str:
+    """
+    >>> shown("chair_i", Metric(0.0312, (0.02, 0.041))), shown("decoding_cost", Metric(1.084, (1.0, 1.1)))
+    ('3.1 [2.0, 4.1]', '1.08')
+    """
+    if metric is None:
+        return ""
+    if column in PLAIN:
+        return f"{metric.value:{PLAIN[column]}}"
+    bounds = "" if metric.ci95 is None else " [" + ", ".join(f"{100 * bound:.1f}" for bound in metric.ci95) + "]"
+    return f"{100 * metric.value:.1f}{bounds}"
+
+
+def block(name: str) -> str:
+    """All tables of a model."""
+    results = Results.load(FOLDER / f"{name}.json")
+    environment = results.details["environment"]
+    parts = [
+        "Descriptions and counts, likeliest words:\n\n" + table(results, GREEDY),
+        "Answers to “is there a …?”:\n\n" + table(results, ANSWERS),
+        "Sampled words, temperature 1:\n\n" + table(results, SAMPLED),
+        f"Measured on {environment['processor']} at commit {str(environment['commit'])[:7]}.",
+    ]
+    return "\n\n".join(parts)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true")
+    options = parser.parse_args(arguments)
+    note = NOTE.read_text(encoding="utf-8")
+    made = drawn(note, "remedies_note.py", {name: block(name) for name in ("default", "patient")})
+    if options.check:
+        sys.exit(0 if made == note else f"{NOTE.relative_to(ROOT)} is not what the results files say")
+    write_text(NOTE, made)
+
+
+if __name__ == "__main__":
+    main()
