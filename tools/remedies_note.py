@@ -31,6 +31,7 @@ GREEDY = {
     "recall": "named of what is there",
     "mean_words": "words",
     "count_accuracy": "counted right",
+    "where_accuracy": "places told right",
     "decoding_cost": "time of decoding",
     "training_seconds": "s of training",
 }

@@ -25,6 +25,7 @@ _MEASURES: Mapping[str, str] = {
         )
     },
     "count_accuracy": "counted right",
+    "where_accuracy": "places told right",
 }
 _SHOWN = {"chair_i": "made up", "recall": "named of what is there", "adversarial/false_yes_share": "false yes"}
 

@@ -43,7 +43,7 @@ class BeforeAndAfter:
     def metrics(self) -> dict[str, Metric]:
         """By measure: before, after and the paired change; what is made up, told, answered, and what it costs."""
         found: dict[str, Metric] = {}
-        for name, (before, after, clusters) in (self._described() | self._answered() | self._counted()).items():
+        for name, (before, after, clusters) in (self._described() | self._answered() | self._able()).items():
             if before[1].any() and after[1].any():  # a model that names nothing makes up no share of it
                 found[f"remedy/{name}/before"] = share_by_cluster(*before, clusters)
                 found[f"remedy/{name}/after"] = share_by_cluster(*after, clusters)
@@ -88,18 +88,19 @@ class BeforeAndAfter:
                     found[f"{kind}/{name}{what}_share"] = ((yes[0], ones), (yes[1], ones), pictures[rows])
         return found
 
-    def _counted(self) -> dict[str, tuple[Counted, Counted, Any]]:
-        """Whether numbers are still right: an ability the remedy must not cost."""
-        truth = self.exam.countable(self.n)
-        if not truth:
-            return {}
-        asked = [(i, FORMS["count"].plainly(name)) for i, name, _ in truth]
-        ones, right = np.ones(len(truth)), []
-        for own in ([], [self.remedy]):
-            said = self.exam.answerer.answers(self.exam.features, asked, max_new_tokens=4, remedies=own)
-            right.append(np.array([parse_count(a.text) == count for a, (_, _, count) in zip(said, truth, strict=True)]))
-        before, after = ((each.astype(float), ones) for each in right)
-        return {"count_accuracy": (before, after, [i for i, _, _ in truth])}
+    def _able(self) -> dict[str, tuple[Counted, Counted, Any]]:
+        """Whether numbers and places are still right: abilities that the remedy must not cost."""
+        found: dict[str, tuple[Counted, Counted, Any]] = {}
+        for form, rows in self.exam.abilities(self.n).items():
+            if not rows:
+                continue
+            asked, right = [(i, FORMS[form].plainly(name)) for i, name, _ in rows], []
+            for own in ([], [self.remedy]):
+                said = self.exam.answerer.answers(self.exam.features, asked, max_new_tokens=8, remedies=own)
+                right.append(np.array([right_answer(a.text, row[2]) for a, row in zip(said, rows, strict=True)], float))
+            ones = np.ones(len(rows))
+            found[f"{form}_accuracy"] = ((right[0], ones), (right[1], ones), [row[0] for row in rows])
+        return found
 
     def _abstained(self) -> dict[str, Metric]:
         """How often it says "not sure", and how many of the answers that are left are wrong."""
@@ -145,6 +146,15 @@ class BeforeAndAfter:
 def _columns(rows: Any) -> Counted:
     table = np.array(list(rows), float).reshape(-1, 2)
     return table[:, 0], table[:, 1]
+
+
+def right_answer(text: str, truth: int | str) -> bool:
+    """Whether an answer gives the number or the place.
+
+    >>> right_answer("two", 2), right_answer("Top left", "top left"), right_answer("left", "top left")
+    (True, True, False)
+    """
+    return parse_count(text) == truth if isinstance(truth, int) else text.strip(" .").lower() == truth
 
 
 def threshold(odds: NDArray, wanted: int) -> float:

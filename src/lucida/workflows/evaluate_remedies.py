@@ -152,6 +152,7 @@ _COLUMNS = {
     "adversarial/false_yes_at_equal_yes": "false yes =",
     "adversarial/false_yes_at_equal_recall": "same recall",
     "count_accuracy": "counted",
+    "where_accuracy": "places",
     "sampled/chair_i": "made up ~",
     "sampled/adversarial/false_yes": "false yes ~",
 }

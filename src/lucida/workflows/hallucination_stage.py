@@ -180,6 +180,16 @@ class Examination:
         known = [(i, name, count) for i, one in enumerate(self.facts[:n]) for name, count in one.counts.items()]
         return [row for row in known if row[1] not in self.facts[row[0]].uncounted][:COUNT_QUESTIONS]
 
+    def placed(self, n: int) -> list[tuple[int, str, str]]:
+        """Picture, object and its place, of the first ``n`` pictures; none where places are not taught."""
+        if not self.lesson.turns.get("where"):
+            return []
+        return [(i, name, place) for i, one in enumerate(self.facts[:n]) for name, place in one.places.items()]
+
+    def abilities(self, n: int) -> dict[str, list[tuple[int, str, int | str]]]:
+        """Questions with one right answer that is no name, by form: picture, object, answer."""
+        return {"count": [*self.countable(n)], "where": [*self.placed(n)]}
+
     def counting(self, n: int) -> dict[str, Metric]:
         """The share of right numbers, beside always saying "1"."""
         truth = self.countable(n)

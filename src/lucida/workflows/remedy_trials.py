@@ -15,7 +15,6 @@ from torch import Tensor
 
 from lucida.core.results import Metric
 from lucida.data.conversations import FORMS
-from lucida.evaluation.answers import parse_count
 from lucida.evaluation.chair import chair_metrics
 from lucida.evaluation.intervals import auroc_by_cluster, share_by_cluster
 from lucida.evaluation.pope import SETS, labels_of
@@ -23,7 +22,7 @@ from lucida.inference.answerer import Answerer
 from lucida.inference.contrast import noised
 from lucida.inference.generate import answer, leanings
 from lucida.inference.remedies import Distorted, Early, Remedy, Unseen
-from lucida.workflows.before_and_after import threshold
+from lucida.workflows.before_and_after import right_answer, threshold
 from lucida.workflows.hallucination_stage import Examination
 
 STEP = 500  # of the noise over distorted pictures
@@ -89,7 +88,7 @@ class Trials:
         costs = self._costs()
         for trial in self.trials:
             odds = self._odds(trial)
-            own = self._described(trial, 0.0) | self._answered(odds) | self._counted(trial)
+            own = self._described(trial, 0.0) | self._answered(odds) | self._able(trial)
             own |= {f"sampled/{name}": metric for name, metric in self._described(trial, 1.0).items()}
             own |= {f"sampled/{name}": metric for name, metric in self._answered_at_random(odds).items()}
             own |= {"decoding_cost": costs[trial.name], "training_seconds": Metric(trial.training, None, 1)}
@@ -172,14 +171,15 @@ class Trials:
     def _pictures(self) -> NDArray:
         return np.array([question.picture_id for question in self.exam.questions])
 
-    def _counted(self, trial: Trial) -> dict[str, Metric]:
-        """Whether numbers are right: an ability that has nothing to do with names."""
-        truth = self.exam.countable(self.pictures)
-        if not truth:
-            return {}
-        said = self._say(trial, [(i, FORMS["count"].plainly(name)) for i, name, _ in truth], 4)
-        right = [parse_count(text) == count for text, (_, _, count) in zip(said, truth, strict=True)]
-        return {"count_accuracy": share_by_cluster(right, clusters=[i for i, _, _ in truth])}
+    def _able(self, trial: Trial) -> dict[str, Metric]:
+        """Whether numbers and places are still right: abilities that have nothing to do with names."""
+        found = {}
+        for form, rows in self.exam.abilities(self.pictures).items():
+            if rows:
+                said = self._say(trial, [(i, FORMS[form].plainly(name)) for i, name, _ in rows], 8)
+                right = [right_answer(text, row[2]) for text, row in zip(said, rows, strict=True)]
+                found[f"{form}_accuracy"] = share_by_cluster(right, clusters=[row[0] for row in rows])
+        return found
 
     def _costs(self) -> dict[str, Metric]:
         """Time of describing over that of the model as it is, in turn; distorted pictures are seen before."""
