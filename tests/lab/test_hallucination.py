@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,8 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lucida.lab import datasets, strips
-from lucida.lab.datasets import Dataset
+from lucida.lab import strips
 from lucida.lab.experiments import hallucination_causes as causes
 from lucida.lab.experiments import load as load_experiment
 from lucida.lab.stack import Stack
@@ -30,7 +28,6 @@ from lucida.lab.strips import (
     PLACES,
     ROW,
     SAID,
-    SIDE,
     TOLD,
     WORDS,
     YES,
@@ -43,22 +40,12 @@ from lucida.lab.strips import (
 )
 from lucida.lab.symptoms import told_apart
 from tests.lab.drawn_bench import whole_page
+from tests.lab.drawn_emoji import drawn_emoji  # noqa: F401  # a fixture
 
-CONCEPTS = 40
 SMALL = causes.Settings(steps=3, short=2, rates=(1e-3, 2e-3), known=2, strips=6)
 
 
-@pytest.fixture(autouse=True)
-def drawn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Pictures by two artists."""
-    pixels = torch.randn(2 * CONCEPTS, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
-    groups = np.tile(np.arange(CONCEPTS), 2)
-    data = Dataset("emoji", {"inputs": pixels}, torch.zeros(2 * CONCEPTS, dtype=torch.int64), 2, groups, "made")
-    monkeypatch.setitem(datasets.DATASETS, "emoji", lambda: data)
-    monkeypatch.setenv("LUCIDA_CACHE", str(tmp_path))
-    strips.world.cache_clear()
-    yield
-    strips.world.cache_clear()
+pytestmark = pytest.mark.usefixtures("drawn_emoji")
 
 
 def test_what_is_said_names_the_things_from_left_to_right() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,8 +10,7 @@ import torch
 
 from lucida.inference.contrast import contrasted
 from lucida.inference.grounding import FLOOR, WEIGHT
-from lucida.lab import datasets, strips
-from lucida.lab.datasets import Dataset
+from lucida.lab import strips
 from lucida.lab.experiments import hallucination_remedies as page
 from lucida.lab.experiments import load as load_experiment
 from lucida.lab.strip_exam import described, leaning, plainly
@@ -29,24 +27,14 @@ from lucida.lab.strip_remedies import (
     taught_on,
     true_and_balanced,
 )
-from lucida.lab.strips import END, IGNORED, KINDS, NO, PLACES, SAID, SIDE, YES, Habits
+from lucida.lab.strips import END, IGNORED, KINDS, NO, PLACES, SAID, YES, Habits
 from tests.lab.drawn_bench import whole_page
+from tests.lab.drawn_emoji import drawn_emoji  # noqa: F401  # a fixture
 
-CONCEPTS = 40
 LEARNERS = [Learner(0, 3e-3, Habits(noise=0.4)), Learner(1, 3e-3, Habits(noise=0.4))]
 
 
-@pytest.fixture(autouse=True)
-def drawn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Pictures by two artists."""
-    pixels = torch.randn(2 * CONCEPTS, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
-    groups = np.tile(np.arange(CONCEPTS), 2)
-    data = Dataset("emoji", {"inputs": pixels}, torch.zeros(2 * CONCEPTS, dtype=torch.int64), 2, groups, "made")
-    monkeypatch.setitem(datasets.DATASETS, "emoji", lambda: data)
-    monkeypatch.setenv("LUCIDA_CACHE", str(tmp_path))
-    strips.world.cache_clear()
-    yield
-    strips.world.cache_clear()
+pytestmark = pytest.mark.usefixtures("drawn_emoji")
 
 
 def test_a_contrast_is_its_formula() -> None:
