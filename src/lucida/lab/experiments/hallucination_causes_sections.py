@@ -148,9 +148,9 @@ ALONE_TEXT = (
 KINDS_TEXT = (
     f"Each cause has errors of its own. Few questions whose answer is no leave descriptions as they are "
     f"({{{MADE_UP}/{FEW_NOES}:%}}) and make {{{_RANDOM}/{FEW_NOES}:%}} of the answers about absent kinds a false yes "
-    f"({{{_RANDOM}/{NOTHING}:%}} without). Captions that are sometimes wrong hardly show as long as the likeliest "
-    f"words are said ({{{MADE_UP}/{NOISE}:%}}), for what is wrong is another thing each time; sampled words repeat "
-    f"them ({{{_SAMPLED}/{NOISE}:%}}). Who is made to name five things, however few are there, makes the rest up: "
+    f"({{{_RANDOM}/{NOTHING}:%}} without). Captions that are sometimes wrong show in sampled words "
+    f"({{{_SAMPLED}/{NOISE}:%}}) far more than in the likeliest ones ({{{MADE_UP}/{NOISE}:%}}): what is wrong is "
+    f"another thing each time. Who is made to name five things, however few are there, makes the rest up: "
     f"{{{_FORCED}/{NOTHING}:%}}, with nothing wrong before."
 )
 TOGETHER_TEXT = (
