@@ -40,8 +40,8 @@ ANSWERS = {
     "random/false_yes": "random",
     "adversarial/yes_recall": "yes to what is there",
     "adversarial/yes_ratio": "yes-ratio",
-    "adversarial/false_yes_at_equal_yes": "false yes at as many yes",
-    "adversarial/yes_recall_at_equal_yes": "yes to what is there",
+    "adversarial/false_yes_at_true_yes": "false yes at as many yes as are true",
+    "adversarial/false_yes_at_equal_yes": "at as many yes as before",
     "adversarial/false_yes_at_equal_recall": "false yes at as many right yes",
     "adversarial/auroc": "AUROC",
 }

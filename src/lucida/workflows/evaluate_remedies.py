@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -115,7 +114,7 @@ def _balanced(world: SceneWorld, n: int) -> Lesson:
 
 def _further(name: str, answerer: Answerer, lesson: Lesson, config: EvaluateRemediesConfig, folder: RunFolder) -> Trial:
     say(f"{name}: {config.examples:,} scenes")
-    began, own = time.perf_counter(), copy.deepcopy(answerer)
+    own = copy.deepcopy(answerer)
     own.model.requires_grad_(True)
     own.tower.requires_grad_(False)
     own.projector.freeze_words()
@@ -123,21 +122,21 @@ def _further(name: str, answerer: Answerer, lesson: Lesson, config: EvaluateReme
     training = answering(config.examples, learning_rate=5e-4, warmup_share=0.1, seed=config.seed)
     part = RunFolder.create(folder.path / "stages" / name.replace(" ", "_"), training, seed=config.seed)
     data = ConversationData(lesson, own.chat, lambda: own.see(lesson.gallery))
-    train(LanguageTask(own.model), data, training, part, resume=True, pictures="vision_features")
+    state = train(LanguageTask(own.model), data, training, part, resume=True, pictures="vision_features")
     own.model.eval().requires_grad_(False)
-    return Trial(name, answerer=own, training=time.perf_counter() - began)
+    return Trial(name, answerer=own, training=state.seconds)
 
 
 def _preferred(
     answerer: Answerer, world: SceneWorld, config: EvaluateRemediesConfig, folder: RunFolder
 ) -> Iterator[Trial]:
-    began, stage = time.perf_counter(), PreferenceStage(pictures=config.preference_pictures)
+    stage = PreferenceStage(pictures=config.preference_pictures)
     lesson = Lesson.of_scenes(world, "train", stage.pictures, _SHIFTED)
     done = prefer(answerer, lesson, stage, folder, seed=config.seed)
     if done.reason:
         say(f"{PREFERRED}: {done.reason}")
         return
-    took, own = time.perf_counter() - began, done.answerer
+    took, own = done.pair_seconds + done.train_seconds, done.answerer
     held_out = Lesson.of_scenes(world, "validation", config.pictures)
     own.grounding = fit_grounding(own, held_out, own.see(held_out.gallery))
     yield Trial(PREFERRED, answerer=own, training=took)
@@ -149,7 +148,7 @@ _COLUMNS = {
     "recall": "named",
     "adversarial/false_yes": "false yes",
     "adversarial/yes_recall": "yes there",
-    "adversarial/false_yes_at_equal_yes": "false yes =",
+    "adversarial/false_yes_at_true_yes": "false yes =",
     "adversarial/false_yes_at_equal_recall": "same recall",
     "count_accuracy": "counted",
     "where_accuracy": "places",
@@ -159,7 +158,7 @@ _COLUMNS = {
 
 
 def as_text(results: Results) -> str:
-    """The table for a terminal: shares in percent; "=" is at as many yeses as before, "~" with sampled words."""
+    """The table for a terminal: shares in percent; "=" is at as many yeses as are true, "~" with sampled words."""
     names: list[str] = results.details["trials"]
     width = max(map(len, names))
     lines = [" ".join([" " * width, *(f"{title:>11}" for title in _COLUMNS.values()), f"{'cost':>6} {'training':>9}"])]

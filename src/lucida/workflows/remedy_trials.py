@@ -134,10 +134,10 @@ class Trials:
         asked = [(i, FORMS["exists"].plainly(name)) for i, name in named]
         noisy = self.noisy if any(isinstance(one, Distorted) for one in contrasts) else None
         odds = leanings(own.model, own.chat, self.exam.features, asked, remedies=contrasts, noisy_features=noisy)
-        return np.clip(odds, -50.0, 50.0)  # infinite where a contrast leaves one of both words alone
+        return np.clip(np.nan_to_num(odds, nan=0.0), -50.0, 50.0)  # a contrast may leave one of both words, or neither
 
     def _answered(self, odds: NDArray[np.float64]) -> dict[str, Metric]:
-        """False yes and yes to what is there, by set; also at as many yes, and at as many right yes, as before."""
+        """False yes and yes to what is there, by set; also at as many yes as before and as is true."""
         found: dict[str, Metric] = {}
         truth, pictures = np.asarray(labels_of(self.exam.questions), bool), self._pictures()
         for kind in SETS:
@@ -146,7 +146,9 @@ class Trials:
                 continue
             own, there, clusters = odds[rows], truth[rows], pictures[rows]
             wanted = self._plain_yes.setdefault(kind, int((own > 0).sum()))  # the first trial is the model as it is
-            for what, yes in (("", own > 0), ("_at_equal_yes", own > threshold(own, wanted))):
+            cuts = {"": 0.0, "_at_equal_yes": threshold(own, wanted), "_at_true_yes": threshold(own, int(there.sum()))}
+            for what, cut in cuts.items():
+                yes = own > cut
                 found[f"{kind}/false_yes{what}"] = share_by_cluster(yes & ~there, ~there, clusters)
                 found[f"{kind}/yes_recall{what}"] = share_by_cluster(yes & there, there, clusters)
             said = self._plain_recall.setdefault(kind, int((own[there] > 0).sum()))
