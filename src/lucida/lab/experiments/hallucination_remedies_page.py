@@ -293,8 +293,8 @@ def _effects(claim: str) -> str:
 def _sentences(claim: str, what: str, what_zh: str) -> dict[Word, tuple[str, str]]:
     numbers, overall = _effects(claim), f"{{claim/{claim}/effect:ci}}"
     return {
-        "supported": (f"{what} does: {overall} octaves of what is made up. ", f"{what_zh}有效：{overall} 个倍频程。"),
-        "refuted": (f"{what} does not: {overall} octaves. ", f"{what_zh}无效：{overall} 个倍频程。"),
+        "supported": (f"{what} holds: {overall} octaves of what is made up. ", f"{what_zh}有效：{overall} 个倍频程。"),
+        "refuted": (f"{what} was not seen: {overall} octaves. ", f"{what_zh}无效：{overall} 个倍频程。"),
         "depends": (
             f"{what}: it depends on what is wrong with the model; octaves of what is made up are {numbers}. ",
             f"{what_zh}：取决于模型的毛病；编造的倍频程为 {numbers}。",
