@@ -108,13 +108,15 @@ class ImageTokenWords:
             raise LucidaError("the image tokens of this model cannot be read", where=f"layers {chosen} of its decoder")
         self.norm, self.head, self.images = norm, model.get_output_embeddings(), images
         self._support: Tensor | None = None
+        self._left = len(chosen)  # to be read: a remedy may read the same prompt again, with another picture
         self._watching = [every[k].register_forward_hook(self._keep) for k in chosen]
 
     @torch.no_grad()
     def _keep(self, module: nn.Module, given: Any, out: Any) -> None:
         states = out[0] if isinstance(out, tuple) else out
-        if states.shape[1] != self.images.shape[1]:  # a token that is said, not the prompt
+        if not self._left or states.shape[1] != self.images.shape[1]:  # a token that is said, not the prompt
             return
+        self._left -= 1
         rows = [self._read(own[seen]) for own, seen in zip(states, self.images.to(states.device), strict=True)]
         found = torch.stack(rows)
         self._support = found if self._support is None else torch.maximum(self._support, found)

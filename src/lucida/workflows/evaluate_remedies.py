@@ -8,15 +8,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from lucida.core.cache import content_hash
 from lucida.core.config import check_settings
 from lucida.core.errors import LucidaError
 from lucida.core.progress import say
-from lucida.core.results import Metric, Results
+from lucida.core.results import Metric, Results, read_json, write_json
 from lucida.core.run_folder import RunFolder, environment
 from lucida.data.emoji import read_emoji
 from lucida.data.lessons import ConversationData, Lesson
 from lucida.data.scenes import SceneConfig, SceneWorld
-from lucida.inference.answerer import Answerer
+from lucida.inference.answerer import WEIGHTS, Answerer
 from lucida.training.loop import train
 from lucida.training.tasks import LanguageTask
 from lucida.workflows.artwork_run import emoji_world
@@ -29,6 +30,7 @@ from lucida.workflows.run_config import RunConfig
 
 MORE, BALANCED, PREFERRED = "more of the same training", "training on balanced and true data", "preference tuning"
 BOTH = f"{PREFERRED}, {GROUNDED}"
+MODEL_OF = "model.json"  # which model was treated
 _SHIFTED = 500_000  # scenes of the training stream that no run has seen begin here
 
 
@@ -70,7 +72,9 @@ def evaluate_remedies(config: EvaluateRemediesConfig) -> Results:
     own = _config_of(config.run)
     answerer = Answerer.load(RunFolder.open(config.run).path / MODEL)
     world = emoji_world(read_emoji(own.split_seed), own)
-    folder = RunFolder.create(config.out, config, seed=config.seed)
+    folder = _folder_for(config)
+    held_out = Lesson.of_scenes(world, "validation", own.language.test_pictures)
+    answerer.grounding = fit_grounding(answerer, held_out, answerer.see(held_out.gallery))
     results, trials = Results(), decoding_trials(answerer)
     trials += list(_trained(answerer, world, config, folder))
     say(f"{len(trials)} remedies on {config.pictures} test scenes")
@@ -80,6 +84,23 @@ def evaluate_remedies(config: EvaluateRemediesConfig) -> Results:
     results.details = {"environment": environment(config.seed), "trials": [trial.name for trial in trials]}
     results.save(folder.results)
     return results
+
+
+def _folder_for(config: EvaluateRemediesConfig) -> RunFolder:
+    """The folder of the results; what was trained there goes on with the very same model alone.
+
+    Raises:
+        LucidaError: another model was treated there.
+    """
+    weights, known = config.run / MODEL / WEIGHTS, config.out / MODEL_OF
+    own = {"weights": content_hash(weights.read_bytes())}
+    if known.is_file() and read_json(known) != own:
+        raise LucidaError(
+            "another model was treated in this folder", where=config.out, remedy="name another with --out"
+        )
+    folder = RunFolder.create(config.out, config, seed=config.seed)
+    write_json(known, own)
+    return folder
 
 
 def _config_of(run: Path) -> RunConfig:
@@ -137,7 +158,7 @@ def _preferred(
         say(f"{PREFERRED}: {done.reason}")
         return
     took, own = done.pair_seconds + done.train_seconds, done.answerer
-    held_out = Lesson.of_scenes(world, "validation", config.pictures)
+    held_out = Lesson.of_scenes(world, "validation", RunConfig().language.test_pictures)
     own.grounding = fit_grounding(own, held_out, own.see(held_out.gallery))
     yield Trial(PREFERRED, answerer=own, training=took)
     yield Trial(BOTH, (own.grounded(),), grounded=True, answerer=own, training=took)

@@ -45,5 +45,8 @@ def fit_grounding(answerer: Answerer, lesson: Lesson, features: Tensor) -> Groun
         say(f"answers are not grounded: {error}")
         return None
     leaning = odds(logit(said.p_yes), own)
+    # The sets ask for the same objects that are there: each question counts once, or the bound would promise too much.
+    once = list(dict(zip(asked, range(len(asked)), strict=True)).values())
+    leaning, truth = leaning[once], truth[once]
     sure = sure_from(expit(np.abs(leaning)), (leaning > 0) == truth, risk=RISK)
     return Grounding(odds, min(sure, 1.0), doubt)

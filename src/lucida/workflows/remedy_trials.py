@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
 import numpy as np
@@ -128,7 +128,10 @@ class Trials:
     def _odds(self, trial: Trial) -> NDArray[np.float64]:
         own = self._answerer(trial)
         named = [(int(question.picture_id), question.object) for question in self.exam.questions]
-        contrasts = tuple(one for one in trial.remedies if isinstance(one, Distorted | Unseen | Early))
+        # Without the cut of what is implausible, which would leave one of both words alone and nothing to rank by.
+        contrasts = tuple(
+            replace(one, beta=0.0) for one in trial.remedies if isinstance(one, Distorted | Unseen | Early)
+        )
         if not contrasts:
             return np.asarray(logit(own.ask_yes_no(self.exam.features, named, grounded=trial.grounded).p_yes))
         asked = [(i, FORMS["exists"].plainly(name)) for i, name in named]

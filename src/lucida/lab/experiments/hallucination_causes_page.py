@@ -157,23 +157,23 @@ DESIGN = Design(
     question_zh="多模态语言模型为什么会说出图中没有的东西：是训练数据的问题吗？",
     claims=CLAIMS,
     factors={
-        "data": "company (kinds drawn at random, or `95` % of the weight on one context), frequency (even, or a power "
-        "law with exponent `1.5`), share of questions whose answer is no (a half, or a fifth), captions (true, or each "
-        "name with a chance of `0.4` left out, replaced or followed by a wrong one)",
+        "data": "company (kinds drawn at random, or 95 % of the weight on one context), frequency (even, or a power "
+        "law with exponent 1.5), share of questions whose answer is no (a half, or a fifth), captions (true, or each "
+        "name with a chance of 0.4 left out, replaced or followed by a wrong one)",
         "language prior": "half of the texts read without their strip, or none",
-        "sight": "twelve or three pixels a side; `64` or `8` units of the tower's hidden layer",
+        "sight": "twelve or three pixels a side; 64 or 8 units of the tower's hidden layer",
         "training": "all steps, or a quarter of them",
-        "speaking": "the likeliest words or sampled ones (temperature `1`); up to the own end, or at least five names",
+        "speaking": "the likeliest words or sampled ones (temperature 1); up to the own end, or at least five names",
     },
     held_fixed=(
         "the strips on which all models of a seed are examined (but for the resolution they see), their questions, the "
-        "first weights, batches of `64`, the learning rate (of the clean model, so that nothing but the cause changes)",
+        "first weights, batches of 64, the learning rate (of the clean model, so that nothing but the cause changes)",
         "adversarial questions ask for an absent kind of the company that is shown, popular ones for the most frequent "
         "absent kind of a skewed world, whether or not the model learned from one",
     ),
     data="strips of six places, two to five of them showing emoji of different kinds, by either of two artists, under "
-    "noise; `24` kinds in six contexts, drawn for each seed",
-    networks="a perceptron names each place as a mixture of words; a causal transformer of two blocks and width `32` "
+    "noise; 24 kinds in six contexts, drawn for each seed",
+    networks="a perceptron names each place as a mixture of words; a causal transformer of two blocks and width 32 "
     "reads them, names what is there from left to right, and answers whether a kind is there",
     seeds={"quick": 3, "full": 8},
     would_change=(

@@ -178,12 +178,12 @@ DESIGN = Design(
         "latter with grounding",
         "model": "a clean one; a patient of skewed data, few noes and wrong captions whose tower is small; one whose "
         "tower is not, but which read three texts in five without their strip",
-        "words": "the likeliest, or sampled at temperature `1`",
+        "words": "the likeliest, or sampled at temperature 1",
     },
     held_fixed=(
         "strips, questions and the model that is treated, seed by seed",
-        "contrast with `alpha` of `1` and `beta` of `0.1` and noise of step `500`, as VCD has it; for the first block "
-        "the plain difference, as DoLa has it; grounding with weight `2` and floor `-1`: chosen on another model, "
+        "contrast with alpha of 1 and beta of 0.1 and noise of step 500, as VCD has it; for the first block "
+        "the plain difference, as DoLa has it; grounding with weight 2 and floor -1: chosen on another model, "
         "none tuned here",
         "further training and tuning: a quarter of the steps of the first training; the rate of preference tuning is "
         "tuned on other seeds, for each model",
