@@ -166,6 +166,7 @@ DESIGN = Design(
         "speaking": "the likeliest words or sampled ones (temperature 1); up to the own end, or at least five names",
     },
     held_fixed=(
+        "what each place shows is taught with true labels in every arm that sees it, as in the default model",
         "the strips on which all models of a seed are examined (but for the resolution they see), their questions, the "
         "first weights, batches of 64, the learning rate (of the clean model, so that nothing but the cause changes)",
         "adversarial questions ask for an absent kind of the company that is shown, popular ones for the most frequent "

@@ -13,7 +13,6 @@ from lucida.lab.experiments.hallucination_causes import (
     FALSE_YES,
     FEW_NOES,
     GROUPS,
-    HOT,
     LEFT_OUT,
     LONG,
     MADE_UP,
@@ -21,7 +20,6 @@ from lucida.lab.experiments.hallucination_causes import (
     NOISE,
     NOTHING,
     OUTCOMES,
-    PLAIN,
     SAMPLED,
     pairs,
 )
@@ -146,12 +144,15 @@ ALONE_TEXT = (
     f"make it {{{MADE_UP}/all of the data:%}}."
 )
 KINDS_TEXT = (
-    f"Each cause has errors of its own. Few questions whose answer is no leave descriptions as they are "
-    f"({{{MADE_UP}/{FEW_NOES}:%}}) and make {{{_RANDOM}/{FEW_NOES}:%}} of the answers about absent kinds a false yes "
-    f"({{{_RANDOM}/{NOTHING}:%}} without). Captions that are sometimes wrong show in sampled words "
+    "Each cause has errors of its own. With few questions whose answer is no, descriptions stay as they are "
+    f"({{{MADE_UP}/{FEW_NOES}:%}}), and {{{_RANDOM}/{FEW_NOES}:%}} of the answers about absent kinds are a false yes "
+    f"({{{_RANDOM}/{NOTHING}:%}} without): in some seeds nearly nothing, in others half of them and more, which is why "
+    "its interval is wide. Captions that are sometimes wrong show in sampled words "
     f"({{{_SAMPLED}/{NOISE}:%}}) far more than in the likeliest ones ({{{MADE_UP}/{NOISE}:%}}): what is wrong is "
-    f"another thing each time. Who is made to name five things, however few are there, makes the rest up: "
-    f"{{{_FORCED}/{NOTHING}:%}}, with nothing wrong before."
+    "another thing each time. Made to name five things where there are two to five, even who sees all must make "
+    f"something up; a model without any cause then makes up {{{_FORCED}/{NOTHING}:%}}.\n\n"
+    "Not every model learned to look in the steps that it had, and a cause can be that it learns so late: means over "
+    "seeds then stand between two groups. The numbers of every seed are in the results file."
 )
 TOGETHER_TEXT = (
     "All ten causes are switched on and off together: a quarter of all combinations of the eight that act in learning, "
@@ -163,15 +164,20 @@ TOGETHER_TEXT = (
     f"adversarial questions the data explain {{share of {_ADVERSARIAL}/data:%}}."
 )
 PAIRS_TEXT = (
-    "A number above zero says that two causes together do more than both alone. What is not seen is filled in with "
-    "what is usual: skewed company beside bad sight makes adversarial questions a false yes more often than random "
-    f"ones, by {{{COMPANY_FIRST}/skewed company and bad sight:points}} points, where bad sight alone has "
-    f"{{{COMPANY_FIRST}/{BAD_SIGHT}:points}} and skewed company alone {{{COMPANY_FIRST}/{CAUSES[0]}:points}}."
+    "A number above zero says that two causes together do more than the sum of both. Is what is not seen filled in "
+    "with what is usual? With bad sight and skewed company, adversarial questions are a false yes more often than "
+    f"random ones by {{{COMPANY_FIRST}/skewed company and bad sight:points}} points; bad sight alone has "
+    f"{{{COMPANY_FIRST}/{BAD_SIGHT}:points}}, skewed company alone {{{COMPANY_FIRST}/{CAUSES[0]}:points}}. Averaged "
+    "over all other causes on and off, the same pairs have "
+    f"{{together on {COMPANY_FIRST}/{CAUSES[0]} and {CAUSES[5]}:points}} (coarse pictures) and "
+    f"{{together on {COMPANY_FIRST}/{CAUSES[0]} and {CAUSES[6]}:points}} (small tower): among other illnesses this one "
+    "is not seen."
 )
 TOLD_TEXT = (
-    "Can the cause be told from how a model errs? What it makes up, leaves out and answers, as it is and sampled, "
-    "made to go on, blurred and blind, is compared with the symptoms of models whose cause is known, of other seeds, "
-    "by a linear discriminant. Of {cases:0} planted single causes {cases told rightly:0} are told rightly; by chance "
-    f"one in eight would be. Blur changes nothing for who sees no better, and a blind model tells its habits. "
-    f"{PLAIN.capitalize()} and {HOT} are two symptoms, not one."
+    "Can the cause be told from how a model errs? What it makes up, leaves out and answers, as it is and sampled, made "
+    "to go on, blurred, in mist and blind, and how much a little more of its training mends, is compared with the "
+    "symptoms of models whose cause is known, of other seeds, by logistic regression. Of {cases:0} planted single "
+    "causes {cases told rightly:0} are told rightly; by chance one in eight would be. Who asks needs to know which "
+    "kinds were frequent and kept company in training, and to train on; every cause is there at one strength, and one "
+    "of the eight is always there."
 )

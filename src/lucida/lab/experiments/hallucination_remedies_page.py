@@ -181,6 +181,7 @@ DESIGN = Design(
         "words": "the likeliest, or sampled at temperature 1",
     },
     held_fixed=(
+        "what each place shows is taught with true labels in every arm that sees it, as in the default model",
         "strips, questions and the model that is treated, seed by seed",
         "contrast with alpha of 1 and beta of 0.1 and noise of step 500, as VCD has it; for the first block "
         "the plain difference, as DoLa has it; grounding with weight 2 and floor -1: chosen on another model, "
@@ -219,19 +220,22 @@ def present(found: Observations) -> Sequence[Section]:
 
 _TEXTS = {
     CLEAN: (
-        "The clean model makes little up. What is left is what it sees wrongly: no remedy in decoding can know "
-        f"better, and grounding changes {{{MADE_UP}/{PLAIN}/{CLEAN}:%}} to {{{MADE_UP}/{GROUNDED}/{CLEAN}:%}}."
+        "The clean model makes little up. Its lessons are balanced and true already, so that training on such data is "
+        f"more of the same; grounding changes {{{MADE_UP}/{PLAIN}/{CLEAN}:%}} to {{{MADE_UP}/{GROUNDED}/{CLEAN}:%}}."
     ),
     BLURRED: (
         "This patient's tower is small. A place that shows a dog and is taken for a cat supports the cat: grounding "
-        f"takes {{{MADE_UP}/{PLAIN}/{BLURRED}:%}} to {{{MADE_UP}/{GROUNDED}/{BLURRED}:%}}. Balanced and true data "
-        f"help more ({{{MADE_UP}/{BALANCED}/{BLURRED}:%}}), for they train the tower, too."
+        f"takes {{{MADE_UP}/{PLAIN}/{BLURRED}:%}} to {{{MADE_UP}/{GROUNDED}/{BLURRED}:%}}, balanced and true data to "
+        f"{{{MADE_UP}/{BALANCED}/{BLURRED}:%}}. Grounded descriptions less often have the right number of names: "
+        f"{{{NUMBER}/{GROUNDED}/{BLURRED}:%}}, before {{{NUMBER}/{PLAIN}/{BLURRED}:%}}."
     ),
     EXPECTING: (
-        "This patient sees well and does not look: it learned most of its texts without their strip. Its places know "
-        f"better than its words, and grounding takes {{{MADE_UP}/{PLAIN}/{EXPECTING}:%}} to "
-        f"{{{MADE_UP}/{GROUNDED}/{EXPECTING}:%}}, while {{{NAMED}/{GROUNDED}/{EXPECTING}:%}} of what is there is named "
-        f"(before, {{{NAMED}/{PLAIN}/{EXPECTING}:%}})."
+        "This patient has the large tower and read most of its texts without their strip; in some seeds it never "
+        f"learned to look, and the mean stands between two groups. Grounding takes "
+        f"{{{MADE_UP}/{PLAIN}/{EXPECTING}:%}} to {{{MADE_UP}/{GROUNDED}/{EXPECTING}:%}}, while "
+        f"{{{NAMED}/{GROUNDED}/{EXPECTING}:%}} of what is there is named (before, {{{NAMED}/{PLAIN}/{EXPECTING}:%}}); "
+        f"the right number of names falls from {{{NUMBER}/{PLAIN}/{EXPECTING}:%}} to "
+        f"{{{NUMBER}/{GROUNDED}/{EXPECTING}:%}}. Balanced and true data also bring every text its strip."
     ),
 }
 
@@ -268,10 +272,10 @@ def _sampling() -> Section:
         shares=(True,) * len(columns),
     )
     text = (
-        "Contrast helps against sampling: it cuts what is implausible. Beside the likeliest words, which is what it is "
-        f"sold against, the patient of strong expectations has {{{SAMPLED}/{PLAIN}/{EXPECTING}:%}} made up with "
-        f"sampled words, {{{SAMPLED}/{DISTORTED}/{EXPECTING}:%}} with sampled words and contrast, and "
-        f"{{{MADE_UP}/{PLAIN}/{EXPECTING}:%}} with the likeliest words and none."
+        f"The patient of strong expectations has {{{SAMPLED}/{PLAIN}/{EXPECTING}:%}} made up with sampled words, "
+        f"{{{SAMPLED}/{DISTORTED}/{EXPECTING}:%}} with sampled words and contrast, and "
+        f"{{{MADE_UP}/{PLAIN}/{EXPECTING}:%}} with the likeliest words and no contrast. Contrast comes with a cut of "
+        "what is implausible; how much of what it mends in sampling is the cut's was not taken apart."
     )
     return Section("Sampled words", text, (table,))
 
@@ -283,7 +287,13 @@ def _costs() -> Section:
         tuple((arm, (f"readings a word/{arm}",)) for arm in ARMS),
         caption="Two readings are twice the time. Measured on the default model: docs/notes/remedies.md.",
     )
-    return Section("What it costs", "Grounding reads what the picture's places stand for once.", (table,))
+    return Section(
+        "What it costs",
+        "Grounding reads once what the picture's places stand for. All "
+        "strips are grainy already: a step of noise that hides a photograph distorts them little, so that this "
+        "contrast was a weak one here.",
+        (table,),
+    )
 
 
 def _effects(claim: str) -> str:
