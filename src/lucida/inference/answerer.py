@@ -207,7 +207,9 @@ class Answerer:
 
     def _told(self, features: Tensor, said: Answer, reply: Reply, question: str) -> Reply:
         """With the names that the picture does not support, and what is said without them."""
-        unsupported = self.unsupported(features, [said.text])[0] if self.names else ()
+        if self.grounding is None or not self.names:  # from which support a name is in doubt is not known
+            return reply
+        unsupported = self.unsupported(features, [said.text])[0]
         if not unsupported:
             return reply
         again = self.answers(features, [(0, question)], remedies=[self.grounded()])[0].text

@@ -75,7 +75,7 @@ def remedy_lead(metrics: Metrics) -> str:
         return ""
     text = (
         "A name is said only as far as some place of the picture stands for it, and yes and no are weighed with the "
-        "same support. Nothing is trained, and nothing is read twice."
+        "same support, as fitted on held-out pictures. No weight of the model changes, and nothing is read twice."
     )
     unsure, wrong, left = (
         metrics.get(f"remedy/{name}") for name in ("not_sure_share", "wrong_share", "wrong_when_sure_share")

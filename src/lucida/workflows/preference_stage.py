@@ -116,7 +116,7 @@ def prefer(answerer: Answerer, lesson: Lesson, stage: PreferenceStage, folder: R
     finally:
         for module, mode in modes:
             module.training = mode
-    return Preferred(replace(answerer, model=model), counts, spent, seconds)
+    return Preferred(replace(answerer, model=model, grounding=None), counts, spent, seconds)  # to be fitted anew
 
 
 def build_pairs(answerer: Answerer, pictures: Pictures, stage: PreferenceStage, *, seed: int) -> list[Preference]:
