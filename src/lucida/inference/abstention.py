@@ -35,7 +35,7 @@ def sure_from(
     Raises:
         LucidaError: a risk or an error that is not between 0 and 1, or no answers.
 
-    >>> sure_from([0.99] * 400 + [0.6] * 100, [1] * 400 + [0] * 100, risk=0.02)
+    >>> round(sure_from([0.99] * 400 + [0.6] * 100, [1] * 400 + [0] * 100, risk=0.02), 2)
     0.99
     """
     from scipy.stats import beta
