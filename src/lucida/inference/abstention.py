@@ -47,7 +47,7 @@ def sure_from(
         raise LucidaError("no answers from which to learn when to abstain", where="abstention")
     best = float("inf")
     for coverage in np.sort(np.asarray(coverages, float)):
-        limit = float(np.quantile(sure, 1 - coverage))
+        limit = float(np.quantile(sure, 1 - coverage, method="higher"))  # a confidence that was seen
         given = sure >= limit
         n, wrong_ones = int(given.sum()), int(wrong[given].sum())
         bound = 1.0 if wrong_ones == n else float(beta.ppf(1 - error, wrong_ones + 1, n - wrong_ones))
