@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from lucida.evaluation.pope import labels_of
 from lucida.report.material import Example, save_thumbnail
 from lucida.workflows.hallucination_stage import Examination, Findings
 
+SUREST = 50.0  # log-odds beyond which a probability is 0 or 1 to the last digit
 SHOWN = 3  # pictures where it helped, and where it hurt
 
 Counted = tuple[NDArray, NDArray]
@@ -50,6 +52,7 @@ class BeforeAndAfter:
                 found[f"remedy/{name}/change"] = share_difference(after, before, clusters)
         return found | self._abstained()
 
+    @cached_property
     def _readings(self) -> list[list[CaptionReading]]:
         if self.exam.vocabulary is None:
             return []
@@ -57,24 +60,25 @@ class BeforeAndAfter:
         return [read_captions(texts, present, self.exam.vocabulary) for texts in self.texts]
 
     def _described(self) -> dict[str, tuple[Counted, Counted, Any]]:
-        readings = self._readings()
+        readings = self._readings
         made_up = [_columns((len(r.hallucinated), len(r.mentioned)) for r in each) for each in readings]
         recall = [_columns((len(r.present & {*r.mentioned}), len(r.present)) for r in each) for each in readings]
         rows = range(self.n)
         return {"chair_i": (*made_up, rows), "recall": (*recall, rows)} if readings else {}  # type: ignore[dict-item]
 
+    @cached_property
     def _odds(self) -> tuple[NDArray, NDArray]:
-        """Log-odds of yes as it is, and grounded, ``[Q]``."""
+        """Log-odds of yes as it is, and grounded, ``[Q]``; finite, however sure."""
         asked = [(int(question.picture_id), question.object) for question in self.exam.questions]
-        said = [self.exam.answerer.ask_yes_no(self.exam.features, asked, grounded=own) for own in (False, True)]
-        before, after = (logit(each.p_yes) for each in said)
+        said = (self.exam.answered(), self.exam.answerer.ask_yes_no(self.exam.features, asked, grounded=True))
+        before, after = (np.clip(logit(each.p_yes), -SUREST, SUREST) for each in said)
         return before, after
 
     def _answered(self) -> dict[str, tuple[Counted, Counted, Any]]:
         """False yes and yes to what is there; also at as many yes as before."""
         if not self.exam.questions:
             return {}
-        before, after = self._odds()
+        before, after = self._odds
         truth, kinds = np.asarray(labels_of(self.exam.questions), bool), [q.set for q in self.exam.questions]
         pictures = np.array([question.picture_id for question in self.exam.questions])
         found: dict[str, tuple[Counted, Counted, Any]] = {}
@@ -107,7 +111,7 @@ class BeforeAndAfter:
         grounding = self.exam.answerer.grounding
         if not self.exam.questions or grounding is None:
             return {}
-        _, after = self._odds()
+        _, after = self._odds
         right = (after > 0) == np.asarray(labels_of(self.exam.questions), bool)
         sure = expit(np.abs(after)) >= grounding.sure
         pictures = [question.picture_id for question in self.exam.questions]
@@ -119,7 +123,7 @@ class BeforeAndAfter:
 
     def examples(self, folder: RunFolder) -> Iterator[Example]:
         """Pictures where less is made up or more is named than before, and where it is the other way round."""
-        readings = self._readings()
+        readings = self._readings
         scores = [np.array([self._score(one) for one in each]) for each in readings]
         worse = scores[1] - scores[0] if scores else np.zeros(0)
         for group, chosen in (

@@ -22,7 +22,7 @@ from lucida.inference.answerer import Answerer
 from lucida.inference.contrast import noised
 from lucida.inference.generate import answer, leanings
 from lucida.inference.remedies import Distorted, Early, Remedy, Unseen
-from lucida.workflows.before_and_after import right_answer, threshold
+from lucida.workflows.before_and_after import SUREST, right_answer, threshold
 from lucida.workflows.hallucination_stage import Examination
 
 STEP = 500  # of the noise over distorted pictures
@@ -133,11 +133,14 @@ class Trials:
             replace(one, beta=0.0) for one in trial.remedies if isinstance(one, Distorted | Unseen | Early)
         )
         if not contrasts:
-            return np.asarray(logit(own.ask_yes_no(self.exam.features, named, grounded=trial.grounded).p_yes))
+            said = own.ask_yes_no(self.exam.features, named, grounded=trial.grounded)
+            return np.clip(logit(said.p_yes), -SUREST, SUREST)
         asked = [(i, FORMS["exists"].plainly(name)) for i, name in named]
         noisy = self.noisy if any(isinstance(one, Distorted) for one in contrasts) else None
         odds = leanings(own.model, own.chat, self.exam.features, asked, remedies=contrasts, noisy_features=noisy)
-        return np.clip(np.nan_to_num(odds, nan=0.0), -50.0, 50.0)  # a contrast may leave one of both words, or neither
+        return np.clip(
+            np.nan_to_num(odds, nan=0.0), -SUREST, SUREST
+        )  # a contrast may leave one of both words, or neither
 
     def _answered(self, odds: NDArray[np.float64]) -> dict[str, Metric]:
         """False yes and yes to what is there, by set; also at as many yes as before and as is true."""
@@ -197,8 +200,7 @@ class Trials:
         plain = np.array(seconds[self.trials[0].name])
         found = {}
         for name, own in seconds.items():
-            low, middle, high = np.quantile(np.array(own) / plain, [0.25, 0.5, 0.75]).tolist()
-            found[name] = Metric(middle, (low, high), _ROUNDS)
+            found[name] = Metric(float(np.median(np.array(own) / plain)), None, _ROUNDS)
         return found
 
 
