@@ -220,12 +220,19 @@ def test_watching_a_training_does_not_load_pytorch_again() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def _heed_interrupts() -> None:
+    """A suite that runs in the background inherits that SIGINT is ignored, and so would the command."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="signals")
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", 0), ("SIGTERM", 143)])
 def test_a_signal_ends_it(tmp_path: Path, name: str, code: int) -> None:
     write(tmp_path / "probes.jsonl", HEADER, probe(1))
     command = [sys.executable, "-m", "lucida", "diagnose", str(tmp_path), "--follow"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=_heed_interrupts
+    ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         assert list(islice(process.stdout, 1)) == ["step 1, loss 1, gradient norm 0.5\n"]

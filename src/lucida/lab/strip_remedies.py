@@ -40,7 +40,6 @@ from lucida.losses.preference import AnswerLogs, PreferenceSettings, preference_
 from lucida.training.batches import Batch
 from lucida.training.tasks import LossOutput
 
-STEP = 500  # of the noise over a distorted strip
 _PAIRS, _POOL = 32, 512  # pairs a batch; strips that are described for pairs
 
 
@@ -50,9 +49,21 @@ def contrast(stack: Stack, pictures: Tensor, other: Tensor) -> Say:
     return lambda tokens: contrasted(own(tokens), taken(tokens))
 
 
-def distorted(stack: Stack, pictures: Tensor) -> Say:
-    """Contrast with strips under noise."""
-    return contrast(stack, pictures, noised(pictures, STEP, torch.Generator().manual_seed(0)))
+def distorted(stack: Stack, pictures: Tensor, step: int) -> Say:
+    """Contrast with strips under the noise of a diffusion step, which is for pixels that vary by 1."""
+    spread = pictures.std()
+    return contrast(stack, pictures, spread * noised(pictures / spread, step, torch.Generator().manual_seed(0)))
+
+
+def cut(stack: Stack, pictures: Tensor) -> Say:
+    """What is implausible beside the likeliest word is never said, as contrasts have it; nothing is taken away."""
+    own = plainly(stack, pictures)
+
+    def say(tokens: Tensor) -> Tensor:
+        logits = own(tokens)
+        return contrasted(logits, logits, alpha=0.0)
+
+    return say
 
 
 def early(stack: Stack, pictures: Tensor) -> Say:
@@ -110,7 +121,7 @@ class Pairs(NamedTuple):
     """Better and worse answers of one model.
 
     Attributes:
-        pictures: ``[P, …]``; ``other``: of other strips.
+        pictures: ``[P, …]``; ``other``: of strips for which the better answer is false.
         tokens, labels: of the better (0) and the worse one (1), ``int64 [P, 2, ROW]``.
     """
 
@@ -140,15 +151,36 @@ def pairs_of(stack: Stack, learners: Sequence[Learner]) -> list[Pairs]:
     for m, (own, generator) in enumerate(zip(strips, generators, strict=True)):
         true = said(own, 0.0, generator)
         rows = [_description(own.there, true, each[m]) for each in told] + [_answers(*asked[m], odds[m], generator)]
-        which, tokens, labels = (np.concatenate(parts) for parts in zip(*rows, strict=True))
-        mixed = generator.permutation(_POOL)
-        found.append(
-            Pairs(own.pictures[which], own.pictures[mixed[which]], torch.from_numpy(tokens), torch.from_numpy(labels))
-        )
+        which, tokens, labels = _gathered(rows)
+        others = own.pictures[_false_elsewhere(own.there, which, tokens, labels, generator)]
+        found.append(Pairs(own.pictures[which], others, torch.from_numpy(tokens), torch.from_numpy(labels)))
     return found
 
 
+def _false_elsewhere(
+    there: NDArray[np.bool_],
+    which: NDArray[np.int64],
+    tokens: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    generator: np.random.Generator,
+) -> NDArray[np.int64]:
+    """Of each pair a strip of which the better answer is not true, drawn from all such, ``int64 [P]``."""
+    kind, answer = tokens[:, 0, SAID.stop + 1].clip(0, KINDS - 1), labels[:, 0, SAID.stop + 1]
+    shows_other_kinds = (there[which][:, None] != there).any(axis=-1)
+    elsewhere = there[:, kind].T  # strips that show the kind asked about
+    false = np.where((answer == IGNORED)[:, None], shows_other_kinds, elsewhere != (answer == YES)[:, None])
+    return np.asarray(np.argmax(false * (generator.random(false.shape) + 0.1), axis=1))
+
+
 _Rows = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
+
+
+def _gathered(rows: Sequence[_Rows]) -> _Rows:
+    """All of them; where there are none, one without labels, from which nothing is learned."""
+    which, tokens, labels = (np.concatenate(parts) for parts in zip(*rows, strict=True))
+    if not len(which):
+        return np.zeros(1, np.int64), np.full((1, 2, ROW), END), np.full((1, 2, ROW), IGNORED)
+    return which, tokens, labels
 
 
 def _description(there: NDArray[np.bool_], true: NDArray[np.int64], told: NDArray[np.int64]) -> _Rows:
@@ -240,8 +272,9 @@ def preferred(stack: Stack, learners: Sequence[Learner], rates: Sequence[float],
 
 
 def true_and_balanced(learner: Learner) -> Learner:
-    """The same learner with lessons that are neither skewed nor wrong."""
-    return Learner(learner.seed, learner.rate, Habits(pixels=learner.habits.pixels), learner.shape)
+    """The same learner with lessons that are neither skewed nor wrong; as many as before are read without a strip."""
+    habits = Habits(pixels=learner.habits.pixels, unseen=learner.habits.unseen)
+    return Learner(learner.seed, learner.rate, habits, learner.shape)
 
 
 def held_out(learners: Sequence[Learner], n: int) -> Examined:

@@ -24,7 +24,7 @@ from lucida.lab.stack import Stack, StackTask
 from lucida.lab.strip_answerer import Shape, StripTask
 from lucida.lab.strip_exam import AT_LEAST, Examined, Say, described, leaning, made, plainly, rates_of_yes
 from lucida.lab.strip_learners import Learner, batch, exam_of, taught
-from lucida.lab.strips import Habits
+from lucida.lab.strips import FEWEST, MOST, Habits
 from lucida.lab.symptoms import MIST, lessened, symptoms, told_apart
 
 COMPANY, FREQUENCY, FEW_NOES, NOISE = "skewed company", "skewed frequency", "few noes", "wrong captions"
@@ -49,6 +49,7 @@ ARMS: dict[str, frozenset[str]] = {
 MADE_UP, LEFT_OUT, MISSED = "made up", "left out", "missed"
 FALSE_YES = {how: f"false yes, {how}" for how in NEGATIVES}
 COMPANY_FIRST = "false yes, adversarial over random"
+COMPANY_ADDS = f"{COMPANY_FIRST}, what {COMPANY} adds"
 SPEAKING: dict[str, dict[str, float]] = {
     "": {},
     LONG: {"at_least": AT_LEAST},
@@ -146,7 +147,7 @@ def _learned(
         if told:
             more = symptoms(stack, exam, exam_of(learners, "test", settings.strips, MIST))
             begun = settings.short if short else settings.steps
-            more |= lessened(stack, learners, range(begun, begun + settings.short // 2), settings.strips)
+            more |= lessened(stack, learners, range(begun, begun + settings.short), settings.strips)
             outcomes |= {f"{SYMPTOM}{name}": values for name, values in more.items()}
         for name, values in outcomes.items():
             found.setdefault(name, np.full(len(table), np.nan))[rows] = values
@@ -181,7 +182,12 @@ def _one_at_a_time(found: Observations, bench: Bench, settings: Settings, rate: 
             found.record(name, arm, [one[name][place] for one in each])
         for level, way in ((PLAIN, ""), (HOT, SAMPLED)):
             found.record(f"{MADE_UP}, by wording", arm, [one[_spoken(MADE_UP, way)][place] for one in each], level)
+    of = {arm: np.array([one[COMPANY_FIRST][place] for one in each]) for place, arm in enumerate(ARMS)}
+    found.record(COMPANY_ADDS, f"{COMPANY}, {BAD_SIGHT}", of[BOTH] - of[BAD_SIGHT])
+    found.record(COMPANY_ADDS, f"{COMPANY}, good sight", of[COMPANY] - of[NOTHING])
     clean = [*ARMS].index(NOTHING)
+    things = np.arange(FEWEST, MOST + 1)  # of a strip, as often one number as another
+    found.facts["made up at least"] = float((AT_LEAST - things).sum() / (AT_LEAST * len(things)))
     for arm, way in ((f"{NOTHING}, own end", ""), (f"{NOTHING}, {LONG}", LONG)):
         found.record(f"{MADE_UP}, by length", arm, [one[_spoken(MADE_UP, way)][clean] for one in each])
 

@@ -10,6 +10,8 @@ from lucida.lab.experiments.hallucination_causes import (
     ALL_DATA,
     BAD_SIGHT,
     BOTH,
+    COMPANY,
+    COMPANY_ADDS,
     COMPANY_FIRST,
     FALSE_YES,
     FEW_NOES,
@@ -86,6 +88,17 @@ CLAIMS = (
         COMPANY_FIRST,
         (BOTH, BAD_SIGHT),
         primary=True,
+    ),
+    _claim(
+        "bad_sight_and_company_meet",
+        (
+            "The company that is expected matters more to who sees badly.",
+            "对看不清的模型，预期的同伴更重要。",
+            "What skewed company adds to false yes about kinds of the company that is shown, beyond those about kinds "
+            "at random, is more where sight is bad than where it is good.",
+        ),
+        COMPANY_ADDS,
+        (f"{COMPANY}, {BAD_SIGHT}", f"{COMPANY}, good sight"),
     ),
     _claim(
         "few_noes_teach_yes",

@@ -146,13 +146,11 @@ ALONE_TEXT = (
 KINDS_TEXT = (
     "Each cause has errors of its own. With few questions whose answer is no, descriptions stay as they are "
     f"({{{MADE_UP}/{FEW_NOES}:%}}), and {{{_RANDOM}/{FEW_NOES}:%}} of the answers about absent kinds are a false yes "
-    f"({{{_RANDOM}/{NOTHING}:%}} without): in some seeds nearly nothing, in others half of them and more, which is why "
-    "its interval is wide. Captions that are sometimes wrong show in sampled words "
+    f"({{{_RANDOM}/{NOTHING}:%}} without). Captions that are sometimes wrong show in sampled words "
     f"({{{_SAMPLED}/{NOISE}:%}}) far more than in the likeliest ones ({{{MADE_UP}/{NOISE}:%}}): what is wrong is "
-    "another thing each time. Made to name five things where there are two to five, even who sees all must make "
-    f"something up; a model without any cause then makes up {{{_FORCED}/{NOTHING}:%}}.\n\n"
-    "Not every model learned to look in the steps that it had, and a cause can be that it learns so late: means over "
-    "seeds then stand between two groups. The numbers of every seed are in the results file."
+    "another thing each time. Made to name five things where there are two to five, who sees all and names nothing "
+    "twice must make up {made up at least:%}; a model without any cause then makes up "
+    f"{{{_FORCED}/{NOTHING}:%}}. The numbers of every seed are in the results file."
 )
 TOGETHER_TEXT = (
     "All ten causes are switched on and off together: a quarter of all combinations of the eight that act in learning, "

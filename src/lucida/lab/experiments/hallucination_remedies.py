@@ -21,6 +21,7 @@ from lucida.lab.strip_exam import PRESENT, Examined, Say, described, leaning, ma
 from lucida.lab.strip_learners import Learner, exam_of, taught
 from lucida.lab.strip_remedies import (
     contrast,
+    cut,
     distorted,
     early,
     fitted,
@@ -35,9 +36,10 @@ from lucida.lab.strips import KINDS, Habits
 
 PLAIN = "as it is"
 DISTORTED, UNSEEN, EARLY = "contrast, distorted", "contrast, no picture", "contrast, first block"
+CUT = "the contrast's cut alone"
 GROUNDED, MORE, BALANCED, PREFERRED = "grounded", "more of the same", "balanced and true data", "preference tuning"
 BOTH = f"{PREFERRED}, {GROUNDED}"
-ARMS = PLAIN, DISTORTED, UNSEEN, EARLY, GROUNDED, MORE, BALANCED, PREFERRED, BOTH
+ARMS = PLAIN, DISTORTED, UNSEEN, EARLY, CUT, GROUNDED, MORE, BALANCED, PREFERRED, BOTH
 READINGS = dict.fromkeys(ARMS, 1.0) | {DISTORTED: 2.0, UNSEEN: 2.0}
 CLEAN, BLURRED, EXPECTING = "clean model", "patient of bad sight", "patient of strong expectations"
 SKEWED = Habits(company=0.8, frequency=1.0, negatives=0.25, noise=0.3)
@@ -67,6 +69,7 @@ class Settings:
         steps, more: of training, and of further training and tuning.
         rate: Adam's.
         preference_rates: tried for preference tuning.
+        noise_steps: tried for the distorted strip of a contrast.
         strips: on which each model is examined.
     """
 
@@ -74,15 +77,30 @@ class Settings:
     more: int
     rate: float
     preference_rates: tuple[float, ...]
+    noise_steps: tuple[int, ...]
     strips: int = 256
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What is tuned for a model, on other seeds.
+
+    Attributes:
+        rate: of preference tuning.
+        noise_step: of the diffusion that distorts strips for a contrast.
+    """
+
+    rate: float
+    noise_step: int
 
 
 def measure(bench: Bench, settings: Settings) -> Observations:
     """All remedies on all models."""
     found = Observations()
     for name in MODELS:
-        rate = _rate(bench, settings, name)
-        outcome = _outcomes(bench, settings, name, bench.seeds, rate)
+        chosen = _chosen(bench, settings, name)
+        found.facts[f"noise step/{name}"] = float(chosen.noise_step)
+        outcome = _outcomes(bench, settings, name, bench.seeds, chosen)
         for arm in ARMS:
             for what in OUTCOMES:
                 found.record(what, arm, outcome[f"{arm}/{what}"], name)
@@ -91,35 +109,59 @@ def measure(bench: Bench, settings: Settings) -> Observations:
     return found
 
 
-def _rate(bench: Bench, settings: Settings, name: str) -> float:
-    """Of preference tuning: the one that makes up and leaves out least on the tuning seeds' held-out strips."""
+def _chosen(bench: Bench, settings: Settings, name: str) -> Chosen:
+    """Of each knob what makes up and leaves out least on the tuning seeds' held-out strips."""
+    step = _noise_step(bench, settings, name)
 
     def tried(rates: Sequence[float]) -> dict[float, Tried]:
         found = {}
         for rate in rates:
-            outcome = _outcomes(bench, settings, name, bench.tuning_seeds, rate, part="validation")
+            outcome = _outcomes(bench, settings, name, bench.tuning_seeds, Chosen(rate, step), part="validation")
             score = float((outcome[f"{PREFERRED}/{MADE_UP}"] + 1 - outcome[f"{PREFERRED}/{NAMED}"]).mean())
             found[rate] = Tried(score, score, bool(np.isfinite(score)))
         return found
 
-    return bench.chosen_from(f"{PREFERRED}, {name}", settings.preference_rates, tried)
+    return Chosen(bench.chosen_from(f"{PREFERRED}, {name}", settings.preference_rates, tried), step)
+
+
+def _noise_step(bench: Bench, settings: Settings, name: str) -> int:
+    key = (repr(settings), name, tuple(bench.tuning_seeds), load("emoji").content_key)
+    compute = partial(_noise_scores, settings, name, bench.tuning_seeds)
+    scores = bench.remember(f"{name}, noise steps", key, compute)["scores"]
+    return settings.noise_steps[int(np.argmin(scores))]
+
+
+def _noise_scores(settings: Settings, name: str, seeds: Sequence[int]) -> dict[str, NDArray]:
+    """What is made up and left out with the contrast at each step, ``scores [steps]``."""
+    learners = _learners(settings, name, seeds)
+    stack, exam = taught(learners, settings.steps), exam_of(learners, "validation", settings.strips)
+    scores = []
+    for step in settings.noise_steps:
+        counted = made(described(distorted(stack, exam.pictures, step), exam.shape), exam)
+        scores.append(float((counted.chair + 1 - counted.recall).mean()))
+    return {"scores": np.asarray(scores)}
+
+
+def _learners(settings: Settings, name: str, seeds: Sequence[int]) -> list[Learner]:
+    habits, shape = MODELS[name]
+    return [Learner(seed, settings.rate, habits, shape) for seed in seeds]
 
 
 def _outcomes(
-    bench: Bench, settings: Settings, name: str, seeds: Sequence[int], rate: float, part: str = "test"
+    bench: Bench, settings: Settings, name: str, seeds: Sequence[int], chosen: Chosen, part: str = "test"
 ) -> Outcome:
-    key = (repr(settings), name, tuple(seeds), rate, part, load("emoji").content_key)
-    compute = partial(_measured, settings, name, seeds, rate, part)
-    return bench.remember(f"{name}, {part}, preference rate {rate:.2g}", key, compute)
+    key = (repr(settings), name, tuple(seeds), repr(chosen), part, load("emoji").content_key)
+    compute = partial(_measured, settings, name, seeds, chosen, part)
+    said = f"{name}, {part}, preference rate {chosen.rate:.2g}, noise step {chosen.noise_step}"
+    return bench.remember(said, key, compute)
 
 
-def _measured(settings: Settings, name: str, seeds: Sequence[int], rate: float, part: str) -> Outcome:
+def _measured(settings: Settings, name: str, seeds: Sequence[int], chosen: Chosen, part: str) -> Outcome:
     """Every arm of one model, ``{arm}/{outcome}``: ``[seeds]``."""
-    habits, shape = MODELS[name]
-    learners = [Learner(seed, settings.rate, habits, shape) for seed in seeds]
+    learners = _learners(settings, name, seeds)
     stack = taught(learners, settings.steps)
     later = range(settings.steps, settings.steps + settings.more)
-    tuned = preferred(stack, learners, [rate] * len(learners), settings.more)
+    tuned = preferred(stack, learners, [chosen.rate] * len(learners), settings.more)
     stacks = dict.fromkeys(ARMS, stack) | {
         MORE: taught_on(stack, learners, later),
         BALANCED: taught_on(stack, [true_and_balanced(one) for one in learners], later),
@@ -132,18 +174,19 @@ def _measured(settings: Settings, name: str, seeds: Sequence[int], rate: float, 
     plain = leaning(plainly(stack, exam.pictures), exam.asked)
     found: Outcome = {}
     for arm, own in stacks.items():
-        say = _says(arm)(own, exam.pictures)
+        say = _says(arm, chosen)(own, exam.pictures)
         odds = grounded_odds(own, exam, fitted(own, other)) if arm in (GROUNDED, BOTH) else leaning(say, exam.asked)
         found |= {f"{arm}/{what}": values for what, values in outcomes(say, odds, plain, exam).items()}
     return found
 
 
-def _says(arm: str) -> Callable[[Stack, Tensor], Say]:
+def _says(arm: str, chosen: Chosen) -> Callable[[Stack, Tensor], Say]:
     """How an arm speaks."""
     ways: Mapping[str, Callable[[Stack, Tensor], Say]] = {
-        DISTORTED: distorted,
+        DISTORTED: partial(distorted, step=chosen.noise_step),
         UNSEEN: lambda stack, pictures: contrast(stack, pictures, torch.zeros_like(pictures)),
         EARLY: early,
+        CUT: cut,
         GROUNDED: grounded,
         BOTH: grounded,
     }
