@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from lucida.losses.hard_negatives import hardened, plain_hardened
+from lucida.losses.pair_scores import LogSums, Twins, gradients, log_sums
+
+SMALL = 1024
+"""Pairs up to which the whole matrix of scores is quicker than tiles of it."""
 
 
 def contrastive_loss(
@@ -14,6 +24,7 @@ def contrastive_loss(
     *,
     ids: Tensor | None = None,
     label_smoothing: float = 0.0,
+    hard_negatives: float = 0.0,
 ) -> Tensor:
     r"""Mean cross-entropy of finding the text of each image and the image of each text (Radford et al. 2021, fig. 3).
 
@@ -27,19 +38,28 @@ def contrastive_loss(
     a batch are no negatives. Smoothing mixes :math:`p` with the uniform distribution:
     :math:`(1-\epsilon)\,p_{ij} + \epsilon/B`.
 
+    With ``hard_negatives`` above 0, :math:`\beta`, negatives in the sums over :math:`k` count the more the more they
+    look like a positive (:mod:`~lucida.losses.hard_negatives`).
+
+    The matrix of scores never exists whole (:mod:`~lucida.losses.pair_scores`): beside the gradients themselves memory
+    is that of one tile. Since :math:`p` is constant within an identity, :math:`\sum_j p_{ij} v_j` is a mean of
+    features: ids and smoothing cost O(B·d). Values and gradients are those of :func:`plain_contrastive_loss`, the loss
+    as it is written here, but for rounding: at a scale of 100, about 1e-5 in ``float32``.
+
     Args:
         image_features: ``[B, d]``, each row of length one.
         text_features: ``[B, d]``, each row of length one; row ``i`` belongs to row ``i`` of the images.
         logit_scale: the multiplier :math:`\tau` itself (not its logarithm), a scalar.
         ids: ``int64 [B]``, the identity of each pair; ``None`` if all differ.
         label_smoothing: :math:`\epsilon`, in ``[0, 1]``.
+        hard_negatives: :math:`\beta`, 0 or more; Radenovic et al. have 0.25 and 0.5.
 
     Returns:
         The loss, a ``float32`` scalar (``float64`` for ``float64`` features); half-precision features are scored in
         ``float32``, inside autocast too.
 
     Raises:
-        ValueError: shapes that do not fit together, an empty batch, or smoothing outside ``[0, 1]``.
+        ValueError: shapes that do not fit together, an empty batch, or a setting out of range.
 
     >>> features = torch.eye(3)
     >>> round(contrastive_loss(features, features, 1.0).item(), 4)  # log(e + 2) - 1
@@ -48,14 +68,106 @@ def contrastive_loss(
     >>> round(contrastive_loss(torch.ones(3, 1), torch.ones(3, 1), 10.0, ids=same).item(), 4)  # log 3
     1.0986
     """
-    _check(image_features, text_features, ids, label_smoothing)
+    if len(image_features) <= SMALL:
+        return plain_contrastive_loss(
+            image_features,
+            text_features,
+            logit_scale,
+            ids=ids,
+            label_smoothing=label_smoothing,
+            hard_negatives=hard_negatives,
+        )
+    _check(image_features, text_features, ids, label_smoothing, hard_negatives)
+    with torch.autocast(image_features.device.type, enabled=False):
+        images, texts = _at_least_float32(image_features), _at_least_float32(text_features)
+        scale = torch.as_tensor(logit_scale, dtype=images.dtype, device=images.device)
+        groups = None
+        if ids is not None:
+            ids, order = ids.sort()  # so that positives lie in few tiles
+            images, texts = images[order], texts[order]
+            groups = ids.unique_consecutive(return_inverse=True)[1]
+        loss: Tensor = _TiledLoss.apply(images, texts, scale, groups, label_smoothing, hard_negatives)
+        return loss
+
+
+def plain_contrastive_loss(
+    image_features: Tensor,
+    text_features: Tensor,
+    logit_scale: Tensor | float,
+    *,
+    ids: Tensor | None = None,
+    label_smoothing: float = 0.0,
+    hard_negatives: float = 0.0,
+) -> Tensor:
+    """:func:`contrastive_loss` with the whole matrix of scores, ``[B, B]``."""
+    _check(image_features, text_features, ids, label_smoothing, hard_negatives)
     with torch.autocast(image_features.device.type, enabled=False):
         images, texts = _at_least_float32(image_features), _at_least_float32(text_features)
         logits = logit_scale * (images @ texts.T)
         targets = identity_targets(ids, logits.dtype) if ids is not None else _diagonal(logits)
+        if hard_negatives:
+            return _plain_hard_loss(logits, ids, label_smoothing, hard_negatives)
         by_image = F.cross_entropy(logits, targets, label_smoothing=label_smoothing)
         by_text = F.cross_entropy(logits.T, targets, label_smoothing=label_smoothing)
         return (by_image + by_text) / 2
+
+
+def _plain_hard_loss(logits: Tensor, ids: Tensor | None, smoothing: float, beta: float) -> Tensor:
+    ids = _diagonal(logits) if ids is None else ids
+    same, targets = ids[:, None] == ids, identity_targets(ids, logits.dtype)
+    sums = (plain_hardened(each, same, beta).mean() for each in (logits, logits.T))
+    aimed = torch.lerp(targets, torch.full_like(targets, 1 / len(targets)), smoothing)
+    return sum(sums, torch.zeros_like(logits[0, 0])) / 2 - (aimed * logits).sum() / len(logits)
+
+
+class _TiledLoss(torch.autograd.Function):
+    """Both terms: logarithms of sums over all pairs, in tiles, less the scores of what is wanted, as means."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, images: Tensor, texts: Tensor, scale: Tensor, groups: Tensor | None, smoothing: float, beta: float
+    ) -> Tensor:
+        """The loss; groups, if there are any, in ascending order."""
+        images, texts, multiplier = images.contiguous(), texts.contiguous(), float(scale)
+        if beta:
+            each = _diagonal(images) if groups is None else groups
+            sums, weights = hardened(images, texts, multiplier, beta, each)
+            ctx.save_for_backward(images, texts, *sums, *weights)
+        else:
+            sums = log_sums(images, texts, multiplier)
+            ctx.save_for_backward(images, texts, *sums)
+        wanted = _mean_of_targets(texts, groups, smoothing)
+        ctx.scale, ctx.groups, ctx.smoothing, ctx.beta = multiplier, groups, smoothing, beta
+        aimed = multiplier * (images * wanted).sum(dim=1, dtype=torch.float64)
+        both = (sums.rows.double() + sums.columns.double()) / 2
+        return (both - aimed).mean().to(images.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """Of the features and of the scale: what ``d loss / d scores`` pulls at, once multiplied with the scale."""
+        images, texts, rows, columns, *weights = ctx.saved_tensors
+        share = math.log(2 * len(images))
+        pull, twins = LogSums(-rows - share, -columns - share), None
+        if weights:
+            each = _diagonal(images) if ctx.groups is None else ctx.groups
+            twins = Twins(each, 1 / (1 + ctx.beta), pull)
+            pull = LogSums(*(own + hard for own, hard in zip(pull, weights, strict=True)))
+        found = gradients(images, texts, ctx.scale * (1 + ctx.beta), pull, twins)
+        for own, other in zip(found, (texts, images), strict=True):
+            own.sub_(_mean_of_targets(other, ctx.groups, ctx.smoothing), alpha=1 / len(images))
+        of_scale = (images * found.images).sum()
+        return *(each.mul_(ctx.scale * grad) for each in found), grad * of_scale, None, None, None
+
+
+def _mean_of_targets(features: Tensor, groups: Tensor | None, smoothing: float) -> Tensor:
+    """What each row is to find, weighed as it is to find it: ``Σ_j p_ij features_j``, ``[B, d]``."""
+    own = features
+    if groups is not None:
+        sizes = groups.bincount()
+        sums = features.new_zeros(len(sizes), features.shape[1]).index_add_(0, groups, features)
+        own = (sums / sizes[:, None])[groups]
+    return own if smoothing == 0 else torch.lerp(own, features.mean(dim=0).expand_as(own), smoothing)
 
 
 def identity_targets(ids: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -78,7 +190,7 @@ def _at_least_float32(features: Tensor) -> Tensor:
     return features if features.dtype == torch.float64 else features.float()
 
 
-def _check(images: Tensor, texts: Tensor, ids: Tensor | None, label_smoothing: float) -> None:
+def _check(images: Tensor, texts: Tensor, ids: Tensor | None, label_smoothing: float, hard_negatives: float) -> None:
     if images.ndim != 2 or images.shape != texts.shape or len(images) == 0:
         raise ValueError(
             f"features must be two [B, d] tensors of the same shape, not {tuple(images.shape)} and {tuple(texts.shape)}"
@@ -87,3 +199,5 @@ def _check(images: Tensor, texts: Tensor, ids: Tensor | None, label_smoothing: f
         raise ValueError(f"ids must be [{len(images)}], one a pair, not {list(ids.shape)}")
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"label_smoothing must be between 0 and 1, not {label_smoothing}")
+    if not hard_negatives >= 0:
+        raise ValueError(f"hard_negatives must be 0 or more, not {hard_negatives}")

@@ -95,8 +95,9 @@ class ContrastiveTask:
 
     def loss_of_features(self, features: Features) -> LossOutput:
         scale = features.shared["logit_scale"]
-        loss = contrastive_loss(logit_scale=scale, label_smoothing=self.label_smoothing, **features.rows)
-        count = len(features.rows["ids"])
+        images, texts, ids = (features.rows[name] for name in ("image_features", "text_features", "ids"))
+        loss = contrastive_loss(images, texts, scale, ids=ids, label_smoothing=self.label_smoothing)
+        count = len(ids)
         return LossOutput(loss * count, float(count), {"logit_scale": scale.detach()})
 
 

@@ -1,0 +1,179 @@
+"""Sums over the scores of all pairs of pictures and texts, a tile at a time: the matrix of scores never exists whole.
+
+With scores :math:`s_{ij} = \\tau\\, u_i \\cdot v_j` a contrastive loss needs :math:`\\log \\sum_j e^{s_{ij}}` of every
+row and of every column, and its gradient :math:`G V` and :math:`G^T U` for some
+:math:`G_{ij} = e^{s_{ij} + a_i} + e^{s_{ij} + b_j}`. Both come from the same tiles: one matrix product for the sums,
+the same once more and two others for the gradient, 8·B²·d operations in all, and memory for one tile and O(B·d).
+
+A score needs one exponential, not two, as long as all of them fit in the range of their type:
+:math:`e^{s - c}` serves rows and columns, and :math:`G = e^{s - c} (e^{a + c} + e^{b + c})`. Whether it did is seen
+from the sums; where it did not (features that are not normalised, a scale of thousands), rows and columns are summed
+apart, each from its own largest score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+TILE = 1024, 2048
+"""Rows and columns of a tile: 8 MB of float32, a matrix product of which runs at full speed."""
+_LARGEST = {torch.float32: 70.0, torch.float64: 600.0}
+"""Exponents up to here can be summed over any batch."""
+_SMALLEST = {torch.float32: -60.0, torch.float64: -600.0}
+"""A sum that is larger lost nothing of weight to underflow."""
+
+
+class LogSums(NamedTuple):
+    """Logarithms of sums of exponentials: over each row ``[B]`` and over each column ``[C]``."""
+
+    rows: Tensor
+    columns: Tensor
+
+
+class Twins(NamedTuple):
+    """Pairs of one group, which pull in a way of their own: ``exp(power · s + a) + exp(power · s + b)``.
+
+    Attributes:
+        groups: of each row and each column, ``int64 [B]`` in ascending order.
+        power: of their scores.
+        weights: ``a`` and ``b``.
+    """
+
+    groups: Tensor
+    power: float
+    weights: LogSums
+
+    def pulls(self, tile: Tile) -> tuple[Tensor, Tensor] | None:
+        """Which pairs of a tile these are, ``bool [R, C]``, and how each of them pulls; None if there are none."""
+        mask = tile.twins(self.groups)
+        if mask is None:
+            return None
+        rows, columns = mask.nonzero(as_tuple=True)
+        scores = self.power * tile.scores[mask]
+        of_rows, of_columns = self.weights.rows[tile.rows][rows], self.weights.columns[tile.columns][columns]
+        return mask, (scores + of_rows).exp() + (scores + of_columns).exp()
+
+
+class Gradients(NamedTuple):
+    """``G V [B, d]`` and ``Gᵀ U [C, d]``."""
+
+    images: Tensor
+    texts: Tensor
+
+
+class Tile(NamedTuple):
+    """Scores of some pairs, ``[R, C]``; they may be changed."""
+
+    rows: slice
+    columns: slice
+    scores: Tensor
+
+    def twins(self, groups: Tensor) -> Tensor | None:
+        """Which of these pairs are of one group, ``bool [R, C]``; None if there are none.
+
+        Args:
+            groups: of each row and each column, ``int64 [B]`` in ascending order, so that few tiles have any.
+        """
+        rows, columns = groups[self.rows], groups[self.columns]
+        apart = bool((rows[-1] < columns[0]) | (columns[-1] < rows[0]))
+        return None if apart else rows[:, None] == columns
+
+
+def log_sums(images: Tensor, texts: Tensor, scale: float) -> LogSums:
+    """Of ``exp(scale · images textsᵀ)``, over rows and over columns.
+
+    Args:
+        images: ``[B, d]``, ``float32`` or ``float64``.
+        texts: ``[C, d]``.
+        scale: the multiplier.
+    """
+    shift = shift_of(images, texts, scale)
+    sums = LogSums(images.new_zeros(len(images)), images.new_zeros(len(texts)))
+    for tile in score_tiles(images * scale, texts):
+        powers = powers_of(tile.scores, shift)
+        sums.rows[tile.rows] += powers.sum(dim=1)
+        sums.columns[tile.columns] += powers.sum(dim=0)
+    logs = LogSums(sums.rows.log(), sums.columns.log())
+    if whole(logs):
+        return LogSums(logs.rows + shift, logs.columns + shift)
+    return _carefully(images, texts, scale)
+
+
+def _carefully(images: Tensor, texts: Tensor, scale: float) -> LogSums:
+    """The plain way, for scores of any size: every row and column from its own largest score."""
+    rows = images.new_full((len(images),), -torch.inf)
+    columns = images.new_full((len(texts),), -torch.inf)
+    for tile in score_tiles(images * scale, texts):
+        for sums, where, dim in ((rows, tile.rows, 1), (columns, tile.columns, 0)):
+            sums[where] = torch.logaddexp(sums[where], tile.scores.logsumexp(dim=dim))
+    return LogSums(rows, columns)
+
+
+def gradients(images: Tensor, texts: Tensor, scale: float, weights: LogSums, twins: Twins | None = None) -> Gradients:
+    """``G V`` and ``Gᵀ U`` for ``G = exp(s + a) + exp(s + b)``, ``s = scale · images textsᵀ``.
+
+    Args:
+        images: ``[B, d]``.
+        texts: ``[C, d]``.
+        scale: the multiplier.
+        weights: ``a [B]`` of the rows and ``b [C]`` of the columns, so small that no entry of ``G`` overflows.
+        twins: pairs of which ``G`` is another.
+    """
+    found = Gradients(torch.zeros_like(images), torch.zeros_like(texts))
+    shift = shift_of(images, texts, scale)
+    fits = whole(LogSums(*(-(each + shift) for each in weights)))
+    factors = [(each + shift).exp() for each in weights] if fits else []
+    both = tile_buffer(images, texts)
+    for tile in score_tiles(images * scale, texts):
+        room = both[: tile.scores.numel()].view_as(tile.scores)
+        instead = None if twins is None else twins.pulls(tile)
+        if factors:
+            torch.add(factors[0][tile.rows, None], factors[1][tile.columns], out=room)
+            pulls = powers_of(tile.scores, shift).mul_(room)
+        else:
+            torch.add(tile.scores, weights.rows[tile.rows, None], out=room).exp_()
+            pulls = tile.scores.add_(weights.columns[tile.columns]).exp_().add_(room)
+        if instead is not None:
+            pulls[instead[0]] = instead[1]
+        found.images[tile.rows].addmm_(pulls, texts[tile.columns])
+        found.texts[tile.columns].addmm_(pulls.T, images[tile.rows])
+    return found
+
+
+def powers_of(scores: Tensor, shift: float) -> Tensor:
+    """``exp(scores - shift)``, in place."""
+    return (scores.sub_(shift) if shift else scores).exp_()
+
+
+def shift_of(images: Tensor, texts: Tensor, scale: float) -> float:
+    """What all scores are lessened by, so that none of their exponentials overflows."""
+    reach = float(images.norm(dim=1).max() * texts.norm(dim=1).max()) * abs(scale)
+    return max(0.0, reach - _LARGEST[images.dtype])
+
+
+def whole(logs: LogSums) -> bool:
+    """Whether shifted sums lost nothing of weight to underflow."""
+    smallest = _SMALLEST[logs.rows.dtype]
+    return all(bool((each > smallest).all()) for each in logs)
+
+
+def score_tiles(images: Tensor, texts: Tensor) -> Iterator[Tile]:
+    """``images textsᵀ`` of all pairs, tile by tile; one is overwritten by the next."""
+    buffer = tile_buffer(images, texts)
+    for top in range(0, len(images), TILE[0]):
+        rows = slice(top, min(top + TILE[0], len(images)))
+        for left in range(0, len(texts), TILE[1]):
+            columns = slice(left, min(left + TILE[1], len(texts)))
+            shape = rows.stop - rows.start, columns.stop - columns.start
+            scores = buffer[: shape[0] * shape[1]].view(shape)
+            torch.mm(images[rows], texts[columns].T, out=scores)
+            yield Tile(rows, columns, scores)
+
+
+def tile_buffer(images: Tensor, texts: Tensor) -> Tensor:
+    """Room for the numbers of one tile."""
+    return images.new_empty(min(TILE[0], len(images)) * min(TILE[1], len(texts)))

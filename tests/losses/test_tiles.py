@@ -1,0 +1,185 @@
+"""Contrastive losses in tiles beside their plain twins, which have the whole matrix: values and all gradients."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from lucida.losses import contrastive, pair_scores, sigmoid
+from lucida.losses.contrastive import contrastive_loss, plain_contrastive_loss
+from lucida.losses.hard_negatives import plain_hardened
+from lucida.losses.pair_scores import LogSums, gradients, log_sums
+from lucida.losses.sigmoid import plain_sigmoid_loss, sigmoid_loss
+
+Loss = Callable[..., Tensor]
+
+
+@pytest.fixture(autouse=True)
+def small_tiles() -> Iterator[None]:
+    """Seven rows by four columns, of batches of any size: many tiles, and incomplete ones."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pair_scores, "TILE", (7, 4))
+        for module in (contrastive, sigmoid):
+            patch.setattr(module, "SMALL", 0)
+        yield
+
+
+def features(seed: int, rows: int, dtype: torch.dtype = torch.float64, width: int = 5) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    images, noise = (torch.randn(rows, width, generator=generator, dtype=dtype) for _ in range(2))
+    return F.normalize(images, dim=-1), F.normalize(2 * images + noise, dim=-1)
+
+
+def measured(loss: Loss, tensors: tuple[Tensor, ...], **settings: Any) -> list[Tensor]:
+    """Its value, and its gradients at each tensor when something else follows it."""
+    leaves = [tensor.clone().requires_grad_() for tensor in tensors]
+    value = loss(*leaves, **settings)
+    (3 * value).backward()
+    return [value.detach(), *(leaf.grad for leaf in leaves if leaf.grad is not None)]
+
+
+def assert_alike(ours: list[Tensor], plain: list[Tensor], tolerance: float) -> None:
+    assert len(ours) == len(plain)
+    for one, other in zip(ours, plain, strict=True):
+        torch.testing.assert_close(one, other, rtol=tolerance, atol=tolerance * float(other.abs().max()))
+
+
+@given(
+    seed=st.integers(0, 1000),
+    rows=st.integers(1, 33),
+    kinds=st.sampled_from([0, 1, 3, 20]),
+    scale=st.sampled_from([0.0, 1.0, 50.0, 300.0, 5000.0]),
+    smoothing=st.sampled_from([0.0, 0.1, 1.0]),
+    hard=st.sampled_from([0.0, 0.3, 1.0]),
+)
+@settings(max_examples=150, deadline=None)
+def test_the_contrastive_loss_is_its_plain_twin(
+    seed: int, rows: int, kinds: int, scale: float, smoothing: float, hard: float
+) -> None:
+    """Large scales are beyond what one exponential a pair can do: there the careful way is taken."""
+    tensors = (*features(seed, rows), torch.tensor(scale, dtype=torch.float64))
+    ids = torch.randint(kinds, (rows,), generator=torch.Generator().manual_seed(seed)) if kinds else None
+    how = {"ids": ids, "label_smoothing": smoothing, "hard_negatives": hard}
+    ours, plain = measured(contrastive_loss, tensors, **how), measured(plain_contrastive_loss, tensors, **how)
+    largest = max(1.0, scale)  # of the scores: what is lost to rounding grows with it, and once more in gradients
+    torch.testing.assert_close(ours[0], plain[0], rtol=1e-10, atol=1e-13 * largest)
+    for one, other in zip(ours[1:], plain[1:], strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=4e-15 * largest**2 + 1e-13)
+
+
+@given(
+    seed=st.integers(0, 1000),
+    rows=st.integers(1, 33),
+    kinds=st.sampled_from([0, 1, 3, 20]),
+    scale=st.sampled_from([0.0, 10.0, 200.0]),
+    weight=st.sampled_from([1.0, 7.0]),
+)
+@settings(max_examples=80, deadline=None)
+def test_the_sigmoid_loss_is_its_plain_twin(seed: int, rows: int, kinds: int, scale: float, weight: float) -> None:
+    tensors = (*features(seed, rows), *torch.tensor([scale, -10.0], dtype=torch.float64))
+    ids = torch.randint(kinds, (rows,), generator=torch.Generator().manual_seed(seed)) if kinds else None
+    ours, plain = (
+        measured(loss, tensors, ids=ids, positive_weight=weight) for loss in (sigmoid_loss, plain_sigmoid_loss)
+    )
+    assert_alike(ours, plain, 1e-9)
+
+
+@pytest.mark.parametrize("scale", [14.3, 100.0])
+@pytest.mark.parametrize("hard", [0.0, 0.5])
+def test_single_precision_is_near_double(scale: float, hard: float) -> None:
+    exact = (*features(0, 40, width=64), torch.tensor(scale, dtype=torch.float64))
+    single = tuple(tensor.float() for tensor in exact)
+    ids = torch.arange(40) // 2
+    ours = measured(contrastive_loss, single, ids=ids, hard_negatives=hard)
+    plain = measured(plain_contrastive_loss, exact, ids=ids, hard_negatives=hard)
+    assert ours[0].dtype == torch.float32
+    assert_alike([one.double() for one in ours], plain, 1e-4 if hard else 2e-5)
+
+
+@pytest.mark.parametrize("scale", [20.0, 400.0])
+def test_log_sums_and_gradients_are_what_they_say(scale: float) -> None:
+    images, texts = features(3, 19)
+    texts = texts[:11]  # as many texts as pictures are not needed
+    scores = scale * images @ texts.T
+    sums = log_sums(images, texts, scale)
+    torch.testing.assert_close(sums.rows, scores.logsumexp(dim=1))
+    torch.testing.assert_close(sums.columns, scores.logsumexp(dim=0))
+    pulls = (scores - sums.rows[:, None]).exp() + (scores - sums.columns).exp()
+    found = gradients(images, texts, scale, LogSums(-sums.rows, -sums.columns))
+    torch.testing.assert_close(found.images, pulls @ texts)
+    torch.testing.assert_close(found.texts, pulls.T @ images)
+
+
+def test_what_would_underflow_is_summed_carefully(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A picture that is far from every text has a sum that one exponential a pair would lose."""
+    careful = []
+    own = pair_scores._carefully
+    monkeypatch.setattr(pair_scores, "_carefully", lambda *args: careful.append(1) or own(*args))
+    images, texts = torch.eye(3), torch.eye(3)[:1].expand(4, -1)
+    log_sums(images, texts, 100.0)
+    assert not careful
+    sums = log_sums(-images, texts, 100.0)
+    assert careful
+    torch.testing.assert_close(sums.rows, torch.tensor([-100.0, 0.0, 0.0]) + math.log(4))
+
+
+def test_harder_negatives_count_more_and_one_on_average() -> None:
+    scores = torch.tensor([[5.0, 1.0, 3.0], [0.0, 5.0, 0.0], [2.0, 2.0, 5.0]])
+    same = torch.eye(3, dtype=torch.bool)
+    weights = torch.exp(torch.tensor([1.0, 3.0]))
+    weights = 2 * weights / weights.sum()
+    expected = torch.exp(torch.tensor([5.0, 1.0, 3.0])) @ torch.cat([torch.ones(1), weights])
+    assert plain_hardened(scores, same, 1.0)[0].exp().item() == pytest.approx(expected.item(), rel=1e-5)
+    assert torch.allclose(plain_hardened(scores, same, 1e-6), scores.logsumexp(dim=1), atol=1e-4)
+
+
+def test_hard_weights_are_constants_of_the_gradient() -> None:
+    """The gradient is that of the loss with the weights as they are, held still."""
+    images, texts = features(5, 12)
+    scores = (8 * images @ texts.T).requires_grad_()
+    same = torch.eye(12, dtype=torch.bool)
+    loss = plain_hardened(scores, same, 0.7).sum()
+    weights = torch.where(same, 0.0, 0.7 * scores.detach())
+    weights = 11 * weights.exp().masked_fill(same, 0) / weights.exp().masked_fill(same, 0).sum(dim=1, keepdim=True)
+    still = (scores.exp() * (weights + same)).sum(dim=1).log().sum()
+    torch.testing.assert_close(*(torch.autograd.grad(each, scores)[0] for each in (loss, still)))
+
+
+def test_the_value_alone_keeps_nothing() -> None:
+    tensors = (*features(1, 20), torch.tensor(10.0, dtype=torch.float64))
+    with torch.no_grad():
+        value = contrastive_loss(*tensors)
+        other = sigmoid_loss(*tensors, -10.0)
+    torch.testing.assert_close(value, plain_contrastive_loss(*tensors))
+    torch.testing.assert_close(other, plain_sigmoid_loss(*tensors, -10.0))
+
+
+def test_a_scale_that_is_a_number_has_no_gradient() -> None:
+    tensors = features(1, 20)
+    ours, plain = (measured(loss, tensors, logit_scale=10.0) for loss in (contrastive_loss, plain_contrastive_loss))
+    assert_alike(ours, plain, 1e-10)
+    ours, plain = (
+        measured(loss, tensors, logit_scale=10.0, logit_bias=-10.0) for loss in (sigmoid_loss, plain_sigmoid_loss)
+    )
+    assert_alike(ours, plain, 1e-10)
+
+
+def test_features_that_are_not_numbers_give_a_loss_that_is_none() -> None:
+    images, texts = features(1, 20)
+    images[3, 0] = torch.nan
+    for loss in (contrastive_loss, plain_contrastive_loss):
+        assert torch.isnan(loss(images, texts, 10.0))
+
+
+def test_a_setting_out_of_range_is_named() -> None:
+    images, texts = features(1, 4)
+    with pytest.raises(ValueError, match="hard_negatives must be 0 or more, not -1"):
+        contrastive_loss(images, texts, 10.0, hard_negatives=-1)
