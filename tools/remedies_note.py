@@ -1,8 +1,9 @@
-"""The tables in docs/notes/remedies.md, drawn from docs/results/remedies/: never typed.
+"""The tables and pictures in docs/notes/remedies.md, drawn from docs/results/remedies/: never typed.
 
     python tools/remedies_note.py [--check]
 
-``--check`` changes nothing and fails if the note is not what the files say. The files are the ``results.json`` of
+``--check`` changes nothing and fails if note or pictures are not what the files say. The files are the
+``results.json`` of
 
     lucida evaluate remedies --run runs/default --out runs/remedies            (default.json)
     lucida evaluate remedies --run runs/patient --out runs/remedies-patient    (patient.json)
@@ -22,10 +23,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))  # the blocks lie besid
 from note_blocks import drawn
 
 from lucida.core.results import Metric, Results, write_text
+from lucida.report.remedy_frontier import frontier_picture
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTE = ROOT / "docs" / "notes" / "remedies.md"
 FOLDER = ROOT / "docs" / "results" / "remedies"
+IMAGES = ROOT / "docs" / "images"
+MODELS = ("default", "patient")
+ALT = "What is made up against what is named, and false yes against the time of decoding, by remedy"
 GREEDY = {
     "chair_i": "made up (CHAIR_i)",
     "recall": "named of what is there",
@@ -76,11 +81,18 @@ def shown(column: str, metric: Metric | None) -> str:
     return f"{100 * metric.value:.1f}{bounds}"
 
 
+def picture(name: str) -> str:
+    """The drawing of a model."""
+    results = Results.load(FOLDER / f"{name}.json")
+    return frontier_picture(results.metrics, results.details["trials"])
+
+
 def block(name: str) -> str:
-    """All tables of a model."""
+    """The drawing and all tables of a model."""
     results = Results.load(FOLDER / f"{name}.json")
     environment = results.details["environment"]
     parts = [
+        f"![{ALT}](../images/remedies-{name}.svg)",
         "Descriptions and counts, likeliest words:\n\n" + table(results, GREEDY),
         "Answers to “is there a …?”:\n\n" + table(results, ANSWERS),
         "Sampled words, temperature 1:\n\n" + table(results, SAMPLED),
@@ -93,11 +105,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true")
     options = parser.parse_args(arguments)
-    note = NOTE.read_text(encoding="utf-8")
-    made = drawn(note, "remedies_note.py", {name: block(name) for name in ("default", "patient")})
+    note = read(NOTE)
+    files = {IMAGES / f"remedies-{name}.svg": picture(name) for name in MODELS}
+    files[NOTE] = drawn(note, "remedies_note.py", {name: block(name) for name in MODELS})
     if options.check:
-        sys.exit(0 if made == note else f"{NOTE.relative_to(ROOT)} is not what the results files say")
-    write_text(NOTE, made)
+        stale = [
+            str(path.relative_to(ROOT)) for path, made in files.items() if not path.is_file() or read(path) != made
+        ]
+        sys.exit(f"not what the results files say: {', '.join(stale)}" if stale else 0)
+    for path, made in files.items():
+        write_text(path, made)
+
+
+def read(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from lucida.core.results import Results
+from lucida.report.remedy_frontier import frontier_picture
+
 ROOT = Path(__file__).resolve().parents[2]
+NOTE = ROOT / "docs" / "notes" / "remedies.md"
 
 
 def test_the_note_shows_the_results_files() -> None:
     tool = ROOT / "tools" / "remedies_note.py"
     checked = subprocess.run([sys.executable, str(tool), "--check"], capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stderr
+
+
+@pytest.mark.parametrize("name", ["default", "patient"])
+def test_the_note_shows_a_picture_of_each_results_file(name: str) -> None:
+    shown = re.findall(rf"!\[[^\]]+\]\(([^)]*remedies-{name}\.svg)\)", NOTE.read_text(encoding="utf-8"))
+    assert len(shown) == 1
+    results = Results.load(ROOT / "docs" / "results" / "remedies" / f"{name}.json")
+    made = frontier_picture(results.metrics, results.details["trials"])
+    assert (NOTE.parent / shown[0]).read_text(encoding="utf-8") == made

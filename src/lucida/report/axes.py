@@ -7,9 +7,10 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from lucida.report.figures import nice_ticks, spread
+from lucida.report.figures import Canvas, nice_ticks, spread
 from lucida.report.sourced import powers
 
+SMALL = 11.5  # letters of ticks and of the axes' names
 _NARROW, _WIDE = set("iIjlft.,:;'|!()[] "), set("mwMW%@—")
 
 
@@ -200,3 +201,23 @@ def placed(centres: Sequence[float], heights: Sequence[float], low: float, high:
         moved[i] = min(moved[i], edge - heights[i] / 2)
         edge = moved[i] - heights[i] / 2
     return moved
+
+
+def draw_axes(canvas: Canvas, across: Axis, up: Axis, *, x_label: str, y_label: str) -> None:
+    """Lines, ticks and labels of both scales; ``up`` is named above its ticks, ``across`` below them."""
+    left, right, bottom = across.start, across.end, up.start
+    for tick, text in up.labelled(14):
+        canvas.line(left, up(tick), right, up(tick), "zero" if tick == 0 else "grid")
+        canvas.text(left - 6, up(tick) + 4, text, "tick", "end")
+    shown_ticks = across.labelled(1.3 * max(text_width(t, SMALL) for _, t in across.labelled(0)) + 8)
+    for tick, text in shown_ticks:
+        canvas.line(across(tick), bottom, across(tick), bottom + 4, "axis")
+        half = text_width(text, SMALL) / 2  # the last one keeps clear of the curves' names
+        canvas.text(min(across(tick), right + 8 - half), bottom + 17, text, "tick", "middle")
+    canvas.line(left, bottom, right, bottom, "axis")
+    for line in wrapped(x_label, canvas.width - 4, size=SMALL, lines=1):
+        middle = (left + right) / 2
+        half = text_width(line, SMALL) / 2
+        canvas.text(min(max(middle, half), canvas.width - half), bottom + 34, line, "tick", "middle")
+    for line in wrapped(y_label, canvas.width, size=SMALL, lines=1):
+        canvas.text(0, up.end - 11, line, "tick")

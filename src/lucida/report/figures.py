@@ -21,6 +21,7 @@ from lucida.report.wording import cut, interval, number
 
 WIDTH = 360
 _TRACK = (8.0, WIDTH - 12.0)  # of a dot plot
+_XMLNS = Markup('xmlns="http://www.w3.org/2000/svg"')  # of a file of its own
 _POINTS = 240  # of a curve: more than can be told apart at this width
 
 Tone = Literal["own", "start", "baseline"]
@@ -72,10 +73,22 @@ class Canvas:
 
     def svg(self) -> Markup:
         """The figure; its title is read out in place of the drawing."""
-        start = Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}" class="figure">').format(
-            _plain(self.width), _plain(self.height), self.title
-        )
-        return start + Markup("").join(self.parts) + Markup("</svg>")
+        return self._framed(Markup(""), 0.0, Markup('class="figure"'))
+
+    def file(self, look: str, edge: float) -> str:
+        """The figure as a file of its own, on white.
+
+        Args:
+            look: its style sheet.
+            edge: left free on both sides.
+        """
+        style = Markup("<style>svg {{ background: #ffffff; }} {}</style>").format(Markup(look))
+        return f"{self._framed(style, edge, _XMLNS)}\n"
+
+    def _framed(self, before: Markup, edge: float, more: Markup) -> Markup:
+        box = " ".join(map(_plain, (0.0 - edge, 0.0, self.width + 2 * edge, self.height)))
+        start = Markup('<svg viewBox="{}" role="img" aria-label="{}" {}>').format(box, self.title, more)
+        return start + before + Markup("").join(self.parts) + Markup("</svg>")
 
 
 def _plain(value: str | float) -> str:

@@ -13,15 +13,15 @@ from dataclasses import dataclass, replace
 from markupsafe import Markup
 
 from lucida.core.results import Metric
-from lucida.report.axes import Axis, axis, placed, text_width, wrapped
+from lucida.report.axes import SMALL, Axis, axis, draw_axes, placed, text_width, wrapped
 from lucida.report.figures import WIDTH, Canvas
 from lucida.report.lab_page import EffectsFigure, LinesFigure, Series, Word
 from lucida.report.sourced import formatted, shown, shown_metric, value_form
 
-STYLES = 6  # colours, dashes and markers of curves; more curves than that take them up again
+STYLES = 6  # colours and dashes of curves; more curves than that take them up again, with other markers
 _MOST_MARKERS = 12
 _POINTS = 400  # of a curve: more than can be told apart at this width
-_LINE, _SMALL = 15.0, 11.5
+_LINE = 15.0
 _NAME = 14.0  # of the curves' names: what their bold letters of 12.5 units take up in a wide font
 _TOP = 22.0
 _BEYOND = 1.2  # times the smallest effect is on the scale, so that the shaded side is seen
@@ -59,10 +59,10 @@ def lines_plot(figure: LinesFigure, path: str = "") -> Markup:
     bare = sum(_LINE * min(len(lines), 2) + 4 for lines in texts)  # with many curves the names go without numbers
     bottom = _TOP + max(176.0, min(full, 400.0), bare)
     up = axis(list(_heights(figure)), (bottom, _TOP), log=figure.log_y, share=figure.share)
-    left = 8 + max(text_width(text, _SMALL) for _, text in up.labelled(14))
+    left = 8 + max(text_width(text, SMALL) for _, text in up.labelled(14))
     across = axis([x for s in figure.series for x in s.x], (left, WIDTH - room - 26), log=figure.log_x, tight=True)
     canvas = Canvas(bottom + 40, figure.title)
-    _axes(canvas, across, up, figure)
+    draw_axes(canvas, across, up, x_label=figure.x_label, y_label=figure.y_label)
     for index, series in enumerate(figure.series):
         _band(canvas, series, across, up, index)
     ends = []
@@ -93,25 +93,6 @@ def _heights(figure: LinesFigure) -> Iterator[float]:
         for value in (*series.low, *series.high):
             if value is not None:
                 yield min(max(value, 0.0), 1.0) if figure.share else value
-
-
-def _axes(canvas: Canvas, across: Axis, up: Axis, figure: LinesFigure) -> None:
-    left, right, bottom = across.start, across.end, up.start
-    for tick, text in up.labelled(14):
-        canvas.line(left, up(tick), right, up(tick), "zero" if tick == 0 else "grid")
-        canvas.text(left - 6, up(tick) + 4, text, "tick", "end")
-    shown_ticks = across.labelled(1.3 * max(text_width(t, _SMALL) for _, t in across.labelled(0)) + 8)
-    for tick, text in shown_ticks:
-        canvas.line(across(tick), bottom, across(tick), bottom + 4, "axis")
-        half = text_width(text, _SMALL) / 2  # the last one keeps clear of the curves' names
-        canvas.text(min(across(tick), right + 8 - half), bottom + 17, text, "tick", "middle")
-    canvas.line(left, bottom, right, bottom, "axis")
-    for line in wrapped(figure.x_label, WIDTH - 4, size=_SMALL, lines=1):
-        middle = (left + right) / 2
-        half = text_width(line, _SMALL) / 2
-        canvas.text(min(max(middle, half), WIDTH - half), bottom + 34, line, "tick", "middle")
-    for line in wrapped(figure.y_label, WIDTH, size=_SMALL, lines=1):
-        canvas.text(0, 11, line, "tick")
 
 
 def _runs(x: Sequence[float], y: Sequence[float | None], across: Axis, up: Axis) -> Iterator[list[Point]]:
@@ -172,10 +153,11 @@ def _curve(canvas: Canvas, runs: Sequence[Sequence[Point]], index: int, *, dashe
         points = [*points[(index * gap) // STYLES :: gap], points[-1]]
     points += [run[0] for run in runs if len(run) == 1]
     for x, y in dict.fromkeys(points):
-        _marker(canvas, x, y, index)
+        marker(canvas, x, y, index)
 
 
-def _marker(canvas: Canvas, x: float, y: float, index: int) -> None:
+def marker(canvas: Canvas, x: float, y: float, index: int, *, class_: str = "marker") -> None:
+    """The mark of a series: colour and shape together differ for the first 36."""
     shape = (
         "M-3,0a3,3 0 1,0 6,0a3,3 0 1,0 -6,0z",
         "M-2.8,-2.8h5.6v5.6h-5.6z",
@@ -183,8 +165,8 @@ def _marker(canvas: Canvas, x: float, y: float, index: int) -> None:
         "M0,-4L4,0L0,4L-4,0z",
         "M0,3.8L3.6,-2.6H-3.6z",
         "M-1.2,-3.6h2.4v2.4h2.4v2.4h-2.4v2.4h-2.4v-2.4h-2.4v-2.4h2.4z",
-    )[index % STYLES]
-    canvas.add("path", d=shape, transform=f"translate({x:.1f} {y:.1f})", class_=f"marker s{index % STYLES}")
+    )[(index + index // STYLES) % 6]
+    canvas.add("path", d=shape, transform=f"translate({x:.1f} {y:.1f})", class_=f"{class_} s{index % STYLES}")
 
 
 def _listed(points: Sequence[Point]) -> str:
@@ -220,7 +202,7 @@ def _names(canvas: Canvas, ends: Sequence[_End], right: float, bottom: float) ->
             places = _listed([(right + 11, top + 7), (right + 21, top + 7)])
             canvas.add("polyline", points=places, class_=f"curve predicted s{index % STYLES}")
         else:
-            _marker(canvas, right + 16, top + 7, index)
+            marker(canvas, right + 16, top + 7, index)
         for k, line in enumerate(end.lines):
             place = {"x": right + 25, "y": top + 11 + k * _LINE}
             canvas.add("text", line, **place, class_=f"name s{index % STYLES}", data_words=end.words)
@@ -330,19 +312,19 @@ def _track(canvas: Canvas, across: Axis, middle: float, smallest: float | None) 
 
 
 def _scale(canvas: Canvas, across: Axis, bottom: float, x_label: str, *, points: bool) -> None:
-    room = max(text_width(text, _SMALL) for _, text in across.labelled(0)) + 8
+    room = max(text_width(text, SMALL) for _, text in across.labelled(0)) + 8
     for tick, text in across.labelled(room):
-        half = text_width(text, _SMALL) / 2
+        half = text_width(text, SMALL) / 2
         text = text.replace("\N{NO-BREAK SPACE}%", "") if points else text
         canvas.text(min(max(across(tick), half), WIDTH - half), bottom + 11, text, "tick", "middle")
-    for line in wrapped(x_label, WIDTH, size=_SMALL, lines=1) if x_label else []:
+    for line in wrapped(x_label, WIDTH, size=SMALL, lines=1) if x_label else []:
         canvas.text(WIDTH / 2, bottom + 29, line, "tick", "middle")
 
 
 def _name_smallest(canvas: Canvas, across: Axis, smallest: tuple[float, str], form: str) -> None:
     value, path = smallest
     text = Markup("smallest effect that matters: {}").format(shown(value, path, f"{form} brief", "tspan"))
-    half = text_width(f"smallest effect that matters: {formatted(value, f'{form} brief')}", _SMALL) / 2 + 4
+    half = text_width(f"smallest effect that matters: {formatted(value, f'{form} brief')}", SMALL) / 2 + 4
     x = min(max(across(value), half), WIDTH - half)
     canvas.add("text", text, x=x, y=11, class_="small", text_anchor="middle")
 

@@ -12,12 +12,13 @@ from lucida.core.cache import content_hash
 from lucida.core.config import check_settings
 from lucida.core.errors import LucidaError
 from lucida.core.progress import say
-from lucida.core.results import Metric, Results, read_json, write_json
+from lucida.core.results import Metric, Results, read_json, write_json, write_text
 from lucida.core.run_folder import RunFolder, environment
 from lucida.data.emoji import read_emoji
 from lucida.data.lessons import ConversationData, Lesson
 from lucida.data.scenes import SceneConfig, SceneWorld
 from lucida.inference.answerer import WEIGHTS, Answerer
+from lucida.report.remedy_frontier import frontier_picture
 from lucida.training.loop import train
 from lucida.training.tasks import LanguageTask
 from lucida.workflows.artwork_run import emoji_world
@@ -30,6 +31,7 @@ from lucida.workflows.run_config import RunConfig
 
 MORE, BALANCED, PREFERRED = "more of the same training", "training on balanced and true data", "preference tuning"
 BOTH = f"{PREFERRED}, {GROUNDED}"
+PICTURE = "remedies.svg"
 MODEL_OF = "model.json"  # which model was treated
 _SHIFTED = 500_000  # scenes of the training stream that no run has seen begin here
 
@@ -40,7 +42,7 @@ class EvaluateRemediesConfig:
 
     Attributes:
         run: a folder of `lucida run` on the artwork.
-        out: gets results.json, and what is trained.
+        out: gets results.json, a picture of it, and what is trained.
         pictures: test scenes that are described; half as many again are asked about.
         examples: scenes of further training, on balanced and true data and on more of its own; 0 to leave both out.
         preference_pictures: scenes that it describes, to be tuned against what it makes up; 0 to leave that out.
@@ -64,7 +66,7 @@ class EvaluateRemediesConfig:
 
 
 def evaluate_remedies(config: EvaluateRemediesConfig) -> Results:
-    """The table's numbers, ``{remedy}/{measure}``; also in ``results.json``.
+    """The table's numbers, ``{remedy}/{measure}``; also in ``results.json``, drawn in ``remedies.svg``.
 
     Raises:
         LucidaError: the run is not finished, or not one on scenes.
@@ -83,6 +85,7 @@ def evaluate_remedies(config: EvaluateRemediesConfig) -> Results:
         results.add(name, metric)
     results.details = {"environment": environment(config.seed), "trials": [trial.name for trial in trials]}
     results.save(folder.results)
+    write_text(folder.path / PICTURE, frontier_picture(results.metrics, results.details["trials"]))
     return results
 
 
