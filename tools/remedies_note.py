@@ -24,6 +24,7 @@ from note_blocks import drawn
 
 from lucida.core.results import Metric, Results, write_text
 from lucida.report.remedy_frontier import frontier_picture
+from lucida.workflows.remedy_abilities import BLIND
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTE = ROOT / "docs" / "notes" / "remedies.md"
@@ -35,10 +36,14 @@ GREEDY = {
     "chair_i": "made up (CHAIR_i)",
     "recall": "named of what is there",
     "mean_words": "words",
-    "count_accuracy": "counted right",
-    "where_accuracy": "places told right",
     "decoding_cost": "time of decoding",
     "training_seconds": "s of training",
+}
+ABILITIES = {
+    "count_accuracy": "counted right",
+    "count_balanced_accuracy": "every count alike",
+    "where_accuracy": "places told right",
+    "naming_accuracy": "the one thing named",
 }
 ANSWERS = {
     "adversarial/false_yes": "false yes, adversarial",
@@ -60,9 +65,11 @@ PLAIN = {"mean_words": ".1f", "decoding_cost": ".2f", "training_seconds": ".0f",
 
 
 def table(results: Results, columns: dict[str, str]) -> str:
-    """Remedies × measures; shares in percent with their intervals."""
+    """Remedies × measures; shares in percent with their intervals, nothing where a file does not have them."""
+    names = [*results.details["trials"]]
+    names += [BLIND] if any(f"{BLIND}/{column}" in results.metrics for column in columns) else []
     lines = [f"| remedy | {' | '.join(columns.values())} |", "|---" * (len(columns) + 1) + "|"]
-    for name in results.details["trials"]:
+    for name in names:
         cells = [shown(column, results.metrics.get(f"{name}/{column}")) for column in columns]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -93,7 +100,8 @@ def block(name: str) -> str:
     environment = results.details["environment"]
     parts = [
         f"![{ALT}](../images/remedies-{name}.svg)",
-        "Descriptions and counts, likeliest words:\n\n" + table(results, GREEDY),
+        "Descriptions, likeliest words:\n\n" + table(results, GREEDY),
+        "Abilities that a remedy must not cost:\n\n" + table(results, ABILITIES),
         "Answers to “is there a …?”:\n\n" + table(results, ANSWERS),
         "Sampled words, temperature 1:\n\n" + table(results, SAMPLED),
         f"Measured on {environment['processor']} at commit {str(environment['commit'])[:7]}.",

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from lucida.core.results import Results
+from lucida.core.results import Metric, Results
 from lucida.report.remedy_frontier import frontier_picture
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTE = ROOT / "docs" / "notes" / "remedies.md"
+sys.path.insert(0, str(ROOT / "tools"))
 
 
 def test_the_note_shows_the_results_files() -> None:
@@ -29,3 +30,13 @@ def test_the_note_shows_a_picture_of_each_results_file(name: str) -> None:
     results = Results.load(ROOT / "docs" / "results" / "remedies" / f"{name}.json")
     made = frontier_picture(results.metrics, results.details["trials"])
     assert (NOTE.parent / shown[0]).read_text(encoding="utf-8") == made
+
+
+def test_what_an_older_file_has_not_measured_is_an_empty_cell() -> None:
+    from remedies_note import ABILITIES, table
+
+    results = Results(details={"trials": ["as it is"]})
+    results.add("as it is/count_accuracy", Metric(0.5, (0.4, 0.6), 10))
+    row = table(results, ABILITIES).splitlines()[-1]
+    assert row.startswith("| as it is | 50.0 [40.0, 60.0] |")
+    assert {cell.strip() for cell in row.split("|")[3:]} == {""}

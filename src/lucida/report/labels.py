@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 _GAPS = (7.0, 12.0, 20.0, 32.0, 50.0, 75.0)  # between a point and its name, the nearest first
 _WAYS = 16  # around a point
-_GRID = 12.0  # where nothing near is free, anywhere in the drawing in such steps
+_GRID = 20.0  # where nothing near is free, anywhere in the drawing in such steps
 _ON_NAME, _ON_MARK, _LEADER = 60.0, 1.5, 20.0  # what covering costs, a square unit; nearness costs one a unit
 _CLEAR = 2.0  # kept free around a name
 _SWEEPS, _PARTS = 3, 12
@@ -46,7 +46,7 @@ def around(point: Point, reach: float) -> Box:
     return Box(*point, *point).wider(reach)
 
 
-def along(start: Point, end: Point, parts: int = 40) -> list[Box]:
+def along(start: Point, end: Point, parts: int = 25) -> list[Box]:
     """A straight line as small squares."""
     steps = [k / (parts - 1) for k in range(parts)]
     return [around((start[0] + (end[0] - start[0]) * k, start[1] + (end[1] - start[1]) * k), 1.0) for k in steps]

@@ -26,6 +26,7 @@ from lucida.workflows.grounding_fit import fit_grounding
 from lucida.workflows.hallucination_stage import Examination
 from lucida.workflows.language_stage import MODEL, answering
 from lucida.workflows.preference_stage import PreferenceStage, prefer
+from lucida.workflows.remedy_abilities import BLIND, alone
 from lucida.workflows.remedy_trials import GROUNDED, Trial, Trials, decoding_trials
 from lucida.workflows.run_config import RunConfig
 
@@ -43,7 +44,8 @@ class EvaluateRemediesConfig:
     Attributes:
         run: a folder of `lucida run` on the artwork.
         out: gets results.json, a picture of it, and what is trained.
-        pictures: test scenes that are described; half as many again are asked about.
+        pictures: test scenes that are described; half as many again are asked about. Half as many more
+            show one thing each.
         examples: scenes of further training, on balanced and true data and on more of its own; 0 to leave both out.
         preference_pictures: scenes that it describes, to be tuned against what it makes up; 0 to leave that out.
         seed: of further training.
@@ -81,7 +83,8 @@ def evaluate_remedies(config: EvaluateRemediesConfig) -> Results:
     trials += list(_trained(answerer, world, config, folder))
     say(f"{len(trials)} remedies on {config.pictures} test scenes")
     exam = Examination(answerer, Lesson.of_scenes(world, "test", config.pictures * 3 // 2), config.pictures * 3 // 2)
-    for name, metric in Trials(exam, trials, config.pictures).metrics().items():
+    one_thing = alone(world, max(1, config.pictures // 2))
+    for name, metric in Trials(exam, trials, config.pictures, one_thing).metrics().items():
         results.add(name, metric)
     results.details = {"environment": environment(config.seed), "trials": [trial.name for trial in trials]}
     results.save(folder.results)
@@ -175,21 +178,27 @@ _COLUMNS = {
     "adversarial/false_yes_at_true_yes": "false yes =",
     "adversarial/false_yes_at_equal_recall": "same recall",
     "count_accuracy": "counted",
+    "count_balanced_accuracy": "each count",
     "where_accuracy": "places",
+    "naming_accuracy": "one thing",
     "sampled/chair_i": "made up ~",
     "sampled/adversarial/false_yes": "false yes ~",
 }
 
 
 def as_text(results: Results) -> str:
-    """The table for a terminal: shares in percent; "=" is at as many yeses as are true, "~" with sampled words."""
-    names: list[str] = results.details["trials"]
+    """The table for a terminal: shares in percent; "=" is at as many yeses as are true, "~" with sampled words.
+
+    What was not measured is left empty. The last row is that of who does not look.
+    """
+    names: list[str] = [*results.details["trials"], BLIND]
     width = max(map(len, names))
     lines = [" ".join([" " * width, *(f"{title:>11}" for title in _COLUMNS.values()), f"{'cost':>6} {'training':>9}"])]
     for name in names:
         cells = [_percent(results.metrics.get(f"{name}/{column}")) for column in _COLUMNS]
-        cost, training = (results.metrics[f"{name}/{what}"].value for what in ("decoding_cost", "training_seconds"))
-        lines.append(" ".join([f"{name:<{width}}", *cells, f"{cost:6.2f} {training:7.0f} s"]))
+        cost, training = (results.metrics.get(f"{name}/{what}") for what in ("decoding_cost", "training_seconds"))
+        spent = f"{cost.value:6.2f} {training.value:7.0f} s" if cost and training else ""
+        lines.append(" ".join([f"{name:<{width}}", *cells, spent]).rstrip())
     return "\n".join(lines)
 
 

@@ -8,24 +8,32 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.special import expit, logit
-from torch import Tensor
 
 from lucida.core.results import Metric
 from lucida.data.conversations import FORMS
+from lucida.data.lessons import Lesson
 from lucida.evaluation.chair import chair_metrics
 from lucida.evaluation.intervals import auroc_by_cluster, share_by_cluster
 from lucida.evaluation.pope import SETS, labels_of
 from lucida.inference.answerer import Answerer
-from lucida.inference.contrast import noised
 from lucida.inference.generate import answer, leanings
 from lucida.inference.remedies import Distorted, Early, Remedy, Unseen
 from lucida.workflows.before_and_after import SUREST, right_answer, threshold
 from lucida.workflows.hallucination_stage import Examination
+from lucida.workflows.remedy_abilities import (
+    BLIND,
+    NAMING,
+    STEP,
+    Asked,
+    Seen,
+    ability_metrics,
+    blind_metrics,
+    names_it,
+    single_things,
+)
 
-STEP = 500  # of the noise over distorted pictures
 PLAIN, GROUNDED = "as it is", "grounded in the picture"
 _TIMED, _ROUNDS = 64, 5  # descriptions that are timed, and how often
 
@@ -68,23 +76,34 @@ class Trials:
         exam: of the model as it is.
         trials: the first is the model as it is.
         pictures: that are described, and whose objects are counted.
+        alone: pictures of one thing, which is to be named; none leaves that out.
     """
 
     exam: Examination
     trials: Sequence[Trial]
     pictures: int
+    alone: Lesson | None = None
     _plain_yes: dict[str, int] = field(default_factory=dict)
     _plain_recall: dict[str, int] = field(default_factory=dict)
 
     @cached_property
-    def noisy(self) -> Tensor:
-        """Features of the distorted pictures."""
-        distort = partial(noised, step=STEP, generator=torch.Generator().manual_seed(0))
-        return self.exam.answerer.see(self.exam.lesson.gallery, self.exam.n, distort)
+    def _seen(self) -> Seen:
+        return Seen(self.exam.answerer, self.exam.lesson.gallery, self.exam.features)
+
+    @cached_property
+    def _alone(self) -> Seen | None:
+        if self.alone is None or self.exam.vocabulary is None:
+            return None
+        return Seen(self.exam.answerer, self.alone.gallery, self.exam.answerer.see(self.alone.gallery))
+
+    @cached_property
+    def _abilities(self) -> dict[str, list[Asked]]:
+        naming = {NAMING: single_things(self.alone)} if self.alone and self._alone else {}
+        return {form: rows for form, rows in (self.exam.abilities(self.pictures) | naming).items() if rows}
 
     def metrics(self) -> dict[str, Metric]:
-        """``{trial}/{measure}`` of all, with the likeliest words, and what sampled words change."""
-        found: dict[str, Metric] = {}
+        """``{trial}/{measure}`` of all, with the likeliest words and with sampled ones; and of a blind answerer."""
+        found = {f"{BLIND}/{name}": metric for name, metric in blind_metrics(self._abilities).items()}
         costs = self._costs()
         for trial in self.trials:
             odds = self._odds(trial)
@@ -98,18 +117,25 @@ class Trials:
     def _answerer(self, trial: Trial) -> Answerer:
         return trial.answerer or self.exam.answerer
 
-    def _say(self, trial: Trial, asked: Sequence[tuple[int, str]], longest: int, temperature: float = 0.0) -> list[str]:
-        own, features = self._answerer(trial), self.exam.features
+    def _say(
+        self,
+        trial: Trial,
+        asked: Sequence[tuple[int, str]],
+        longest: int,
+        temperature: float = 0.0,
+        seen: Seen | None = None,
+    ) -> list[str]:
+        own, shown = self._answerer(trial), seen or self._seen
         said = answer(
             own.model,
             own.chat,
-            features,
+            shown.features,
             asked,
             batch_size=64,
             max_new_tokens=longest,
             temperature=temperature,
             remedies=trial.remedies,
-            noisy_features=self.noisy if any(isinstance(one, Distorted) for one in trial.remedies) else None,
+            noisy_features=shown.noisy if any(isinstance(one, Distorted) for one in trial.remedies) else None,
         )
         return [one.text for one in said]
 
@@ -136,7 +162,7 @@ class Trials:
             said = own.ask_yes_no(self.exam.features, named, grounded=trial.grounded)
             return np.clip(logit(said.p_yes), -SUREST, SUREST)
         asked = [(i, FORMS["exists"].plainly(name)) for i, name in named]
-        noisy = self.noisy if any(isinstance(one, Distorted) for one in contrasts) else None
+        noisy = self._seen.noisy if any(isinstance(one, Distorted) for one in contrasts) else None
         odds = leanings(own.model, own.chat, self.exam.features, asked, remedies=contrasts, noisy_features=noisy)
         return np.clip(
             np.nan_to_num(odds, nan=0.0), -SUREST, SUREST
@@ -180,14 +206,20 @@ class Trials:
         return np.array([question.picture_id for question in self.exam.questions])
 
     def _able(self, trial: Trial) -> dict[str, Metric]:
-        """Whether numbers and places are still right: abilities that have nothing to do with names."""
-        found = {}
-        for form, rows in self.exam.abilities(self.pictures).items():
-            if rows:
-                said = self._say(trial, [(i, FORMS[form].plainly(name)) for i, name, _ in rows], 8)
-                right = [right_answer(text, row[2]) for text, row in zip(said, rows, strict=True)]
-                found[f"{form}_accuracy"] = share_by_cluster(right, clusters=[row[0] for row in rows])
+        """Whether numbers, places and single things are still told right."""
+        found: dict[str, Metric] = {}
+        for form, rows in self._abilities.items():
+            found |= ability_metrics(form, rows, self._right(trial, form, rows))
         return found
+
+    def _right(self, trial: Trial, form: str, rows: Sequence[Asked]) -> list[bool]:
+        if form != NAMING:
+            said = self._say(trial, [(i, FORMS[form].plainly(name)) for i, name, _ in rows], 8)
+            return [right_answer(text, truth) for text, (_, _, truth) in zip(said, rows, strict=True)]
+        vocabulary = self.exam.vocabulary
+        assert vocabulary is not None, "without one nothing is to be named"
+        said = self._say(trial, [(i, FORMS["describe"].plainly()) for i, _, _ in rows], 64, seen=self._alone)
+        return [names_it(text, name, vocabulary) for text, (_, name, _) in zip(said, rows, strict=True)]
 
     def _costs(self) -> dict[str, Metric]:
         """Time of describing over that of the model as it is, in turn; distorted pictures are seen before."""
