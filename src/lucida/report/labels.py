@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 _GAPS = (7.0, 12.0, 20.0, 32.0, 50.0, 75.0)  # between a point and its name, the nearest first
 _WAYS = 16  # around a point
 _GRID = 20.0  # where nothing near is free, anywhere in the drawing in such steps
-_ON_NAME, _ON_MARK, _LEADER = 60.0, 1.5, 20.0  # what covering costs, a square unit; nearness costs one a unit
+_ON_NAME, _ON_MARK = 60.0, 2.5  # what covering costs, a square unit; nearness costs one a unit
+_OVER_NAME, _OVER_MARK = 20.0, 0.4  # the same for the line from a name to its point
 _CLEAR = 2.0  # kept free around a name
 _SWEEPS, _PARTS = 3, 12
 
@@ -95,16 +96,23 @@ def _candidates(point: Point, size: tuple[float, float], frame: Box) -> Iterator
 
 
 def _own_costs(boxes: Sequence[Box], point: Point, marks: Sequence[Box]) -> NDArray[np.float64]:
-    """Of each place, ``[C]``: its distance from the point, and the marks that it covers."""
+    """Of each place, ``[C]``: its distance from the point, and the marks that it or its line covers."""
     distances = np.array([math.dist(point, box.nearest(point)) for box in boxes])
-    return distances + _ON_MARK * _covered([box.wider(_CLEAR) for box in boxes], marks)
+    covered = _covered([box.wider(_CLEAR) for box in boxes], marks)
+    return distances + _ON_MARK * covered + _OVER_MARK * _crossed(boxes, point, marks)
 
 
 def _costs_among(boxes: Sequence[Box], point: Point, names: Sequence[Box]) -> NDArray[np.float64]:
     """Of each place, ``[C]``: the names that it covers, and those that the line to its point crosses."""
+    covered = _covered([box.wider(_CLEAR) for box in boxes], names)
+    return _ON_NAME * covered + _OVER_NAME * _crossed(boxes, point, names)
+
+
+def _crossed(boxes: Sequence[Box], point: Point, others: Sequence[Box]) -> NDArray[np.float64]:
+    """The area of the others on the line from each place to its point, ``[C]``."""
     leaders = [part for box in boxes for part in along(point, box.nearest(point), _PARTS)]
-    crossed = _covered(leaders, names).reshape(len(boxes), -1).sum(axis=1)
-    return _ON_NAME * _covered([box.wider(_CLEAR) for box in boxes], names) + _LEADER * crossed
+    area: NDArray[np.float64] = _covered(leaders, others).reshape(len(boxes), -1).sum(axis=1)
+    return area
 
 
 def _covered(boxes: Sequence[Box], others: Sequence[Box]) -> NDArray[np.float64]:
