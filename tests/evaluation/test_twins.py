@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lucida.core.errors import LucidaError
-from lucida.evaluation.twins import pasted_metrics, twin_metrics
+from lucida.evaluation.twins import PASTED, REMOVED, twin_metrics
 
 
 def test_flips_are_counted_among_those_that_were_seen() -> None:
@@ -15,8 +15,8 @@ def test_flips_are_counted_among_those_that_were_seen() -> None:
     found = twin_metrics(
         [own, gone, control],  # type: ignore[list-item]
         [1, 1, 2, 3, 4, 5],
+        REMOVED._replace(prefix="t"),
         p_yes=[[0.9] * 6, [0.1] * 6, [0.8] * 6],
-        prefix="t",
     )
     values = {name.removeprefix("t/"): metric.value for name, metric in found.items()}
     assert values == pytest.approx(
@@ -46,9 +46,10 @@ def test_what_is_put_in_is_counted_among_those_that_were_denied() -> None:
     own = ["no", "no", "no", "no", "yes", "abstain"]
     there = ["yes", "yes", "no", "abstain", "yes", "yes"]
     control = ["no", "yes", "no", "no", "yes", "no"]
-    found = pasted_metrics(
+    found = twin_metrics(
         [own, there, control],  # type: ignore[list-item]
         [1, 1, 2, 3, 4, 5],
+        PASTED,
         p_yes=[[0.1] * 6, [0.9] * 6, [0.2] * 6],
     )
     values = {name.removeprefix("twins/pasted/"): metric.value for name, metric in found.items()}
@@ -60,4 +61,4 @@ def test_what_is_put_in_is_counted_among_those_that_were_denied() -> None:
     )  # fmt: skip
     assert found["twins/pasted/flip_rate"].n == 3  # pictures
     with pytest.raises(LucidaError, match="answers for 2 twins"):
-        pasted_metrics([["no"], ["no"], ["no"]], [1, 2])
+        twin_metrics([["no"], ["no"], ["no"]], [1, 2], PASTED)  # type: ignore[list-item]

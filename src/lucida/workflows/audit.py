@@ -30,7 +30,7 @@ from lucida.evaluation.pope import (
     question_only_metrics,
     read_answers,
 )
-from lucida.evaluation.twins import pasted_metrics, twin_metrics
+from lucida.evaluation.twins import PASTED, twin_metrics
 from lucida.report.material import CorpusFacts, Material
 from lucida.report.page import write_report
 from lucida.workflows.audit_examples import audit_examples
@@ -220,7 +220,7 @@ class Audit:
             ]
         numbers = [paste.picture for paste in found]
         shown, scores = self._say_of_twins(views, [paste.name for paste in found], numbers, PUT_IN)
-        return pasted_metrics(shown, numbers, p_yes=scores)
+        return twin_metrics(shown, numbers, PASTED, p_yes=scores)
 
     def _say_of_twins(
         self, views: Sequence[View], names: Sequence[str], numbers: Sequence[int], edit: str

@@ -26,7 +26,7 @@ from lucida.evaluation.caption_facts import FAMILIES, caption_fact_metrics
 from lucida.evaluation.chair import chair_metrics, read_captions
 from lucida.evaluation.intervals import share_by_cluster
 from lucida.evaluation.pope import PopeQuestion, labels_of, pope_metrics, question_only_metrics
-from lucida.evaluation.twins import pasted_metrics, twin_metrics
+from lucida.evaluation.twins import PASTED, twin_metrics
 from lucida.evaluation.vocabulary import Vocabulary
 from lucida.inference.answerer import Answerer
 from lucida.inference.generate import YesNoAnswers
@@ -164,7 +164,7 @@ class Examination:
         if not self.lesson.turns.get("exists") or not found.names:
             return {}
         read, p_yes = self._say_of(found)
-        return pasted_metrics(read, found.pictures, p_yes=p_yes)
+        return twin_metrics(read, found.pictures, PASTED, p_yes=p_yes)
 
     def _say_of(self, found: TwinPixels) -> tuple[list[list[YesNo]], NDArray]:
         """Answers about the three pictures of each twin, and P(yes), ``[3, n]`` both."""
