@@ -15,8 +15,10 @@ from lucida.inference.answerer import Answerer
 from lucida.inference.grounding import GroundedOdds, Grounding
 from lucida.workflows.evaluate_remedies import as_text
 from lucida.workflows.hallucination_stage import Examination
+from lucida.workflows.language_stage import free_for_answers, keep_words
 from lucida.workflows.remedy_abilities import BLIND, ability_metrics, alone, blind_metrics, single_things
 from lucida.workflows.remedy_trials import GROUNDED, PLAIN, Trial, Trials, decoding_trials
+from tests.inference.tiny_answerers import tiny_answerer
 from tests.workflows.test_preference import answerer, lesson  # noqa: F401  # fixtures
 
 PICTURES = 8
@@ -89,3 +91,16 @@ def test_the_table_leaves_empty_what_an_older_file_does_not_have() -> None:
     _, own, blind = as_text(results).splitlines()
     assert own.split() == ["as", "it", "is", "25.0"]
     assert blind.split() == [*BLIND.split(), "50.0"]
+
+
+def test_answers_train_all_but_the_tower_and_what_words_mean() -> None:
+    own = tiny_answerer()
+    free_for_answers(own)
+    frozen = {name for name, parameter in own.model.named_parameters() if not parameter.requires_grad}
+    assert frozen == {name for name, _ in own.model.named_parameters() if name.startswith("vision_tower.")}
+    keep_words(own)
+    learned = {name for name, parameter in own.model.named_parameters() if parameter.requires_grad}
+    projector = {name for name in learned if name.startswith("multi_modal_projector.")}
+    assert projector == {"multi_modal_projector.places", "multi_modal_projector.detail.weight"}
+    assert any(".q_proj" in name for name in learned)
+    assert not own.model.language_model.get_input_embeddings().weight.requires_grad

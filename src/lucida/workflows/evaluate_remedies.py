@@ -24,7 +24,7 @@ from lucida.training.tasks import LanguageTask
 from lucida.workflows.artwork_run import emoji_world
 from lucida.workflows.grounding_fit import fit_grounding
 from lucida.workflows.hallucination_stage import Examination
-from lucida.workflows.language_stage import MODEL, answering
+from lucida.workflows.language_stage import MODEL, answering, free_for_answers, keep_words
 from lucida.workflows.preference_stage import PreferenceStage, prefer
 from lucida.workflows.remedy_abilities import BLIND, alone
 from lucida.workflows.remedy_trials import GROUNDED, Trial, Trials, decoding_trials
@@ -142,10 +142,8 @@ def _balanced(world: SceneWorld, n: int) -> Lesson:
 def _further(name: str, answerer: Answerer, lesson: Lesson, config: EvaluateRemediesConfig, folder: RunFolder) -> Trial:
     say(f"{name}: {config.examples:,} scenes")
     own = copy.deepcopy(answerer)
-    own.model.requires_grad_(True)
-    own.tower.requires_grad_(False)
-    own.projector.freeze_words()
-    own.model.language_model.get_input_embeddings().requires_grad_(False)
+    free_for_answers(own)
+    keep_words(own)  # scenes have boxes: their places were named
     training = answering(config.examples, learning_rate=5e-4, warmup_share=0.1, seed=config.seed)
     part = RunFolder.create(folder.path / "stages" / name.replace(" ", "_"), training, seed=config.seed)
     data = ConversationData(lesson, own.chat, lambda: own.see(lesson.gallery))

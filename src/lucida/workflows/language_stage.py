@@ -20,7 +20,7 @@ from lucida.data.galleries import Gallery
 from lucida.data.lessons import ConversationData, Lesson, NamingData
 from lucida.data.tokenization import add_image_token, load_tokenizer, train_tokenizer
 from lucida.evaluation.pope import labels_of
-from lucida.inference.answerer import build
+from lucida.inference.answerer import Answerer, build
 from lucida.models.language_models import SmallLlama, load_language_model
 from lucida.models.naming import PlaceNaming
 from lucida.models.vision_language_model import VisionLanguageModel
@@ -39,6 +39,18 @@ def answering(examples: int, **settings: Any) -> TrainConfig:
     """How answers are trained: on the features of a frozen tower."""
     frozen = (ParameterRow("vision_tower.*", 0),)
     return TrainConfig(Duration(examples, "examples"), batch_size=16, weight_decay=0.02, parameters=frozen, **settings)
+
+
+def free_for_answers(answerer: Answerer) -> None:
+    """All that answers train: everything but the tower, on whose features they are trained."""
+    answerer.model.requires_grad_(True)
+    answerer.tower.requires_grad_(False)
+
+
+def keep_words(answerer: Answerer) -> None:
+    """Where places were named, pictures are written in words by now: these must go on meaning what they mean."""
+    answerer.projector.freeze_words()
+    answerer.model.language_model.get_input_embeddings().requires_grad_(False)
 
 
 @dataclass(frozen=True)
@@ -138,11 +150,9 @@ class LanguageRun:
         named = bool(self.lesson.boxed)
         if named:
             self._name_places(folder, resume=resume)
-        self.model.requires_grad_(True)
-        self.answerer.tower.requires_grad_(False)
-        if named:  # pictures are written in words by now: these must go on meaning what they mean
-            self.answerer.projector.freeze_words()
-            self.model.language_model.get_input_embeddings().requires_grad_(False)
+        free_for_answers(self.answerer)
+        if named:
+            keep_words(self.answerer)
         see = cache(self._see)
         for name, config, turns in (
             ("looking", self.stage.looking, {"exists": LOOKING_QUESTIONS}),
