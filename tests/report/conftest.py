@@ -121,25 +121,57 @@ def full_results() -> Results:
     return results
 
 
-def full_material(folder: RunFolder) -> Material:
-    def thumb(*objects: tuple[str, str]) -> str:
-        return save_thumbnail(folder, " ".join(map(" ".join, objects)), drawn(*objects))
+SINGLE = [(colour, shape) for colour in COLOURS for shape in SHAPES]
+CORPORA = (
+    CorpusFacts(
+        "emoji artwork",
+        {"train": 2290, "validation": 240, "unseen_concepts": 762, "second_artist": 762, "apart": 610},
+        4664,
+        None,
+        0,
+        "OpenMoji, CC BY-SA 4.0; Twemoji, CC BY 4.0",
+    ),
+    CorpusFacts("shop fronts", {"train": 9600, "test": 2400}, 12_000, 50_000, 3, "own photographs"),
+)
+KINDS = (
+    KindRate("a kind with quite a long name indeed", 12, 60, 0, 40),
+    *(KindRate(f"{c} {s}", 9 - i % 7, 60, (i * 5) % 11, 50 + i) for i, (c, s) in enumerate(SINGLE)),
+)
+CALIBRATION = tuple(
+    CalibrationBin(c, round(n * (c - 0.04)), n)
+    for c, n in ((0.53, 60), (0.65, 90), (0.75, 140), (0.85, 210), (0.96, 900))
+)
+TRAINABLE = (
+    TrainableRow("Dual encoder", "vision_tower", 0, 3_413_024),
+    TrainableRow("Dual encoder", "image_head", 917_504, 917_504),
+    TrainableRow("Dual encoder", "log_logit_scale", 1, 1),
+    TrainableRow("Multimodal LLM", "multi_modal_projector", 393_728, 393_728),
+    TrainableRow("Multimodal LLM", "language_model", 6_291_456, 6_291_456),
+)
 
-    single = [(c, s) for c in COLOURS for s in SHAPES]
-    naming = [
+
+def thumb(folder: RunFolder, *objects: tuple[str, str]) -> str:
+    return save_thumbnail(folder, " ".join(map(" ".join, objects)), drawn(*objects))
+
+
+def named(folder: RunFolder) -> list[Example]:
+    return [
         Example(
-            thumb(o),
-            answer=" ".join(o if i % 3 else single[i - 4]),
+            thumb(folder, o),
+            answer=" ".join(o if i % 3 else SINGLE[i - 4]),
             truth=" ".join(o),
             right=bool(i % 3),
             confidence=0.35 + 0.05 * i,
             group="Naming concepts it never saw",
         )
-        for i, o in enumerate(single[:9])
+        for i, o in enumerate(SINGLE[:9])
     ]
-    pair = thumb(("red", "square"), ("blue", "circle"), ("green", "triangle"))
+
+
+def asked(folder: RunFolder) -> list[Example]:
+    pair = thumb(folder, ("red", "square"), ("blue", "circle"), ("green", "triangle"))
     group = "Answering about composed scenes"
-    asked = [
+    return [
         Example(pair, "yes", "yes", True, "Is there a red square?", 0.98, group, id="scene test/17"),
         Example(pair, "yes", "no", False, "Is there a yellow circle?", 0.64, group, id="scene test/17"),
         Example(pair, "three", "three", True, "How many objects are there?", 0.81, group),
@@ -154,43 +186,28 @@ def full_material(folder: RunFolder) -> Material:
             ("yellow triangle",),
         ),
     ]
-    found = tuple(RetrievedPicture(thumb(o), i in (0, 2), " ".join(o)) for i, o in enumerate(single[:8]))
+
+
+def retrieved(folder: RunFolder) -> tuple[Retrieval, ...]:
+    found = tuple(RetrievedPicture(thumb(folder, o), i in (0, 2), " ".join(o)) for i, o in enumerate(SINGLE[:8]))
+    return (
+        Retrieval("a red shape", found, split="unseen_concepts", candidates=762),
+        Retrieval("a red square", found[::-1], thumb(folder, ("red", "square")), "second_artist", 762),
+    )
+
+
+def full_material(folder: RunFolder) -> Material:
     return Material(
         title="Pictures and words, from the artwork up",
         summary="A dual encoder and a small multimodal LLM, trained on two artists' pictures of the same concepts and "
         "on scenes composed of them.",
-        corpora=(
-            CorpusFacts(
-                "emoji artwork",
-                {"train": 2290, "validation": 240, "unseen_concepts": 762, "second_artist": 762, "apart": 610},
-                4664,
-                None,
-                0,
-                "OpenMoji, CC BY-SA 4.0; Twemoji, CC BY 4.0",
-            ),
-            CorpusFacts("shop fronts", {"train": 9600, "test": 2400}, 12_000, 50_000, 3, "own photographs"),
-        ),
-        examples=(*naming, *asked),
-        retrievals=(
-            Retrieval("a red shape", found, split="unseen_concepts", candidates=762),
-            Retrieval("a red square", found[::-1], thumb(("red", "square")), "second_artist", 762),
-        ),
-        kinds=(
-            KindRate("a kind with quite a long name indeed", 12, 60, 0, 40),
-            *(KindRate(f"{c} {s}", 9 - i % 7, 60, (i * 5) % 11, 50 + i) for i, (c, s) in enumerate(single)),
-        ),
-        calibration=tuple(
-            CalibrationBin(c, round(n * (c - 0.04)), n)
-            for c, n in ((0.53, 60), (0.65, 90), (0.75, 140), (0.85, 210), (0.96, 900))
-        ),
+        corpora=CORPORA,
+        examples=(*named(folder), *asked(folder)),
+        retrievals=retrieved(folder),
+        kinds=KINDS,
+        calibration=CALIBRATION,
         curves=(Curve("Dual encoder", "dual_encoder/metrics.jsonl"), Curve("Multimodal LLM", "vlm/metrics.jsonl")),
-        trainable=(
-            TrainableRow("Dual encoder", "vision_tower", 0, 3_413_024),
-            TrainableRow("Dual encoder", "image_head", 917_504, 917_504),
-            TrainableRow("Dual encoder", "log_logit_scale", 1, 1),
-            TrainableRow("Multimodal LLM", "multi_modal_projector", 393_728, 393_728),
-            TrainableRow("Multimodal LLM", "language_model", 6_291_456, 6_291_456),
-        ),
+        trainable=TRAINABLE,
         stage_titles={"vlm": "Multimodal LLM"},
         pictures_per_second={"encoding pictures": 77.3, "training the dual encoder": 4120.0},
         credits=("EfficientNet-Lite0 weights: Apache License 2.0", "all-MiniLM-L6-v2 weights: Apache License 2.0"),
@@ -218,13 +235,11 @@ def make_photo_run(path: Path) -> RunFolder:
     results.leave_out("pope", "the corpus does not list every object of a picture, so an absent one is not known")
     results.save(folder.results)
     curve(folder.metrics, 400, 4.0, 1.5, "top1")
-    thumb = save_thumbnail(folder, "bakery & sons <1>.jpg", drawn(("yellow", "square")))
+    shop = save_thumbnail(folder, "bakery & sons <1>.jpg", drawn(("yellow", "square")))
     Material(
         title="Shop fronts",
         corpora=(CorpusFacts("shop fronts", {"train": 9600, "test": 2400}, 12_000, 50_000, 1),),
-        examples=(
-            Example(thumb, "<script>alert(1)</script> & co", "bakery & sons", False, id="bakery & sons <1>.jpg"),
-        ),
+        examples=(Example(shop, "<script>alert(1)</script> & co", "bakery & sons", False, id="bakery & sons <1>.jpg"),),
         curves=(Curve("Dual encoder"),),
     ).save(folder)
     return folder
