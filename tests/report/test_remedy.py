@@ -37,6 +37,13 @@ def test_what_it_is_not_sure_of_is_told_where_it_was_measured() -> None:
     assert "10.0\N{NO-BREAK SPACE}%" in told or "10.0 %" in told
 
 
+def test_being_sure_of_nothing_is_said_in_words() -> None:
+    unsure = {"not_sure_share": 1.0, "wrong_share": 0.25}
+    told = remedy_lead(metrics() | {f"remedy/{name}": Metric(value, None, 50) for name, value in unsure.items()})
+    assert "sure of no answer" in told
+    assert "25.0" in told
+
+
 def test_nothing_is_shown_of_nothing() -> None:
     assert remedy_table({}) is None
     assert remedy_figures({}) == []

@@ -80,10 +80,15 @@ def remedy_lead(metrics: Metrics) -> str:
     unsure, wrong, left = (
         metrics.get(f"remedy/{name}") for name in ("not_sure_share", "wrong_share", "wrong_when_sure_share")
     )
-    if unsure is None or wrong is None or left is None:
+    if unsure is None or wrong is None:
         return text
+    every = number(wrong.value, share=True)
+    if left is None:
+        return (
+            f"{text} Even then it is sure of no answer to these questions, and says so; given all the same, {every} of "
+            "the answers are wrong."
+        )
     return (
         f"{text} Where even then it cannot be sure, it says so: of {number(unsure.value, share=True)} of the "
-        f"questions. Of the others {number(left.value, share=True)} are answered wrong, of all "
-        f"{number(wrong.value, share=True)}."
+        f"questions. Of the others {number(left.value, share=True)} are answered wrong, of all {every}."
     )
