@@ -101,11 +101,29 @@ def test_remedies_compose_in_transformers_and_leave_the_model_as_it_was(asked: A
     before, hooks = generate(model, inputs), [len(module._forward_hooks) for module in model.modules()]
     reading = HuggingFaceReading(model, inputs)
     every = tuple(range(model.get_output_embeddings().weight.shape[0]))
-    remedies = [Distorted(900), Unseen(), Early(0), Grounded(every, weight=3.0)]
+    remedies = [Early(0), Distorted(900), Unseen(), Grounded(every, weight=3.0)]
     with processors(remedies, reading) as chosen:
         assert generate(model, inputs, *chosen).shape == (2, LONGEST)
     assert [len(module._forward_hooks) for module in model.modules()] == hooks
     assert torch.equal(generate(model, inputs), before)
+
+
+def test_an_early_layer_behind_a_second_reading_is_refused_and_alone_it_is_its_own(asked: Any) -> None:  # noqa: F811
+    model, inputs = asked
+    hooks, reading = [len(module._forward_hooks) for module in model.modules()], HuggingFaceReading(model, inputs)
+    for again in (Distorted(900), Unseen()):
+        with (
+            pytest.raises(LucidaError, match="put the contrast with the early layer first"),
+            processors([again, Early(0)], reading),
+        ):
+            pass
+        assert [len(module._forward_hooks) for module in model.modules()] == hooks
+        with processors([Early(0), again], reading) as chosen:
+            generate(model, inputs, *chosen)
+            early = chosen[0].other.logits(None)  # of the last token; a reading behind it has left its own state
+    with processors([Early(0)], reading) as chosen:
+        generate(model, inputs, *chosen)
+        assert not torch.equal(early, chosen[0].other.logits(None))
 
 
 def test_behind_one_interface_they_are_what_they_are_alone(asked: Any) -> None:  # noqa: F811
@@ -171,6 +189,13 @@ def test_in_our_generate_a_contrast_is_its_formula(own: tuple[Answerer, Tensor])
     np.testing.assert_allclose(np.log(packed / (1 - packed)), plain, atol=1e-4)
     with pytest.raises(LucidaError, match="have not been seen"):
         leanings(answerer.model, answerer.chat, features, questions, remedies=[Distorted()])
+
+
+def test_a_tokenizer_that_does_not_tell_yes_from_no_is_refused(own: tuple[Answerer, Tensor]) -> None:
+    answerer, features = own
+    for ask in (leanings, answer_yes_no):
+        with pytest.raises(LucidaError, match="'yes' and 'yes' start with the same token"):
+            ask(answerer.model, answerer.chat, features, [(0, "Is there a dog in the picture?")], no="yes")
 
 
 def test_without_a_picture_the_picture_does_not_matter(own: tuple[Answerer, Tensor]) -> None:

@@ -158,8 +158,11 @@ def leanings(
         model, chat, vision_features, asked, remedies, noisy_features: as of :func:`answer`.
         batch_size: questions that run together.
         yes, no: the two words.
+
+    Raises:
+        LucidaError: the two words start with the same token.
     """
-    first = [int(chat.encode([word])[0][0]) for word in (yes, no)]
+    first = _first_tokens(chat, yes, no)
     found = []
     for start in range(0, len(asked), batch_size):
         reading = _reading(model, chat, vision_features, asked[start : start + batch_size], noisy_features)
@@ -175,6 +178,14 @@ def leanings(
             )
         found.append((out.scores[0][:, first[0]] - out.scores[0][:, first[1]]).double().numpy())
     return np.concatenate(found) if found else np.zeros(0)
+
+
+def _first_tokens(chat: ChatFormat, yes: str, no: str) -> tuple[int, int]:
+    """What tells the two words apart where the answer begins."""
+    first, other = (int(chat.encode([word])[0][0]) for word in (yes, no))
+    if first == other:
+        raise LucidaError(f"{yes!r} and {no!r} start with the same token", where="the tokenizer")
+    return first, other
 
 
 def _read(chat: ChatFormat, tokens: Tensor, logs: Tensor) -> Answer:
@@ -231,9 +242,7 @@ def answer_yes_no(
     Raises:
         LucidaError: the two words start with the same token.
     """
-    first = [int(chat.encode([word])[0][0]) for word in (yes, no)]
-    if first[0] == first[1]:
-        raise LucidaError(f"{yes!r} and {no!r} start with the same token", where="the tokenizer")
+    first = _first_tokens(chat, yes, no)
     by_picture: dict[int, list[int]] = {}
     for i, (picture, _) in enumerate(asked):
         by_picture.setdefault(picture, []).append(i)

@@ -50,9 +50,30 @@ class Remedy(Protocol):
 
 @contextmanager
 def processors(remedies: Sequence[Remedy], reading: Reading) -> Iterator[LogitsProcessorList]:
-    """Of one ``generate`` call; after it the model is as it was."""
+    """Of one ``generate`` call; after it the model is as it was.
+
+    Raises:
+        LucidaError: an early layer is contrasted behind a remedy that reads the prompt again.
+    """
     with ExitStack() as cleanup:
-        yield LogitsProcessorList([remedy.processor(reading, cleanup) for remedy in remedies])
+        made = [remedy.processor(reading, cleanup) for remedy in remedies]
+        _check_order(made)
+        yield LogitsProcessorList(made)
+
+
+def _check_order(made: Sequence[LogitsProcessor]) -> None:
+    """A model that was read again has left the state of that reading in the early layer.
+
+    Refused rather than mended: the order of remedies is part of what they say.
+    """
+    contrasts = [one.other for one in made if isinstance(one, ContrastProcessor)]
+    again = [isinstance(other, OtherReading) for other in contrasts]
+    if any(isinstance(other, EarlyLayer) and any(again[:k]) for k, other in enumerate(contrasts)):
+        raise LucidaError(
+            "an early layer behind a contrast that reads again would be that reading's",
+            where="remedies",
+            remedy="put the contrast with the early layer first",
+        )
 
 
 @dataclass(frozen=True)
@@ -89,6 +110,8 @@ class Unseen:
 @dataclass(frozen=True)
 class Early:
     """Contrast with an early layer of the same reading (DoLa: Chuang et al. 2023, arXiv:2309.03883).
+
+    It comes before contrasts that read the prompt again.
 
     Attributes:
         layer: from 0.
