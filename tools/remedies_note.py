@@ -14,6 +14,7 @@ after ``lucida run --split-seed 20`` and ``lucida run --recipe patient --split-s
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -80,7 +81,7 @@ def shown(column: str, metric: Metric | None) -> str:
     >>> shown("chair_i", Metric(0.0312, (0.02, 0.041))), shown("decoding_cost", Metric(1.084, (1.0, 1.1)))
     ('3.1 [2.0, 4.1]', '1.08')
     """
-    if metric is None:
+    if metric is None or not math.isfinite(metric.value):
         return ""
     if column in PLAIN:
         return f"{metric.value:{PLAIN[column]}}"

@@ -37,6 +37,7 @@ def test_what_an_older_file_has_not_measured_is_an_empty_cell() -> None:
 
     results = Results(details={"trials": ["as it is"]})
     results.add("as it is/count_accuracy", Metric(0.5, (0.4, 0.6), 10))
+    results.add("as it is/where_accuracy", Metric(float("nan"), None, 0))
     row = table(results, ABILITIES).splitlines()[-1]
     assert row.startswith("| as it is | 50.0 [40.0, 60.0] |")
     assert {cell.strip() for cell in row.split("|")[3:]} == {""}

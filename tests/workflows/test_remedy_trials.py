@@ -87,6 +87,7 @@ def test_pictures_of_one_thing_are_no_others(world: SceneWorld) -> None:
 def test_the_table_leaves_empty_what_an_older_file_does_not_have() -> None:
     results = Results(details={"trials": ["as it is"]})
     results.add("as it is/chair_i", Metric(0.25, (0.2, 0.3), 10))
+    results.add("as it is/recall", Metric(float("nan"), None, 0))
     results.add(f"{BLIND}/count_accuracy", Metric(0.5, (0.4, 0.6), 10))
     _, own, blind = as_text(results).splitlines()
     assert own.split() == ["as", "it", "is", "25.0"]

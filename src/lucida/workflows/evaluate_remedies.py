@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -201,4 +202,4 @@ def as_text(results: Results) -> str:
 
 
 def _percent(metric: Metric | None) -> str:
-    return f"{'':>11}" if metric is None else f"{100 * metric.value:11.1f}"
+    return f"{'':>11}" if metric is None or not math.isfinite(metric.value) else f"{100 * metric.value:11.1f}"
