@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from lucida.losses.hard_negatives import hardened, plain_hardened
-from lucida.losses.pair_scores import LogSums, Twins, gradients, log_sums
+from lucida.losses.hard_negatives import plain_hardened
+from lucida.losses.pair_scores import at_least_float32
+from lucida.losses.ring import Ring
+from lucida.losses.tiled_softmax import tiled_loss
 
 SMALL = 1024
 """Pairs up to which the whole matrix of scores is quicker than tiles of it."""
@@ -25,6 +23,7 @@ def contrastive_loss(
     ids: Tensor | None = None,
     label_smoothing: float = 0.0,
     hard_negatives: float = 0.0,
+    ring: Ring | None = None,
 ) -> Tensor:
     r"""Mean cross-entropy of finding the text of each image and the image of each text (Radford et al. 2021, fig. 3).
 
@@ -53,6 +52,10 @@ def contrastive_loss(
         ids: ``int64 [B]``, the identity of each pair; ``None`` if all differ.
         label_smoothing: :math:`\epsilon`, in ``[0, 1]``.
         hard_negatives: :math:`\beta`, 0 or more; Radenovic et al. have 0.25 and 0.5.
+        ring: the processes that share the batch. Rows and ids are then those of this process alone; the loss is that of
+            the whole batch, the same in all. Its gradient at the features is that of the own rows, and at the scale
+            that of the whole batch: summed over processes (not averaged), the towers' gradients are those of one
+            process.
 
     Returns:
         The loss, a ``float32`` scalar (``float64`` for ``float64`` features); half-precision features are scored in
@@ -68,7 +71,9 @@ def contrastive_loss(
     >>> round(contrastive_loss(torch.ones(3, 1), torch.ones(3, 1), 10.0, ids=same).item(), 4)  # log 3
     1.0986
     """
-    if len(image_features) <= SMALL:
+    _check(image_features, text_features, ids, label_smoothing, hard_negatives)
+    alone = ring is None or ring.size == 1
+    if alone and len(image_features) <= SMALL:
         return plain_contrastive_loss(
             image_features,
             text_features,
@@ -77,17 +82,13 @@ def contrastive_loss(
             label_smoothing=label_smoothing,
             hard_negatives=hard_negatives,
         )
-    _check(image_features, text_features, ids, label_smoothing, hard_negatives)
     with torch.autocast(image_features.device.type, enabled=False):
-        images, texts = _at_least_float32(image_features), _at_least_float32(text_features)
+        images, texts = at_least_float32(image_features), at_least_float32(text_features)
         scale = torch.as_tensor(logit_scale, dtype=images.dtype, device=images.device)
-        groups = None
         if ids is not None:
             ids, order = ids.sort()  # so that positives lie in few tiles
             images, texts = images[order], texts[order]
-            groups = ids.unique_consecutive(return_inverse=True)[1]
-        loss: Tensor = _TiledLoss.apply(images, texts, scale, groups, label_smoothing, hard_negatives)
-        return loss
+        return tiled_loss(images, texts, scale, ids, label_smoothing, hard_negatives, ring or Ring(len(images)))
 
 
 def plain_contrastive_loss(
@@ -102,7 +103,7 @@ def plain_contrastive_loss(
     """:func:`contrastive_loss` with the whole matrix of scores, ``[B, B]``."""
     _check(image_features, text_features, ids, label_smoothing, hard_negatives)
     with torch.autocast(image_features.device.type, enabled=False):
-        images, texts = _at_least_float32(image_features), _at_least_float32(text_features)
+        images, texts = at_least_float32(image_features), at_least_float32(text_features)
         logits = logit_scale * (images @ texts.T)
         targets = identity_targets(ids, logits.dtype) if ids is not None else _diagonal(logits)
         if hard_negatives:
@@ -120,56 +121,6 @@ def _plain_hard_loss(logits: Tensor, ids: Tensor | None, smoothing: float, beta:
     return sum(sums, torch.zeros_like(logits[0, 0])) / 2 - (aimed * logits).sum() / len(logits)
 
 
-class _TiledLoss(torch.autograd.Function):
-    """Both terms: logarithms of sums over all pairs, in tiles, less the scores of what is wanted, as means."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, images: Tensor, texts: Tensor, scale: Tensor, groups: Tensor | None, smoothing: float, beta: float
-    ) -> Tensor:
-        """The loss; groups, if there are any, in ascending order."""
-        images, texts, multiplier = images.contiguous(), texts.contiguous(), float(scale)
-        if beta:
-            each = _diagonal(images) if groups is None else groups
-            sums, weights = hardened(images, texts, multiplier, beta, each)
-            ctx.save_for_backward(images, texts, *sums, *weights)
-        else:
-            sums = log_sums(images, texts, multiplier)
-            ctx.save_for_backward(images, texts, *sums)
-        wanted = _mean_of_targets(texts, groups, smoothing)
-        ctx.scale, ctx.groups, ctx.smoothing, ctx.beta = multiplier, groups, smoothing, beta
-        aimed = multiplier * (images * wanted).sum(dim=1, dtype=torch.float64)
-        both = (sums.rows.double() + sums.columns.double()) / 2
-        return (both - aimed).mean().to(images.dtype)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """Of the features and of the scale: what ``d loss / d scores`` pulls at, once multiplied with the scale."""
-        images, texts, rows, columns, *weights = ctx.saved_tensors
-        share = math.log(2 * len(images))
-        pull, twins = LogSums(-rows - share, -columns - share), None
-        if weights:
-            each = _diagonal(images) if ctx.groups is None else ctx.groups
-            twins = Twins(each, 1 / (1 + ctx.beta), pull)
-            pull = LogSums(*(own + hard for own, hard in zip(pull, weights, strict=True)))
-        found = gradients(images, texts, ctx.scale * (1 + ctx.beta), pull, twins)
-        for own, other in zip(found, (texts, images), strict=True):
-            own.sub_(_mean_of_targets(other, ctx.groups, ctx.smoothing), alpha=1 / len(images))
-        of_scale = (images * found.images).sum()
-        return *(each.mul_(ctx.scale * grad) for each in found), grad * of_scale, None, None, None
-
-
-def _mean_of_targets(features: Tensor, groups: Tensor | None, smoothing: float) -> Tensor:
-    """What each row is to find, weighed as it is to find it: ``Σ_j p_ij features_j``, ``[B, d]``."""
-    own = features
-    if groups is not None:
-        sizes = groups.bincount()
-        sums = features.new_zeros(len(sizes), features.shape[1]).index_add_(0, groups, features)
-        own = (sums / sizes[:, None])[groups]
-    return own if smoothing == 0 else torch.lerp(own, features.mean(dim=0).expand_as(own), smoothing)
-
-
 def identity_targets(ids: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """The target distribution of each row, ``[B, B]``; symmetric, rows sum to one.
 
@@ -184,10 +135,6 @@ def identity_targets(ids: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
 
 def _diagonal(logits: Tensor) -> Tensor:
     return torch.arange(len(logits), device=logits.device)
-
-
-def _at_least_float32(features: Tensor) -> Tensor:
-    return features if features.dtype == torch.float64 else features.float()
 
 
 def _check(images: Tensor, texts: Tensor, ids: Tensor | None, label_smoothing: float, hard_negatives: float) -> None:

@@ -10,108 +10,105 @@ Weights say what is drawn, as in importance sampling: for the gradient they are 
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
-from lucida.losses.pair_scores import LogSums, Tile, powers_of, score_tiles, shift_of, tile_buffer, whole
-
-
-class Hardened(NamedTuple):
-    """Of rows and of columns, logarithms.
-
-    Attributes:
-        sums: of what a row sums up, ``log(Σ_P e^s + Σ_N w e^s)``.
-        weights: of ``w`` without its own exponential: ``log(w) - β s``; ``-inf`` where there is no negative.
-    """
-
-    sums: LogSums
-    weights: LogSums
-
-
-class _Sums(NamedTuple):
-    """Logarithms: over positives of ``e^s``, over negatives of ``e^((1 + β) s)`` and of ``e^(β s)``."""
-
-    positives: LogSums
-    harder: LogSums
-    hardness: LogSums
+from lucida.losses.pair_scores import (
+    Identities,
+    LogSums,
+    Tile,
+    powers_of,
+    score_tiles,
+    shift_of,
+    tile_buffer,
+    whole,
+)
 
 
 def plain_hardened(scores: Tensor, same: Tensor, beta: float) -> Tensor:
     """What each row of ``scores [B, B]`` sums up, as a logarithm ``[B]``; ``same`` are the positives."""
     negative = scores.masked_fill(same, -torch.inf)
     hardness = beta * negative.detach()
-    weights = (
-        (~same).sum(dim=1, keepdim=True).to(scores.dtype).log() + hardness - hardness.logsumexp(dim=1, keepdim=True)
-    )
+    others = (~same).sum(dim=1, keepdim=True).to(scores.dtype)
+    weights = others.log() + hardness - hardness.logsumexp(dim=1, keepdim=True)
     return torch.where(same, scores, negative + weights).logsumexp(dim=1)
 
 
-def hardened(images: Tensor, texts: Tensor, scale: float, beta: float, groups: Tensor) -> Hardened:
-    """Of all pairs, a tile at a time.
+def hard_sums(images: Tensor, texts: Tensor, scale: float, beta: float, ids: Identities) -> LogSums:
+    """Three logarithms of each row ``[B, 3]`` and each column ``[C, 3]``.
+
+    Of the sums over positives of ``e^s``, and over negatives of ``e^((1 + β) s)`` and of ``e^(β s)``; ``-inf`` where
+    there is none. Sums over other columns are added to those of a row by ``logaddexp``.
 
     Args:
-        images, texts: ``[B, d]``.
+        images: ``[B, d]``.
+        texts: ``[C, d]``.
         scale: the multiplier.
         beta: how much harder negatives count more, above 0.
-        groups: identities, ``int64 [B]`` in ascending order.
+        ids: of rows and columns.
     """
-    sums = _quickly(images, texts, scale, beta, groups) or _carefully(images, texts, scale, beta, groups)
-    sizes = torch.unique_consecutive(groups, return_counts=True)[1]
-    others = (len(groups) - sizes.repeat_interleave(sizes)).to(images.dtype).log()
-    found = []
-    for positives, harder, hardness in zip(*sums, strict=True):
-        weights = torch.where(others == -torch.inf, others, others - hardness)  # not inf - inf where all are twins
-        negatives = torch.where(others == -torch.inf, others, weights + harder)
-        found.append((torch.logaddexp(positives, negatives), weights))
-    return Hardened(*(LogSums(*each) for each in zip(*found, strict=True)))
+    return _quickly(images, texts, scale, beta, ids) or _carefully(images, texts, scale, beta, ids)
 
 
-def _quickly(images: Tensor, texts: Tensor, scale: float, beta: float, groups: Tensor) -> _Sums | None:
+def hardened(sums: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+    """What rows (or columns) sum up, and how their negatives are weighed, logarithms ``[B]`` each.
+
+    Args:
+        sums: ``[B, 3]`` of :func:`hard_sums`, over the whole batch.
+        others: how many negatives each has, ``[B]``.
+
+    Returns:
+        ``log(Σ_P e^s + Σ_N w e^s)``; and ``log(w) - β s``, the weight without its own exponential (``-inf`` where there
+        is no negative).
+    """
+    positives, harder, hardness = sums.unbind(dim=1)
+    none, count = others == 0, others.to(sums.dtype).log()
+    weights = torch.where(none, count, count - hardness)  # not inf - inf
+    return torch.logaddexp(positives, torch.where(none, count, weights + harder)), weights
+
+
+def _quickly(images: Tensor, texts: Tensor, scale: float, beta: float, ids: Identities) -> LogSums | None:
     """With one exponential for rows and columns; None if it lost something to underflow."""
     shifts = [shift_of(images, texts, scale * power) for power in (1 + beta, beta)]
-    sums = images.new_zeros(2, 2, len(images))  # which power, rows or columns
-    positives, room = _none(images), tile_buffer(images, texts)
+    found, room = _nothing(images, texts), tile_buffer(images, texts)
+    sums = LogSums(torch.zeros_like(found.rows), torch.zeros_like(found.columns))
     for tile in score_tiles(images * scale, texts):
-        twins = tile.twins(groups)
-        _add_positives(positives, tile, twins)
-        other = room[: tile.scores.numel()].view_as(tile.scores)
-        torch.mul(tile.scores, beta, out=other)
-        for k, (scores, shift) in enumerate(zip((tile.scores.mul_(1 + beta), other), shifts, strict=True)):
-            powers = powers_of(scores, shift)
+        twins = tile.twins(ids)
+        if twins is not None:
+            _add(found, 0, tile, tile.scores.masked_fill(~twins, -torch.inf))
+        other = torch.mul(tile.scores, beta, out=room[: tile.scores.numel()].view_as(tile.scores))
+        for k, scores in enumerate((tile.scores.mul_(1 + beta), other)):
+            powers = powers_of(scores, shifts[k])
             if twins is not None:
                 powers.masked_fill_(twins, 0.0)
-            sums[k, 0, tile.rows] += powers.sum(dim=1)
-            sums[k, 1, tile.columns] += powers.sum(dim=0)
-    logs = [LogSums(*each) for each in sums.log()]
-    if groups[0] != groups[-1] and not all(map(whole, logs)):
+            sums.rows[tile.rows, 1 + k] += powers.sum(dim=1)
+            sums.columns[tile.columns, 1 + k] += powers.sum(dim=0)
+    for own, summed in zip(found, sums, strict=True):
+        own[:, 1:] = summed[:, 1:].log()
+    if not whole(LogSums(*(own[:, 1:] for own in found))):
         return None
-    harder, hardness = (LogSums(*(own + shift for own in log)) for log, shift in zip(logs, shifts, strict=True))
-    return _Sums(positives, harder, hardness)
-
-
-def _carefully(images: Tensor, texts: Tensor, scale: float, beta: float, groups: Tensor) -> _Sums:
-    """Every row and column from its own largest score."""
-    found = _Sums(_none(images), _none(images), _none(images))
-    for tile in score_tiles(images * scale, texts):
-        twins = tile.twins(groups)
-        _add_positives(found.positives, tile, twins)
-        negative = tile.scores if twins is None else tile.scores.masked_fill(twins, -torch.inf)
-        for sums, power in ((found.harder, 1 + beta), (found.hardness, beta)):
-            _add(sums, tile, power * negative)
+    for own in found:
+        own[:, 1:] += own.new_tensor(shifts)
     return found
 
 
-def _none(images: Tensor) -> LogSums:
-    return LogSums(*images.new_full((2, len(images)), -torch.inf))
+def _carefully(images: Tensor, texts: Tensor, scale: float, beta: float, ids: Identities) -> LogSums:
+    """Every row and column from its own largest score."""
+    found = _nothing(images, texts)
+    for tile in score_tiles(images * scale, texts):
+        twins, negative = tile.twins(ids), tile.scores
+        if twins is not None:
+            _add(found, 0, tile, tile.scores.masked_fill(~twins, -torch.inf))
+            negative = tile.scores.masked_fill(twins, -torch.inf)
+        _add(found, 1, tile, (1 + beta) * negative)
+        _add(found, 2, tile, beta * negative)
+    return found
 
 
-def _add_positives(sums: LogSums, tile: Tile, twins: Tensor | None) -> None:
-    if twins is not None:
-        _add(sums, tile, tile.scores.masked_fill(~twins, -torch.inf))
+def _nothing(images: Tensor, texts: Tensor) -> LogSums:
+    return LogSums(*(images.new_full((len(each), 3), -torch.inf) for each in (images, texts)))
 
 
-def _add(sums: LogSums, tile: Tile, scores: Tensor) -> None:
+def _add(sums: LogSums, place: int, tile: Tile, scores: Tensor) -> None:
     for own, where, dim in ((sums.rows, tile.rows, 1), (sums.columns, tile.columns, 0)):
-        own[where] = torch.logaddexp(own[where], scores.logsumexp(dim=dim))
+        own[where, place] = torch.logaddexp(own[where, place], scores.logsumexp(dim=dim))

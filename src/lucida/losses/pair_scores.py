@@ -34,22 +34,29 @@ class LogSums(NamedTuple):
     columns: Tensor
 
 
+class Identities(NamedTuple):
+    """Whom each row ``[B]`` and each column ``[C]`` shows, ``int64`` in ascending order: so few tiles have twins."""
+
+    rows: Tensor
+    columns: Tensor
+
+
 class Twins(NamedTuple):
-    """Pairs of one group, which pull in a way of their own: ``exp(power · s + a) + exp(power · s + b)``.
+    """Pairs of one identity, which pull in a way of their own: ``exp(power · s + a) + exp(power · s + b)``.
 
     Attributes:
-        groups: of each row and each column, ``int64 [B]`` in ascending order.
+        ids: of rows and columns.
         power: of their scores.
         weights: ``a`` and ``b``.
     """
 
-    groups: Tensor
+    ids: Identities
     power: float
     weights: LogSums
 
     def pulls(self, tile: Tile) -> tuple[Tensor, Tensor] | None:
         """Which pairs of a tile these are, ``bool [R, C]``, and how each of them pulls; None if there are none."""
-        mask = tile.twins(self.groups)
+        mask = tile.twins(self.ids)
         if mask is None:
             return None
         rows, columns = mask.nonzero(as_tuple=True)
@@ -72,13 +79,9 @@ class Tile(NamedTuple):
     columns: slice
     scores: Tensor
 
-    def twins(self, groups: Tensor) -> Tensor | None:
-        """Which of these pairs are of one group, ``bool [R, C]``; None if there are none.
-
-        Args:
-            groups: of each row and each column, ``int64 [B]`` in ascending order, so that few tiles have any.
-        """
-        rows, columns = groups[self.rows], groups[self.columns]
+    def twins(self, ids: Identities) -> Tensor | None:
+        """Which of these pairs are of one identity, ``bool [R, C]``; None if none is."""
+        rows, columns = ids.rows[self.rows], ids.columns[self.columns]
         apart = bool((rows[-1] < columns[0]) | (columns[-1] < rows[0]))
         return None if apart else rows[:, None] == columns
 
@@ -177,3 +180,8 @@ def score_tiles(images: Tensor, texts: Tensor) -> Iterator[Tile]:
 def tile_buffer(images: Tensor, texts: Tensor) -> Tensor:
     """Room for the numbers of one tile."""
     return images.new_empty(min(TILE[0], len(images)) * min(TILE[1], len(texts)))
+
+
+def at_least_float32(features: Tensor) -> Tensor:
+    """What scores are computed in: half precision has too few digits for a scale of 100."""
+    return features if features.dtype == torch.float64 else features.float()

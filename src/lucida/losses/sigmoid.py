@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from lucida.losses.contrastive import SMALL
-from lucida.losses.pair_scores import score_tiles
+from lucida.losses.pair_scores import Identities, at_least_float32, score_tiles
+from lucida.losses.ring import Ring
 
 
 def sigmoid_loss(
@@ -21,6 +22,7 @@ def sigmoid_loss(
     ids: Tensor | None = None,
     *,
     positive_weight: float = 1.0,
+    ring: Ring | None = None,
 ) -> Tensor:
     r"""Binary cross-entropy of all pairs of a batch over the number of pictures (Zhai et al. 2023, 2303.15343).
 
@@ -41,6 +43,7 @@ def sigmoid_loss(
         ids: ``int64 [B]``, the identity of each pair: pairs of one id are positives of each other, as in
             :func:`lucida.losses.contrastive.contrastive_loss`; ``None`` if all differ.
         positive_weight: :math:`w` of the positives; negatives count once. 1 is the paper's loss.
+        ring: the processes that share the batch, as in :func:`~lucida.losses.contrastive.contrastive_loss`.
 
     Returns:
         The loss, a ``float32`` scalar (``float64`` for ``float64`` features); half-precision features are scored in
@@ -55,20 +58,24 @@ def sigmoid_loss(
     >>> round(sigmoid_loss(features, features, 10.0, -10.0).item(), 4)  # positives log 2, negatives nothing
     0.6933
     """
-    if len(image_features) <= SMALL:
+    _check(image_features, text_features, ids, positive_weight)
+    alone = ring is None or ring.size == 1
+    if alone and len(image_features) <= SMALL:
         return plain_sigmoid_loss(
             image_features, text_features, logit_scale, logit_bias, ids, positive_weight=positive_weight
         )
-    _check(image_features, text_features, ids, positive_weight)
     with torch.autocast(image_features.device.type, enabled=False):
-        images, texts = _at_least_float32(image_features), _at_least_float32(text_features)
+        images, texts = at_least_float32(image_features), at_least_float32(text_features)
         scale, bias = (torch.as_tensor(x, dtype=images.dtype, device=images.device) for x in (logit_scale, logit_bias))
+        ring = ring or Ring(len(images))
         if ids is None:
-            groups = torch.arange(len(images), device=images.device)
+            ids = ring.offset + torch.arange(len(images), device=images.device)
         else:
-            groups, order = ids.sort()  # so that positives lie in few tiles
+            ids, order = ids.sort()  # so that positives lie in few tiles
             images, texts = images[order], texts[order]
-        loss: Tensor = _TiledLoss.apply(images, texts, scale, bias, groups, positive_weight)
+        loss: Tensor = _TiledLoss.apply(
+            images.contiguous(), texts.contiguous(), scale, bias, ids, positive_weight, ring
+        )
         return loss
 
 
@@ -84,7 +91,7 @@ def plain_sigmoid_loss(
     """:func:`sigmoid_loss` with the whole matrix of scores, ``[B, B]``."""
     _check(image_features, text_features, ids, positive_weight)
     with torch.autocast(image_features.device.type, enabled=False):
-        images, texts = _at_least_float32(image_features), _at_least_float32(text_features)
+        images, texts = at_least_float32(image_features), at_least_float32(text_features)
         logits = logit_scale * (images @ texts.T) + logit_bias
         same = positives(len(logits), ids, logits.device)
         terms = F.logsigmoid(torch.where(same, logits, -logits))
@@ -97,38 +104,44 @@ class _TiledLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, images: Tensor, texts: Tensor, scale: Tensor, bias: Tensor, groups: Tensor, weight: float
+        ctx: Any, images: Tensor, texts: Tensor, scale: Tensor, bias: Tensor, ids: Tensor, weight: float, ring: Ring
     ) -> Tensor:
         """The loss; its gradients are kept."""
         wanted = any(ctx.needs_input_grad)
-        total = torch.zeros((), dtype=torch.float64, device=images.device)
-        pulls = [torch.zeros_like(images), torch.zeros_like(texts)] if wanted else []
-        of_bias = torch.zeros_like(total)
-        for tile in score_tiles(images * scale, texts):
-            logits, twins = tile.scores.add_(bias), tile.twins(groups)
-            positive = logits.new_zeros(0)
-            if twins is not None:
-                positive = -logits[twins]
-                logits.masked_fill_(twins, -torch.inf)
-            total += (F.softplus(logits).sum() + weight * F.softplus(positive).sum()).double()
-            if wanted:
-                pull = logits.sigmoid_()
-                if twins is not None:
-                    pull[twins] = -weight * positive.sigmoid()
-                of_bias += pull.sum().double()
-                pulls[0][tile.rows].addmm_(pull, texts[tile.columns])
-                pulls[1][tile.columns].addmm_(pull.T, images[tile.rows])
+        totals, of_images = torch.zeros(2, dtype=torch.float64), torch.zeros_like(images)
+        for visitor in ring.round(texts, ids, torch.zeros_like(texts)):
+            block, of_block = visitor[0], visitor[2]
+            for tile in score_tiles(images * scale, block):
+                pull, found = _tile(tile.scores.add_(bias), tile.twins(Identities(ids, visitor[1])), weight)
+                totals += found
+                if wanted:
+                    of_images[tile.rows].addmm_(pull, block[tile.columns])
+                    of_block[tile.columns].addmm_(pull.T, images[tile.rows])
+        count = ring.total_rows
         if wanted:
-            of_scale = (images * pulls[0]).sum()
-            gradients = [*(each * (scale / len(images)) for each in pulls), of_scale / len(images)]
-            ctx.save_for_backward(*gradients, (of_bias / len(images)).to(images.dtype))
-        return (total / len(images)).to(images.dtype)
+            of_scale = ring.total((images * of_images).sum()) / count
+            of_bias = (ring.total(totals[1]) / count).to(images)
+            ctx.save_for_backward(*(each * (scale / count) for each in (of_images, visitor[2])), of_scale, of_bias)
+        return (ring.total(totals[0]) / count).to(images)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """What was found with the value."""
-        return *(each * grad for each in ctx.saved_tensors), None, None
+        return *(each * grad for each in ctx.saved_tensors), None, None, None
+
+
+def _tile(logits: Tensor, twins: Tensor | None, weight: float) -> tuple[Tensor, Tensor]:
+    """``d loss / d logits`` in the place of the logits ``[R, C]``, and sums ``[2]`` of the loss and of those."""
+    positive = logits.new_zeros(0)
+    if twins is not None:
+        positive = -logits[twins]
+        logits.masked_fill_(twins, -torch.inf)
+    total = F.softplus(logits).sum() + weight * F.softplus(positive).sum()
+    pull = logits.sigmoid_()
+    if twins is not None:
+        pull[twins] = -weight * positive.sigmoid()
+    return pull, torch.stack([total, pull.sum()]).double().cpu()
 
 
 def positives(count: int, ids: Tensor | None, device: torch.device | None = None) -> Tensor:
@@ -142,10 +155,6 @@ def positives(count: int, ids: Tensor | None, device: torch.device | None = None
     if ids is None:
         return torch.eye(count, dtype=torch.bool, device=device)
     return ids[:, None] == ids[None, :]
-
-
-def _at_least_float32(features: Tensor) -> Tensor:
-    return features if features.dtype == torch.float64 else features.float()
 
 
 def _check(images: Tensor, texts: Tensor, ids: Tensor | None, positive_weight: float) -> None:

@@ -6,11 +6,12 @@ from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from lucida.core.errors import LucidaError, NonFiniteError
+from lucida.losses.ring import Ring
 from lucida.training.batches import Batch
-from lucida.training.distributed import Accelerator, gather_rows, random_state, set_random_state, sum_over_processes
+from lucida.training.distributed import Accelerator, random_state, set_random_state, sum_over_processes
 from lucida.training.tasks import Features, FeatureTask, LossOutput, Task
 
 
@@ -105,8 +106,8 @@ def cached_gradients(
 
     First the features of all micro-batches without a graph; then the loss and its gradient at the features; then each
     micro-batch once more, with the random state of its first pass, to carry that gradient on to the parameters. A
-    single micro-batch keeps its graph and needs no second pass. Every process scores the global batch and keeps the
-    gradient of its own rows: the sum over processes is the exact gradient.
+    single micro-batch keeps its graph and needs no second pass. Processes score their own rows against those of all,
+    which go round a ring: the sum over processes is the exact gradient.
     """
     once = len(micro_batches) == 1
     parts, states = [], []
@@ -114,8 +115,8 @@ def cached_gradients(
         for batch in micro_batches:
             states.append(random_state(accelerator.device))
             parts.append(module(batch))
-    cached = Features(_global_rows(parts, accelerator), {k: _leaf(v) for k, v in parts[0].shared.items()})
-    output = task.loss_of_features(cached)
+    cached = Features(_all_rows(parts), {k: _leaf(v) for k, v in parts[0].shared.items()})
+    output = task.loss_of_features(cached, _ring(_count(cached), accelerator))
     weight = float(output.weight)
     mean = output.loss_sum / weight
     if torch.isfinite(mean):
@@ -123,15 +124,20 @@ def cached_gradients(
         for k, (batch, state) in enumerate(zip(micro_batches, states, strict=True)):
             with _synchronised(module, accelerator, last=k == len(micro_batches) - 1):
                 part = parts[0] if once else _replayed(module, batch, state, accelerator.device)
-                offset = sum(_count(p) for p in parts[:k]) + accelerator.process_index * sum(map(_count, parts))
+                offset = sum(_count(p) for p in parts[:k])
                 _carry_on(part, cached, offset, accelerator.num_processes, last=k == len(micro_batches) - 1)
     metrics = {name: float(value) for name, value in output.metrics.items()}
     return mean.detach(), weight, metrics
 
 
-def _global_rows(parts: list[Features], accelerator: Accelerator) -> dict[str, Tensor]:
-    rows = {name: torch.cat([part.rows[name].detach() for part in parts]) for name in parts[0].rows}
-    return {name: _leaf(gather_rows(tensor, accelerator)) for name, tensor in rows.items()}
+def _all_rows(parts: list[Features]) -> dict[str, Tensor]:
+    return {name: _leaf(torch.cat([part.rows[name] for part in parts])) for name in parts[0].rows}
+
+
+def _ring(rows: int, accelerator: Accelerator) -> Ring:
+    """Of the processes that share the batch."""
+    group = distributed.group.WORLD if accelerator.num_processes > 1 else None
+    return Ring(rows, group, accelerator.device)
 
 
 def _leaf(tensor: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from lucida.losses.contrastive import contrastive_loss
 from lucida.losses.imbalance import ClassLoss, ScheduledLoss
+from lucida.losses.ring import Ring
 from lucida.training.batches import Batch
 
 
@@ -30,7 +31,7 @@ class Features(NamedTuple):
     """What a loss over the whole batch needs of each part of it.
 
     Attributes:
-        rows: tensors with one row an example; their parts are concatenated over micro-batches and processes.
+        rows: tensors with one row an example; their parts are concatenated over micro-batches.
         shared: scalars that do not depend on the examples, such as ``logit_scale``.
     """
 
@@ -57,8 +58,12 @@ class FeatureTask(Protocol):
     def features(self, batch: Batch) -> Features:
         """The features of one (micro-)batch."""
 
-    def loss_of_features(self, features: Features) -> LossOutput:
-        """The loss of the whole batch, over all micro-batches and processes."""
+    def loss_of_features(self, features: Features, ring: Ring) -> LossOutput:
+        """The loss of the whole batch, of which ``features`` are this process' rows: all of its micro-batches.
+
+        It is the same in all processes of the ring, its gradient at rows that of this process' own, and at shared
+        scalars that of the whole batch.
+        """
 
 
 @runtime_checkable
@@ -93,12 +98,12 @@ class ContrastiveTask:
         }
         return Features(rows, {"logit_scale": self.model.logit_scale})
 
-    def loss_of_features(self, features: Features) -> LossOutput:
+    def loss_of_features(self, features: Features, ring: Ring) -> LossOutput:
         scale = features.shared["logit_scale"]
         images, texts, ids = (features.rows[name] for name in ("image_features", "text_features", "ids"))
-        loss = contrastive_loss(images, texts, scale, ids=ids, label_smoothing=self.label_smoothing)
-        count = len(ids)
-        return LossOutput(loss * count, float(count), {"logit_scale": scale.detach()})
+        loss = contrastive_loss(images, texts, scale, ids=ids, label_smoothing=self.label_smoothing, ring=ring)
+        count = float(ring.total_rows)
+        return LossOutput(loss * count, count, {"logit_scale": scale.detach()})
 
 
 class LanguageTask:
