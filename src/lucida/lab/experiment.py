@@ -29,9 +29,9 @@ from lucida.lab.networks import NetworkConfig
 from lucida.lab.observations import Observations
 from lucida.lab.parts import stored_arrays
 from lucida.lab.parts import without_words as without_words
+from lucida.lab.short_answers import Answer
 from lucida.lab.training import Member, Observer, Outcome, Training, train_members
-from lucida.lab.verdict import Word
-from lucida.report.lab_page import Drawing, Ruling
+from lucida.report.lab_page import Drawing
 
 TUNING_SEEDS = (1000, 1001, 1002, 1003)
 MOST_EXTENSIONS = 3
@@ -58,34 +58,6 @@ Reservation = Literal["not sound", "at the end of the grid", "tied"]
 
 Score = Callable[[Outcome], NDArray]
 """A number a member, the smaller the better, from what was recorded while tuning; test data are out of bounds."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """The short answer that goes with the verdicts it was written for; with others the page says what was measured.
-
-    Attributes:
-        words: verdicts of the primary claims, in their order.
-        text, text_zh: with ``{metric}`` where a number stands.
-        also: further verdicts that the text states as facts: by secondary claim, or by ``claim/level``.
-    """
-
-    words: tuple[Word, ...]
-    text: str
-    text_zh: str
-    also: Mapping[str, Word] = field(default_factory=dict)
-
-    def fits(self, rulings: Sequence[Ruling]) -> bool:
-        """Whether these are the verdicts it was written for.
-
-        Raises:
-            KeyError: it speaks of a claim or a level that there is none of.
-        """
-        words: dict[str, Word] = {ruling.name: ruling.word for ruling in rulings}
-        for ruling in rulings:
-            words |= {f"{ruling.name}/{level}": word for level, word in ruling.levels.items()}
-        primary = tuple(ruling.word for ruling in rulings if ruling.primary)
-        return self.words == primary and all(words[name] == word for name, word in self.also.items())
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import product
-
 from lucida.lab.design import Claim, Design
-from lucida.lab.experiment import Answer, Experiment
+from lucida.lab.experiment import Experiment
 from lucida.lab.experiments.answers_or_everything import (
     ACCURACY,
     ALL,
@@ -21,6 +19,7 @@ from lucida.lab.experiments.answers_or_everything import (
     measure,
 )
 from lucida.lab.experiments.answers_or_everything_sections import present
+from lucida.lab.short_answers import answers_from
 from lucida.lab.verdict import Word
 
 MATTERS = 0.02  # of accuracy
@@ -257,14 +256,7 @@ _REST_ZH = (
     "遮去图片而不变的回答所占比例变化 {claim/relies_on_the_question/effect:points ci}；"
     "留出样本上回答的损失变化 {claim/lower_answer_loss/effect:ci} 纳特。"
 )
-SHORT_ANSWERS = tuple(
-    Answer(
-        (alone, few, tenth),
-        _ALONE[alone][0] + _FEW[few][0] + _TENTH[tenth][0] + _REST,
-        _ALONE[alone][1] + _FEW[few][1] + _TENTH[tenth][1] + _REST_ZH,
-    )
-    for alone, few, tenth in product(_ALONE, _FEW, _TENTH)
-)
+SHORT_ANSWERS = answers_from(_ALONE, _FEW, _TENTH, (_REST, _REST_ZH))
 
 EXPERIMENT = Experiment(
     design=DESIGN,

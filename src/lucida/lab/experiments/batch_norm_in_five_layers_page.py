@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from lucida.lab.design import Claim, Design
-from lucida.lab.experiment import Answer, Experiment, Section
+from lucida.lab.experiment import Experiment, Section
 from lucida.lab.experiments.batch_norm_in_five_layers import (
     DATA,
     DEEP,
@@ -20,6 +20,7 @@ from lucida.lab.experiments.batch_norm_in_five_layers import (
 )
 from lucida.lab.norms import NormName
 from lucida.lab.observations import Observations, points
+from lucida.lab.short_answers import Answer
 from lucida.lab.verdict import Word
 from lucida.report.lab_page import EffectRow, EffectsFigure, LinesFigure, TableFigure
 

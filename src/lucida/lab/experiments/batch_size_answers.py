@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from itertools import product
 
-from lucida.lab.experiment import Answer
 from lucida.lab.experiments.batch_size import FIXED
 from lucida.lab.experiments.batch_size_claims import FULL, TASKS, THIRTY_TWO
 from lucida.lab.experiments.batch_size_settings import EXAMPLES
+from lucida.lab.short_answers import Answer
 from lucida.lab.verdict import Word
 
 _TOO_LARGE = (

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from lucida.lab.experiment import Answer, Experiment
+from lucida.lab.experiment import Experiment
 from lucida.lab.experiments.exploding_gradients import LARGE, Settings, measure
 from lucida.lab.experiments.exploding_gradients_claims import DESIGN
 from lucida.lab.experiments.exploding_gradients_sections import present
+from lucida.lab.short_answers import Answer
 from lucida.lab.verdict import Word
 
 _CAUSE = (

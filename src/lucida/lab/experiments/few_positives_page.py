@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import product
-
-from lucida.lab.experiment import Answer, Experiment
+from lucida.lab.experiment import Experiment
 from lucida.lab.experiments.few_positives import Settings, measure
 from lucida.lab.experiments.few_positives_claims import BATCH_LEVELS, BATCHES, DESIGN, PLACE_LEVELS
 from lucida.lab.experiments.few_positives_pairs import PairSettings
 from lucida.lab.experiments.few_positives_sections import present
+from lucida.lab.short_answers import answers_from
 from lucida.lab.verdict import Word
 
 
@@ -119,14 +118,7 @@ _PAIRS_ZH = (
     "化 {claim/prior_is_better/effect:points ci}，给唯一的正样本加权变化 {claim/weighted_positive/effect:points ci}，"
     "softmax 损失变化 {claim/softmax_is_better/effect:points ci}。"
 )
-ANSWERS = tuple(
-    Answer(
-        (rank, spoilt, bias),
-        _RANK[rank][0] + _THRESHOLD + _SPOILT[spoilt][0] + _REST + _BIAS[bias][0] + _PAIRS,
-        _RANK[rank][1] + _THRESHOLD_ZH + _SPOILT[spoilt][1] + _REST_ZH + _BIAS[bias][1] + _PAIRS_ZH,
-    )
-    for rank, spoilt, bias in product(_RANK, _SPOILT, _BIAS)
-)
+ANSWERS = answers_from(_RANK, (_THRESHOLD, _THRESHOLD_ZH), _SPOILT, (_REST, _REST_ZH), _BIAS, (_PAIRS, _PAIRS_ZH))
 
 EXPERIMENT = Experiment(
     design=DESIGN,

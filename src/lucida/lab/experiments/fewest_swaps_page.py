@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lucida.lab.design import Claim, Design
-from lucida.lab.experiment import Answer, Experiment, Section
+from lucida.lab.experiment import Experiment, Section
 from lucida.lab.experiments.fewest_swaps import (
     ANEW,
     ANY,
@@ -19,6 +19,7 @@ from lucida.lab.experiments.fewest_swaps import (
     measure,
 )
 from lucida.lab.observations import Observations, points
+from lucida.lab.short_answers import Answer
 from lucida.report.lab_page import LinesFigure, TableFigure
 
 CLAIMS = (

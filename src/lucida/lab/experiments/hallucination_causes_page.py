@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import product
-
 from lucida.lab.design import Claim, Design, Scale
-from lucida.lab.experiment import Answer, Experiment
+from lucida.lab.experiment import Experiment
 from lucida.lab.experiments.hallucination_causes import (
     ALL_DATA,
     BAD_SIGHT,
@@ -27,8 +25,8 @@ from lucida.lab.experiments.hallucination_causes import (
     measure,
 )
 from lucida.lab.experiments.hallucination_causes_sections import present
+from lucida.lab.short_answers import answers_from
 from lucida.lab.verdict import Word
-from lucida.report.sourced import quoted
 
 SETTINGS: dict[Scale, Settings] = {
     "quick": Settings(steps=200, short=50, rates=(2e-3, 4e-3), known=3),
@@ -263,14 +261,7 @@ _REST_ZH = (
     "描述变化 {claim/few_noes_spoil_descriptions/effect:points ci}。"
     "从错误中能判断出原因的有 {cases told rightly:0}/{cases:0} 例。"
 )
-SHORT_ANSWERS = tuple(
-    Answer(
-        (data, sight, filled),
-        quoted(_IS_DATA[data][0] + _IS_SIGHT[sight][0] + _IS_FILLED[filled][0] + _REST),
-        quoted(_IS_DATA[data][1] + _IS_SIGHT[sight][1] + _IS_FILLED[filled][1] + _REST_ZH),
-    )
-    for data, sight, filled in product(_IS_DATA, _IS_SIGHT, _IS_FILLED)
-)
+SHORT_ANSWERS = answers_from(_IS_DATA, _IS_SIGHT, _IS_FILLED, (_REST, _REST_ZH), settings=True)
 
 EXPERIMENT = Experiment(
     design=DESIGN,

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import product
 
 from lucida.lab.design import Claim, Design, Scale
-from lucida.lab.experiment import Answer, Experiment, Section
+from lucida.lab.experiment import Experiment, Section
 from lucida.lab.experiments.hallucination_remedies import (
     ARMS,
     BALANCED,
@@ -37,9 +36,9 @@ from lucida.lab.experiments.hallucination_remedies import (
     measure,
 )
 from lucida.lab.observations import Observations
+from lucida.lab.short_answers import answers_from
 from lucida.lab.verdict import Word
 from lucida.report.lab_page import EffectRow, EffectsFigure, TableFigure
-from lucida.report.sourced import quoted
 
 SETTINGS: dict[Scale, Settings] = {
     "quick": Settings(steps=250, more=60, rate=3e-3, preference_rates=(3e-4, 1e-3), noise_steps=(500, 900)),
@@ -324,14 +323,7 @@ _CONTRAST = _sentences("contrast_helps", "That contrast with a distorted picture
 _DATA = _sentences(
     "true_data_halve", "That a little training on balanced and true data halves it", "均衡真实数据使编造减半"
 )
-SHORT_ANSWERS = tuple(
-    Answer(
-        (first, second, third),
-        quoted(_GROUNDED[first][0] + _CONTRAST[second][0] + _DATA[third][0]),
-        quoted(_GROUNDED[first][1] + _CONTRAST[second][1] + _DATA[third][1]),
-    )
-    for first, second, third in product(_GROUNDED, _CONTRAST, _DATA)
-)
+SHORT_ANSWERS = answers_from(_GROUNDED, _CONTRAST, _DATA, settings=True)
 
 EXPERIMENT = Experiment(
     design=DESIGN,

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import product
-
 from lucida.lab.design import Claim, Design
-from lucida.lab.experiment import Answer, Experiment
+from lucida.lab.experiment import Experiment
 from lucida.lab.experiments.long_tail import (
     ADJUSTED,
     ADJUSTED_LATER,
@@ -25,6 +23,7 @@ from lucida.lab.experiments.long_tail import (
     measure,
 )
 from lucida.lab.experiments.long_tail_sections import present
+from lucida.lab.short_answers import answers_from
 from lucida.lab.verdict import Word
 
 MATTERS, CLEARLY = 0.02, 0.04  # of balanced accuracy
@@ -303,14 +302,7 @@ _REST_ZH = (
     "{claim/head_pays/effect:points ci}。LDAM 加延迟加权：{claim/ldam_drw_helps/effect:points ci}。训练完再调整对数几率"
     "没有成本，与用损失调整相差 {claim/loss_beats_afterwards/effect:points ci}。"
 )
-ANSWERS = tuple(
-    Answer(
-        (weights, focal, adjusted),
-        _WEIGHTS[weights][0] + _RATE + _FOCAL[focal][0] + _ADJUSTED[adjusted][0] + _REST,
-        _WEIGHTS[weights][1] + _RATE_ZH + _FOCAL[focal][1] + _ADJUSTED[adjusted][1] + _REST_ZH,
-    )
-    for weights, focal, adjusted in product(_WEIGHTS, _FOCAL, _ADJUSTED)
-)
+ANSWERS = answers_from(_WEIGHTS, (_RATE, _RATE_ZH), _FOCAL, _ADJUSTED, (_REST, _REST_ZH))
 
 EXPERIMENT = Experiment(
     design=DESIGN,

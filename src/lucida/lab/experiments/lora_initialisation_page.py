@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import product
-
 from lucida.lab.design import Claim, Design, Scale
-from lucida.lab.experiment import Answer, Experiment
+from lucida.lab.experiment import Experiment
 from lucida.lab.experiments.lora_initialisation import (
     A_ZERO,
     ACCURACY,
@@ -21,8 +19,8 @@ from lucida.lab.experiments.lora_initialisation import (
     measure,
 )
 from lucida.lab.experiments.lora_initialisation_sections import present
+from lucida.lab.short_answers import answers_from
 from lucida.lab.verdict import Word
-from lucida.report.sourced import quoted
 
 SETTINGS: dict[Scale, Settings] = {
     "quick": Settings((32, 128, 512), 4, 8.0, 25, (-8, -3)),
@@ -230,14 +228,7 @@ _REST_ZH = (
     "在对 B = 0 最好的学习率下，A = 0 相差 {claim/worse_at_the_copied_rate/effect:points ci}。"
     "两者都为零时什么都不会动：每个因子的梯度都含有另一个因子。"
 )
-SHORT_ANSWERS = tuple(
-    Answer(
-        (better, larger, grows),
-        quoted(_BETTER[better][0] + _LARGER[larger][0] + _GROWS[grows][0] + _REST),
-        quoted(_BETTER[better][1] + _LARGER[larger][1] + _GROWS[grows][1] + _REST_ZH),
-    )
-    for better, larger, grows in product(_BETTER, _LARGER, _GROWS)
-)
+SHORT_ANSWERS = answers_from(_BETTER, _LARGER, _GROWS, (_REST, _REST_ZH), settings=True)
 
 EXPERIMENT = Experiment(
     design=DESIGN,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import product
 
 from lucida.lab.design import Claim, Design, Scale
-from lucida.lab.experiment import Answer, Experiment
+from lucida.lab.experiment import Experiment
 from lucida.lab.experiments.lora_or_prompts import measure
 from lucida.lab.experiments.lora_or_prompts_sections import present
 from lucida.lab.experiments.lora_or_prompts_settings import (
@@ -23,6 +23,7 @@ from lucida.lab.experiments.lora_or_prompts_settings import (
     Settings,
     labelled,
 )
+from lucida.lab.short_answers import Answer
 from lucida.lab.verdict import Word
 from lucida.report.sourced import quoted
 

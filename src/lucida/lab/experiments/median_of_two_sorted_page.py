@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from lucida.lab.design import Claim, Design
-from lucida.lab.experiment import Answer, Experiment, Section
+from lucida.lab.experiment import Experiment, Section
 from lucida.lab.experiments.median_of_two_sorted import (
     DATA,
     DISCARD,
@@ -21,6 +21,7 @@ from lucida.lab.experiments.median_of_two_sorted import (
     measure,
 )
 from lucida.lab.observations import Observations, points
+from lucida.lab.short_answers import Answer
 from lucida.report.lab_page import LinesFigure, TableFigure
 
 CLAIMS = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lucida.lab.design import Claim, Design
-from lucida.lab.experiment import Answer, Experiment, Section
+from lucida.lab.experiment import Experiment, Section
 from lucida.lab.experiments.mixtures_and_k_means import (
     AGREEMENT,
     BY_BIC,
@@ -31,6 +31,7 @@ from lucida.lab.experiments.mixtures_and_k_means import (
     measure,
 )
 from lucida.lab.observations import Observations, points
+from lucida.lab.short_answers import Answer
 from lucida.report.lab_page import EffectRow, EffectsFigure, LinesFigure, TableFigure
 
 _UNITS = {

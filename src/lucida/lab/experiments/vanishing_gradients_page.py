@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lucida.lab.experiment import Answer, Experiment
+from lucida.lab.experiment import Experiment
 from lucida.lab.experiments.vanishing_gradients import (
     DATA,
     RELU,
@@ -19,6 +19,7 @@ from lucida.lab.experiments.vanishing_gradients_claims import DESIGN
 from lucida.lab.experiments.vanishing_gradients_sections import present
 from lucida.lab.networks import ActivationName, InitialisationName
 from lucida.lab.norms import NormName
+from lucida.lab.short_answers import Answer
 from lucida.lab.verdict import Word
 
 QUICK_CELLS = (

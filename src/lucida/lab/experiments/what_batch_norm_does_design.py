@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from lucida.lab.design import Claim, Design
-from lucida.lab.experiment import Answer
 from lucida.lab.experiments.what_batch_norm_does import (
     BATCH,
     CONTEXTS,
@@ -15,6 +14,7 @@ from lucida.lab.experiments.what_batch_norm_does import (
     SMALL_GAINS,
     noisy,
 )
+from lucida.lab.short_answers import Answer
 
 HALF = noisy(0.5)
 ORIGINS = SADDLES[1:]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lucida.lab.design import Claim, Design
-from lucida.lab.experiment import Answer, Experiment
+from lucida.lab.experiment import Experiment
 from lucida.lab.experiments.where_batch_norm_hurts import (
     ALL_POSITIONS,
     LAYER,
@@ -18,6 +18,7 @@ from lucida.lab.experiments.where_batch_norm_hurts import (
     sized,
 )
 from lucida.lab.experiments.where_batch_norm_hurts_sections import measured, present
+from lucida.lab.short_answers import Answer
 from lucida.lab.verdict import Word
 
 MATTERS = 0.02  # of accuracy: what a practitioner would act on
