@@ -86,6 +86,21 @@ def test_cached_features_replay_their_dropout(toys: ModuleType) -> None:
         torch.testing.assert_close(found[key], gradient, rtol=1e-5, atol=1e-6, msg=key)
 
 
+@pytest.mark.parametrize("frozen", [True, False])
+def test_batch_norm_is_not_trained_on_parts_of_a_batch(toys: ModuleType, frozen: bool) -> None:
+    task, data = toys.toy("contrastive")
+    task.model.norm = nn.BatchNorm1d(3).requires_grad_(not frozen)
+    whole, parts = (BatchStream(data, batch_size=16, micro_batch_size=size).micro_batches(STEP) for size in (None, 5))
+    one_step(task, whole, toys.settings(9))
+    if frozen:
+        one_step(task, parts, toys.settings(9))
+        return
+    before = [parameter.clone() for parameter in task.model.parameters()]
+    with pytest.raises(LucidaError, match=r"norm.*micro-batches|micro-batches.*norm"):
+        one_step(task, parts, toys.settings(9))
+    assert all(torch.equal(a, b) for a, b in zip(before, task.model.parameters(), strict=True))
+
+
 def test_a_mean_of_means_would_be_another_gradient(toys: ModuleType) -> None:
     """Shows that the toy can tell: its micro-batches differ in their number of supervised tokens."""
     task, data = toys.toy("language")

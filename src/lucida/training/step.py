@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from lucida.core.errors import LucidaError, NonFiniteError
 from lucida.losses.ring import Ring
@@ -49,7 +50,8 @@ def train_step(
 
     Raises:
         NonFiniteError: the loss or a gradient is NaN or infinite; the parameters are as they were before the step.
-        LucidaError: nothing in the batch is supervised.
+        LucidaError: nothing in the batch is supervised, or batch norm is trained on parts of a batch that has to be
+            seen whole.
     """
     optimizer.zero_grad(set_to_none=True)
     if isinstance(task, FeatureTask):
@@ -110,6 +112,8 @@ def cached_gradients(
     which go round a ring: the sum over processes is the exact gradient.
     """
     once = len(micro_batches) == 1
+    if not once:
+        _refuse_batch_norm(task.model)
     parts, states = [], []
     with nullcontext() if once else torch.no_grad():
         for batch in micro_batches:
@@ -128,6 +132,21 @@ def cached_gradients(
                 _carry_on(part, cached, offset, accelerator.num_processes, last=k == len(micro_batches) - 1)
     metrics = {name: float(value) for name, value in output.metrics.items()}
     return mean.detach(), weight, metrics
+
+
+def _refuse_batch_norm(model: nn.Module) -> None:
+    """A batch norm that takes its mean from a micro-batch computes other features than from the batch.
+
+    Raises:
+        LucidaError: there is one that is in training mode.
+    """
+    for name, module in model.named_modules():
+        if isinstance(module, _BatchNorm) and module.training:
+            raise LucidaError(
+                "batch norm would take its statistics from micro-batches, and the gradient would not be the batch's",
+                where=name,
+                remedy="freeze it, use layer norm, or leave out micro_batch_size",
+            )
 
 
 def _all_rows(parts: list[Features]) -> dict[str, Tensor]:
