@@ -207,8 +207,8 @@ DESIGN = Design(
     ),
 )
 
-_DATA = "{claim/it_is_the_data/effect:points ci} points"
-_DATA_ZH = "{claim/it_is_the_data/effect:points ci} 个百分点"
+_DATA = "{claim/it_is_the_data/effect:points ci}"
+_DATA_ZH = "{claim/it_is_the_data/effect:points ci}"
 _IS_DATA: dict[Word, tuple[str, str]] = {
     "supported": (
         f"The training data are a cause: skewed, with few noes and wrong captions, they add {_DATA} to what is made "
@@ -225,8 +225,8 @@ _IS_DATA: dict[Word, tuple[str, str]] = {
         f"对看得清的模型，仅凭训练数据是否会导致编造还不能断定：{_DATA_ZH}。",
     ),
 }
-_SIGHT = "{claim/bad_sight_is_enough/effect:points ci} points"
-_SIGHT_ZH = "{claim/bad_sight_is_enough/effect:points ci} 个百分点"
+_SIGHT = "{claim/bad_sight_is_enough/effect:points ci}"
+_SIGHT_ZH = "{claim/bad_sight_is_enough/effect:points ci}"
 _IS_SIGHT: dict[Word, tuple[str, str]] = {
     "supported": (f"Bad sight is enough: {_SIGHT}, on balanced and true data. ", f"看不清就足够了：{_SIGHT_ZH}。"),
     "refuted": (f"Bad sight alone is not: {_SIGHT}. ", f"仅仅看不清还不够：{_SIGHT_ZH}。"),
@@ -235,8 +235,8 @@ _IS_SIGHT: dict[Word, tuple[str, str]] = {
         f"看不清是否足够还不能断定：{_SIGHT_ZH}。",
     ),
 }
-_FILLED = "{claim/gaps_are_filled_with_the_usual/effect:points ci} points"
-_FILLED_ZH = "{claim/gaps_are_filled_with_the_usual/effect:points ci} 个百分点"
+_FILLED = "{claim/gaps_are_filled_with_the_usual/effect:points ci}"
+_FILLED_ZH = "{claim/gaps_are_filled_with_the_usual/effect:points ci}"
 _IS_FILLED: dict[Word, tuple[str, str]] = {
     "supported": (
         f"Both meet: what is not seen is filled in with what usually goes along ({_FILLED} of false yes). ",
@@ -252,14 +252,14 @@ _IS_FILLED: dict[Word, tuple[str, str]] = {
     ),
 }
 _REST = (
-    "Answers are another matter: with few noes among the questions, {claim/few_noes_teach_yes/effect:points ci} points "
+    "Answers are another matter: with few noes among the questions, {claim/few_noes_teach_yes/effect:points ci} "
     "more absent kinds are answered yes, and descriptions change by "
     "{claim/few_noes_spoil_descriptions/effect:points ci}. From its errors the cause of a model can be told in {cases "
     "told rightly:0} of {cases:0} cases."
 )
 _REST_ZH = (
     "回答则是另一回事：问题中“否”太少时，"
-    "对不存在事物误答“是”的比例增加 {claim/few_noes_teach_yes/effect:points ci} 个百分点，"
+    "对不存在事物误答“是”的比例增加 {claim/few_noes_teach_yes/effect:points ci}，"
     "描述变化 {claim/few_noes_spoil_descriptions/effect:points ci}。"
     "从错误中能判断出原因的有 {cases told rightly:0}/{cases:0} 例。"
 )

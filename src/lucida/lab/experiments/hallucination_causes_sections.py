@@ -164,12 +164,12 @@ TOGETHER_TEXT = (
 PAIRS_TEXT = (
     "A number above zero says that two causes together do more than the sum of both. Is what is not seen filled in "
     "with what is usual? With bad sight and skewed company, adversarial questions are a false yes more often than "
-    f"random ones by {{{COMPANY_FIRST}/skewed company and bad sight:points}} points; bad sight alone has "
+    f"random ones by {{{COMPANY_FIRST}/skewed company and bad sight:points}}; bad sight alone has "
     f"{{{COMPANY_FIRST}/{BAD_SIGHT}:points}}, skewed company alone {{{COMPANY_FIRST}/{CAUSES[0]}:points}}. Averaged "
-    "over all other causes on and off, the same pairs have "
-    f"{{together on {COMPANY_FIRST}/{CAUSES[0]} and {CAUSES[5]}:points}} (coarse pictures) and "
-    f"{{together on {COMPANY_FIRST}/{CAUSES[0]} and {CAUSES[6]}:points}} (small tower): among other illnesses this one "
-    "is not seen."
+    "over all other causes on and off, company and coarse pictures have "
+    f"{{together on {COMPANY_FIRST}/{CAUSES[0]} and {CAUSES[5]}:points}} beyond what each has alone, company and a "
+    f"small tower {{together on {COMPANY_FIRST}/{CAUSES[0]} and {CAUSES[6]}:points}}: who has other illnesses too says "
+    "yes to much else, and the meeting is seen less."
 )
 TOLD_TEXT = (
     "Can the cause be told from how a model errs? What it makes up, leaves out and answers, as it is and sampled, made "
