@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -71,37 +72,65 @@ class Head(nn.Module):
         return F.normalize(self.linear(x) + self.perceptron(x), dim=-1)
 
 
+class Projection(nn.Module):
+    """A tower's own step into the common space, as pretrained models have it, then length one.
+
+    Args:
+        linear: one matrix (CLIP); ``None`` where the tower's pooled vector is in the common space already (SigLIP).
+    """
+
+    def __init__(self, linear: nn.Linear | None = None):
+        super().__init__()
+        self.linear = linear
+
+    def forward(self, features: Tensor) -> Tensor:
+        """``[B, input_size]`` to ``[B, embedding_size]``, rows of length one."""
+        return F.normalize(features if self.linear is None else self.linear(features), dim=-1)
+
+
 class DualEncoder(nn.Module):
     """Pictures and texts in one space, where a picture lies near the texts that are true of it.
 
     Towers may be left out: then both encoders take precomputed ``features``.
 
     Args:
-        image_head: for the vision tower's pooled features.
+        image_head: for the vision tower's pooled features: a :class:`Head` or a :class:`Projection`.
         text_head: for the text tower's features.
         vision_tower: pictures to features (:class:`~lucida.models.towers.VisionTower`).
         text_tower: texts to features (:class:`~lucida.models.towers.TextTower`).
         initial_temperature: the softmax starts with logits of cosine / temperature.
+        logit_bias: added to every logit and learned, for the sigmoid loss; ``None`` for none.
+        max_logit_scale: the multiplier is clamped there; ``math.inf`` for no clamp, as SigLIP is trained.
     """
+
+    vision_tower: Any
+    text_tower: Any
+    image_head: Any
+    text_head: Any
+    logit_bias: nn.Parameter | None
 
     def __init__(
         self,
-        image_head: Head,
-        text_head: Head,
+        image_head: nn.Module,
+        text_head: nn.Module,
         *,
         vision_tower: nn.Module | None = None,
         text_tower: nn.Module | None = None,
         initial_temperature: float = 0.07,
+        logit_bias: float | None = None,
+        max_logit_scale: float = MAX_LOGIT_SCALE,
     ):
         super().__init__()
         self.vision_tower, self.text_tower = vision_tower, text_tower
         self.image_head, self.text_head = image_head, text_head
         self.log_logit_scale = nn.Parameter(torch.tensor(-math.log(initial_temperature)))
+        self.logit_bias = None if logit_bias is None else nn.Parameter(torch.tensor(float(logit_bias)))
+        self.max_logit_scale = max_logit_scale
 
     @property
     def logit_scale(self) -> Tensor:
-        """The multiplier of the cosines, a scalar of at most :data:`MAX_LOGIT_SCALE`."""
-        return self.log_logit_scale.clamp(max=math.log(MAX_LOGIT_SCALE)).exp()
+        """The multiplier of the cosines, a scalar of at most ``max_logit_scale``."""
+        return self.log_logit_scale.clamp(max=math.log(self.max_logit_scale)).exp()
 
     def encode_image(self, pixel_values: Tensor | None = None, *, features: Tensor | None = None) -> Tensor:
         """``pixel_values [B, 3, H, W]``, or the tower's pooled ``features [B, D]``, to ``[B, d]`` of length one.
@@ -135,7 +164,8 @@ class DualEncoder(nn.Module):
 
     def forward(self, image: Mapping[str, Tensor], text: Mapping[str, Tensor]) -> Tensor:
         """Logits ``[B_image, B_text]`` of every picture with every text."""
-        return self.logit_scale * self.encode_image(**image) @ self.encode_text(**text).T
+        logits = self.logit_scale * self.encode_image(**image) @ self.encode_text(**text).T
+        return logits if self.logit_bias is None else logits + self.logit_bias
 
 
 def seeded_heads(image_size: int, text_size: int, config: HeadConfig, seed: int) -> DualEncoder:

@@ -21,6 +21,7 @@ from lucida.core.config import nearest
 from lucida.core.errors import LucidaError
 from lucida.models.checkpoint_folders import load_model, one_line, read_json, refuse_missing
 from lucida.models.efficientnet import EfficientNetLite0
+from lucida.models.open_clip_folders import is_open_clip, load_open_clip, open_clip_processor_files
 from lucida.models.text_towers import MiniLM, PretrainedText, quiet_loading
 from lucida.models.towers import TextTower, VisionFeatures, VisionTower
 
@@ -49,21 +50,38 @@ def load_vision_tower(
     if str(name_or_folder) in _VISION:
         return _VISION[str(name_or_folder)](**_known(EfficientNetLite0, options))
     options = _known(HuggingFaceVision, options)
-    model, missing = load_model(name_or_folder, built_in=[*_VISION], allow_pickle=allow_pickle, trust=trust_remote_code)
+    model, missing = load_any(name_or_folder, [*_VISION], allow_pickle=allow_pickle, trust=trust_remote_code)
+    return vision_part(model, missing, name_or_folder, options)
+
+
+def vision_part(model: Any, missing: list[str], source: str | Path, options: dict[str, Any]) -> HuggingFaceVision:
+    """The vision tower of a loaded model, with the preprocessing its checkpoint describes.
+
+    Args:
+        model: as :func:`load_any` returns it, with the names of weights that are ``missing`` from its checkpoint.
+        source: where it came from.
+        options: of :class:`HuggingFaceVision`; they go before what the checkpoint says.
+
+    Raises:
+        LucidaError: it sees no pictures, weights are missing, or its preprocessing is not described.
+    """
     part = getattr(model, "vision_model", model) if hasattr(model.config, "vision_config") else model
     if getattr(part, "main_input_name", "") != "pixel_values":
-        raise LucidaError(f"a {model.config.model_type} model sees no pictures", where=name_or_folder)
+        raise LucidaError(f"a {model.config.model_type} model sees no pictures", where=source)
     pooler_missing = any("pooler" in name or "head." in name for name in missing)
-    refuse_missing([name for name in missing if "pooler" not in name and "head." not in name], name_or_folder)
-    recipe = _preprocessing(name_or_folder) | options
+    refuse_missing([name for name in missing if "pooler" not in name and "head." not in name], source)
+    files = processor_files(source)
+    recipe = preprocessing(files) | options
     for needed in ("image_mean", "image_std"):
         if needed not in recipe:
             raise LucidaError(
                 f"no {needed} in preprocessor_config.json",
-                where=name_or_folder,
+                where=source,
                 remedy="add the file of the original model, or give image_mean and image_std",
             )
-    return HuggingFaceVision(part, name=str(name_or_folder), use_pooler=not pooler_missing, **recipe)
+    tower = HuggingFaceVision(part, name=str(source), use_pooler=not pooler_missing, **recipe)
+    tower.processor_files = files if not options.keys() - {"frozen", "crop_from"} else {}
+    return tower
 
 
 def load_text_tower(
@@ -86,34 +104,57 @@ def load_text_tower(
     """
     if str(name_or_folder) in _TEXT:
         return _TEXT[str(name_or_folder)](frozen=frozen)
-    model, missing = load_model(name_or_folder, built_in=[*_TEXT], allow_pickle=allow_pickle, trust=trust_remote_code)
-    refuse_missing([name for name in missing if "pooler" not in name], name_or_folder)
+    model, missing = load_any(name_or_folder, [*_TEXT], allow_pickle=allow_pickle, trust=trust_remote_code)
+    return text_part(model, missing, name_or_folder, frozen=frozen, trust=trust_remote_code)
+
+
+def text_part(
+    model: Any, missing: list[str], source: str | Path, *, frozen: bool = True, trust: bool = False
+) -> PretrainedText:
+    """The text tower of a loaded model, with the tokenizer beside it; see :func:`load_text_tower`.
+
+    Raises:
+        LucidaError: it reads no text, weights are missing, or there is no tokenizer.
+    """
+    refuse_missing([name for name in missing if "pooler" not in name], source)
     kind = str(model.config.model_type)
     contrastive = hasattr(model.config, "text_config") or kind.endswith("_text_model")
     part = getattr(model, "text_model", model) if hasattr(model.config, "text_config") else model
     part = part.get_encoder() if getattr(part.config, "is_encoder_decoder", False) else part
     if getattr(part, "main_input_name", "") != "input_ids":
-        raise LucidaError(f"a {kind} model reads no text", where=name_or_folder)
-    try:
-        with quiet_loading():
-            tokenizer = AutoTokenizer.from_pretrained(name_or_folder, trust_remote_code=trust_remote_code)
-    except Exception as error:  # each tokenizer class fails in its own way on a missing or broken file
-        raise LucidaError(f"no tokenizer: {one_line(error)}", where=name_or_folder) from None
-    if len(tokenizer) <= len(tokenizer.all_special_ids):  # transformers makes an empty one where the files are missing
-        raise LucidaError("no tokenizer: its vocabulary is empty", where=name_or_folder)
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+        raise LucidaError(f"a {kind} model reads no text", where=source)
+    tokenizer = load_tokenizer(source, trust=trust)
     positions = getattr(part.config, "max_position_embeddings", None) or 512
-    first = (read_json(name_or_folder, "1_Pooling/config.json") or {}).get("pooling_mode_cls_token", False)
+    first = (read_json(source, "1_Pooling/config.json") or {}).get("pooling_mode_cls_token", False)
     return PretrainedText(
         part,
         tokenizer,
-        name=str(name_or_folder),
+        name=str(source),
         max_tokens=min(int(tokenizer.model_max_length), int(positions), 512),
         pooling="model" if contrastive else "first" if first else "mean",
         pad_to_max=kind.startswith("siglip"),
         frozen=frozen,
     )
+
+
+def load_tokenizer(source: str | Path, *, trust: bool = False) -> Any:
+    """The tokenizer beside a model, with a token that pads.
+
+    Raises:
+        LucidaError: there is none, or its vocabulary is empty.
+    """
+    try:
+        with quiet_loading():
+            tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=trust)
+    except Exception as error:  # each tokenizer class fails in its own way on a missing or broken file
+        own = "put the tokenizer files of openai/clip-vit-large-patch14 there, or those the model was trained with"
+        remedy = own if is_open_clip(source) else None  # open_clip brings the usual one in its package
+        raise LucidaError(f"no tokenizer: {one_line(error)}", where=source, remedy=remedy) from None
+    if len(tokenizer) <= len(tokenizer.all_special_ids):  # transformers makes an empty one where the files are missing
+        raise LucidaError("no tokenizer: its vocabulary is empty", where=source)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    return tokenizer
 
 
 class HuggingFaceVision(nn.Module):
@@ -129,6 +170,8 @@ class HuggingFaceVision(nn.Module):
         image_std: of each channel.
         image_size: side in pixels; the model's own if ``None``.
         resample: PIL's number; 3 is bicubic, all others are taken as bilinear.
+        crop_from: the shorter side is resized to so many pixels and the middle is cut out, as CLIP's own preprocessing
+            does; by default the whole picture is resized to a square.
         use_pooler: whether the model's pooled output is trained.
         frozen: no parameter trains. A tower without trainable parameters stays in eval mode whatever its parent does.
 
@@ -136,6 +179,7 @@ class HuggingFaceVision(nn.Module):
         LucidaError: the model does not take pictures of that size, or its output is no grid.
     """
 
+    processor_files: dict[str, Any]
     scale: Tensor
     shift: Tensor
 
@@ -148,14 +192,18 @@ class HuggingFaceVision(nn.Module):
         image_std: Sequence[float],
         image_size: int | None = None,
         resample: int = 2,
+        crop_from: int | None = None,
         use_pooler: bool = True,
         frozen: bool = True,
     ):
         super().__init__()
-        own = _side(getattr(model.config, "image_size", None))
+        own = side_of(getattr(model.config, "image_size", None))
         self.name, self.model, self.use_pooler = name, model, use_pooler
         self.image_size = image_size or own or 224
         self.mode = "bicubic" if resample == _BICUBIC else "bilinear"
+        self.crop_from, self.processor_files = crop_from, {}
+        if crop_from is not None and crop_from < self.image_size:
+            raise LucidaError(f"{self.image_size} pixels cannot be cut out of {crop_from}", where=name)
         takes_any = "interpolate_pos_encoding" in inspect.signature(model.forward).parameters
         self.interpolate = takes_any and self.image_size != own
         config = {k: v for k, v in model.config.to_dict().items() if k not in ("_name_or_path", "transformers_version")}
@@ -179,11 +227,22 @@ class HuggingFaceVision(nn.Module):
         return super().train(mode and any(p.requires_grad for p in self.parameters()))
 
     def preprocess(self, pixels: Tensor) -> Tensor:
-        """``uint8 [B, H, W, 3]`` to normalised ``float32 [B, 3, image_size, image_size]``, nothing cut off."""
-        x = pixels.permute(0, 3, 1, 2).float()
+        """``uint8 [B, H, W, 3]`` to normalised ``float32 [B, 3, image_size, image_size]``.
+
+        Nothing is cut off, unless the tower was told to (``crop_from``). On a processor pictures are resized in whole
+        numbers as Pillow does it, within one level; elsewhere in float32, a few levels apart at hard edges.
+        """
+        x = pixels.permute(0, 3, 1, 2)
+        x = x if x.device.type == "cpu" else x.float()  # torch resizes whole numbers on processors alone
+        height, width = x.shape[-2:]
         size = (self.image_size, self.image_size)
-        if x.shape[-2:] != size:
-            x = F.interpolate(x, size, mode=self.mode, antialias=True, align_corners=False).clamp(0, 255)
+        if self.crop_from is not None:
+            short = min(height, width)
+            size = (self.crop_from * height // short, self.crop_from * width // short)
+        if (height, width) != size:
+            x = F.interpolate(x, size, mode=self.mode, antialias=True, align_corners=False)
+        top, left = (size[0] - self.image_size) // 2, (size[1] - self.image_size) // 2
+        x = x[..., top : top + self.image_size, left : left + self.image_size].float().clamp(0, 255)
         return x * self.scale + self.shift
 
     def forward(self, pixel_values: Tensor) -> VisionFeatures:
@@ -203,7 +262,7 @@ class HuggingFaceVision(nn.Module):
 
     def _tokens_apart(self, tokens: int) -> int:
         """How many class and register tokens come before the places."""
-        patch = _side(getattr(self.model.config, "patch_size", None))
+        patch = side_of(getattr(self.model.config, "patch_size", None))
         places = (self.image_size // patch) ** 2 if patch else 0
         if 0 < places <= tokens:
             return tokens - places
@@ -211,6 +270,15 @@ class HuggingFaceVision(nn.Module):
             if math.isqrt(tokens - apart) ** 2 == tokens - apart:
                 return apart
         raise ValueError(f"{tokens} tokens are no square grid")
+
+
+def load_any(
+    source: str | Path, built_in: Sequence[str] = (), *, allow_pickle: bool = False, trust: bool = False
+) -> tuple[Any, list[str]]:
+    """A Hugging Face model, or the model of an open_clip folder in Hugging Face's shape; see :func:`load_model`."""
+    if is_open_clip(source):
+        return load_open_clip(Path(source)), []
+    return load_model(source, built_in=built_in, allow_pickle=allow_pickle, trust=trust)
 
 
 def _known(kind: type, options: dict[str, Any]) -> dict[str, Any]:
@@ -224,22 +292,39 @@ def _known(kind: type, options: dict[str, Any]) -> dict[str, Any]:
     return options
 
 
-def _preprocessing(source: str | Path) -> dict[str, Any]:
-    """Mean, deviation, size and resampling, as far as the checkpoint's JSON tells them."""
-    found = read_json(source, "preprocessor_config.json")
-    if found is None:  # newer checkpoints keep all processors in one file
-        found = (read_json(source, "processor_config.json") or {}).get("image_processor", {})
+def processor_files(source: str | Path) -> dict[str, Any]:
+    """How pictures are prepared for a checkpoint, as its JSON says: the content of each file by its name.
+
+    Raises:
+        LucidaError: a file is broken, or an open_clip folder prepares pictures in a way that CLIP's processor has not.
+    """
+    if is_open_clip(source):
+        return open_clip_processor_files(source)
+    names = ("preprocessor_config.json", "processor_config.json")  # newer checkpoints keep all processors in the second
+    found = {name: read_json(source, name) for name in names}
+    return {name: content for name, content in found.items() if content is not None}
+
+
+def preprocessing(files: dict[str, Any]) -> dict[str, Any]:
+    """Mean, deviation, size and resampling, as far as :func:`processor_files` tell them: options of a vision tower."""
+    found = files.get("preprocessor_config.json")
+    if found is None:
+        found = files.get("processor_config.json", {}).get("image_processor", {})
     recipe: dict[str, Any] = {k: found[k] for k in ("image_mean", "image_std") if found.get(k) is not None}
     if found.get("do_normalize") is False:
         recipe |= {"image_mean": (0.0, 0.0, 0.0), "image_std": (1.0, 1.0, 1.0)}
     if isinstance(found.get("resample"), int):
         recipe["resample"] = found["resample"]
-    cropped = found.get("crop_size") is not None and found.get("do_center_crop", True)
-    side = _side(found.get("crop_size") if cropped else found.get("size"))
+    side = side_of(found.get("crop_size") if is_cropped(found) else found.get("size"))
     return recipe | ({"image_size": side} if side else {})
 
 
-def _side(size: Any) -> int | None:
+def is_cropped(processor: dict[str, Any]) -> bool:
+    """Whether an image processor cuts the middle out of a picture."""
+    return processor.get("crop_size") is not None and bool(processor.get("do_center_crop", True))
+
+
+def side_of(size: Any) -> int | None:
     """One side in pixels of a number, a pair, or a mapping of height or shortest_edge."""
     if isinstance(size, dict):
         size = size.get("height") or size.get("shortest_edge")
