@@ -7,9 +7,11 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lucida.core.errors import LucidaError
 from lucida.losses.contrastive import contrastive_loss
 from lucida.losses.imbalance import ClassLoss, ScheduledLoss
 from lucida.losses.ring import Ring
+from lucida.losses.sigmoid import sigmoid_loss
 from lucida.training.batches import Batch
 
 
@@ -104,6 +106,35 @@ class ContrastiveTask:
         loss = contrastive_loss(images, texts, scale, ids=ids, label_smoothing=self.label_smoothing, ring=ring)
         count = float(ring.total_rows)
         return LossOutput(loss * count, count, {"logit_scale": scale.detach()})
+
+
+class SigmoidTask(ContrastiveTask):
+    """A dual encoder under the sigmoid loss, as SigLIP was trained.
+
+    Args:
+        model: as for :class:`ContrastiveTask`, with a ``logit_bias`` beside ``logit_scale``.
+
+    Raises:
+        LucidaError: the model has no bias.
+    """
+
+    def __init__(self, model: nn.Module):
+        if getattr(model, "logit_bias", None) is None:
+            raise LucidaError(
+                "the sigmoid loss needs a logit_bias", remedy="build the dual encoder with one, -10 at first"
+            )
+        super().__init__(model)
+
+    def features(self, batch: Batch) -> Features:
+        rows, shared = super().features(batch)
+        return Features(rows, shared | {"logit_bias": self.model.logit_bias})
+
+    def loss_of_features(self, features: Features, ring: Ring) -> LossOutput:
+        scale, bias = features.shared["logit_scale"], features.shared["logit_bias"]
+        images, texts, ids = (features.rows[name] for name in ("image_features", "text_features", "ids"))
+        loss = sigmoid_loss(images, texts, scale, bias, ids, ring=ring)
+        count = float(ring.total_rows)
+        return LossOutput(loss * count, count, {"logit_scale": scale.detach(), "logit_bias": bias.detach()})
 
 
 class LanguageTask:
