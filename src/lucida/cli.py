@@ -114,10 +114,7 @@ def _compare(given: list[str]) -> None:
     folders = [word for word in rest if word != "--json"]
     if len(folders) != 2 or any(word.startswith("-") for word in folders):
         raise LucidaError(f"compare needs two audits, not {' '.join(folders)}", remedy="see lucida compare --help")
-    try:
-        share = float(margin)
-    except ValueError:
-        raise LucidaError(f"--margin {margin} is no share", remedy="give a share such as 0.02") from None
+    share = _number(margin, "--margin")
     from lucida.workflows.compare import compare
 
     found = compare(Path(folders[0]), Path(folders[1]), margin=share)
@@ -130,12 +127,18 @@ def _export(given: list[str]) -> None:
     if any(word in ("-h", "--help") for word in given):
         print(EXPORT_USAGE, end="")
         return
-    if len(given) != 2:
-        raise LucidaError(f"export needs a run and a folder, not {len(given)} words", remedy="see lucida export --help")
+    layout, rest = _take(given, "--format", "huggingface")
+    base, rest = _take(rest, "--base", "")
+    share, names = _take(rest, "--share", "1")
+    if len(names) != 2 or any(name.startswith("-") for name in names):
+        said = " ".join(names) or "nothing"
+        raise LucidaError(f"export needs a source and a folder, not {said}", remedy="see lucida export --help")
     from lucida.workflows.export import export
+    from lucida.workflows.exported_encoders import layout_of
 
-    done = export(Path(given[0]), Path(given[1]))
-    print(f"{done.fidelity}\nmodel: {done.folder}")
+    part = _number(share, "--share")
+    done = export(names[0], Path(names[1]), layout=layout_of(layout), base=base or None, share=part)
+    print(f"{done}\nmodel: {done.folder}")
 
 
 def _ask(given: list[str]) -> None:
@@ -274,6 +277,17 @@ def _follow(path: Path, idle: float | None) -> None:
         print(f"lucida: {follow(path, idle=idle)}")
     except KeyboardInterrupt:  # before the watching began
         print("lucida: stopped watching")
+
+
+def _number(word: str, option: str) -> float:
+    """
+    >>> _number("0.02", "--margin")
+    0.02
+    """
+    try:
+        return float(word)
+    except ValueError:
+        raise LucidaError(f"{option} {word} is no share", remedy="give a share such as 0.02") from None
 
 
 def _seconds(word: str) -> float:

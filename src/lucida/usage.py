@@ -7,7 +7,7 @@ usage: lucida run [--recipe NAME] [--pictures PATH] [--out FOLDER] [--split-seed
        lucida audit MODEL --pictures PATH [...]
        lucida compare AUDIT AUDIT [--margin 0.02] [--json]
        lucida adapt --model FOLDER --data CHATS [...]
-       lucida export RUN FOLDER
+       lucida export SOURCE FOLDER [--format huggingface | open_clip] [--base MODEL] [--share 0.5]
        lucida ask MODEL PICTURE "is there a dog?"
        lucida diagnose RUN [--json | --follow]
        lucida evaluate long-tail --pictures PATH [...]
@@ -26,7 +26,8 @@ commands:
             CHAIR, twin pictures, calibration, blind baselines, in one report
   compare   two audits of the same questions, pair by pair; exit code 1 if the second is worse beyond a margin and noise
   adapt     train low-rank adapters for a Hugging Face vision-language model on chats about pictures
-  export    merge the adapter of `lucida adapt` into its model, a Hugging Face folder; says what merging did to answers
+  export    for transformers: the model of `lucida adapt` with its adapter merged, and what merging did to answers;
+            for transformers or open_clip: a CLIP or SigLIP from the other, or tuned in lucida
   ask       put a question about a picture to the multimodal LLM of a finished run, or to a Hugging Face model
   diagnose  say what is wrong with a training run, from its probes: layer, step, evidence, remedy
   evaluate  long-tail: every remedy for rare classes on your labelled pictures, ranked, with a recommendation
@@ -38,12 +39,23 @@ commands:
   lab       controlled experiments on questions about training, each with a verdict; `book` makes pages of the results
 """
 
-EXPORT_USAGE = """usage: lucida export RUN FOLDER
+EXPORT_USAGE = """usage: lucida export SOURCE FOLDER [--format huggingface | open_clip] [--base MODEL] [--share SHARE]
 
-RUN       a folder of `lucida adapt`
-FOLDER    a new one: the model with its adapter merged into it, which transformers alone loads
+SOURCE    a folder of `lucida adapt`: the model is written with its adapter merged into it;
+          or a CLIP or SigLIP: a Hugging Face folder or hub name, or an open_clip folder (open_clip_config.json beside
+          safetensors and the files of the tokenizer);
+          or a run folder whose checkpoints were trained from --base, a CLIP or SigLIP
+FOLDER    a new one, which transformers (or open_clip) alone loads
+--format  huggingface unless given; open_clip is for CLIP alone, not for SigLIP
+--base    what SOURCE was tuned from
+--share   of the tuning, 1 unless given; weights between --base and SOURCE often keep most of what both can (WiSE-FT)
+
+The dual encoder of `lucida run` has heads of its own, for which no other library has a place: it is not exported.
 
 example: lucida export runs/adapt my-model
+         lucida export my/open-clip my/clip
+         lucida export my/clip my/open-clip --format open_clip
+         lucida export my/clip-tuned my/clip-between --base my/clip --share 0.5
 """
 
 ASK_USAGE = """usage: lucida ask MODEL PICTURE QUESTION

@@ -1,4 +1,4 @@
-"""``lucida export``: the adapter of a run merged into its model, a folder that transformers alone loads."""
+"""``lucida export``: what was trained here, or came from elsewhere, as a folder that other libraries load alone."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from lucida.data.chat_tokens import ChatTokens
 from lucida.models.adapter_files import load_adapter
 from lucida.models.adapter_merging import Fidelity, merge, save_merged
 from lucida.models.image_text_models import ImageTextModel, Seen, load_image_text_model
+from lucida.models.imported_encoders import Layout
 from lucida.models.packed_attention import packed_states
 from lucida.training.chats import ChatData
 from lucida.workflows.adapt import AdaptConfig, adapt_parts
 from lucida.workflows.adapted_models import ADAPTER, adapted
 from lucida.workflows.chat_material import chat_material
+from lucida.workflows.exported_encoders import ExportedEncoder, export_encoder
 
 COMPARED = 16  # held-out chats of which every place is compared
 
@@ -31,17 +33,35 @@ class Exported:
     folder: Path
     fidelity: Fidelity
 
+    def __str__(self) -> str:
+        return str(self.fidelity)
 
-def export(run: Path, folder: Path) -> Exported:
+
+def export(
+    source: str, folder: Path, *, layout: Layout = "huggingface", base: str | None = None, share: float = 1.0
+) -> Exported | ExportedEncoder:
+    """A run of ``lucida adapt`` as a merged model; a CLIP or SigLIP (:func:`export_encoder`) in another layout.
+
+    Raises:
+        LucidaError: there is nothing to export, it has no place in that layout, or the folder is not empty.
+    """
+    if not adapted(Path(source)):
+        return export_encoder(source, folder, layout, base=base, share=share)
+    if layout != "huggingface" or base is not None or share != 1:
+        raise LucidaError(
+            "an adapted vision-language model is no dual encoder", where=source, remedy="leave the options out"
+        )
+    return export_adapted(Path(source), folder)
+
+
+def export_adapted(run: Path, folder: Path) -> Exported:
     """Merge the adapter of a run of ``lucida adapt`` into its model and write the whole as a Hugging Face folder.
 
     The model with its adapter and the merged one are compared on the run's held-out chats before anything is written.
 
     Raises:
-        LucidaError: it is no such run, its model or chats are gone or have changed, or the folder is not empty.
+        LucidaError: its model or chats are gone or have changed, or the folder is not empty.
     """
-    if not adapted(run):
-        raise LucidaError("this is no run of lucida adapt", where=run, remedy="name a folder with an adapter in it")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise LucidaError("the folder is not empty", where=folder, remedy="name a new one")
     config = from_dict(AdaptConfig, read_json(run / "config.json"), where=str(run / "config.json"))
