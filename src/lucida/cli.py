@@ -131,13 +131,12 @@ def _export(given: list[str]) -> None:
     base, rest = _take(rest, "--base", "")
     share, names = _take(rest, "--share", "1")
     if len(names) != 2 or any(name.startswith("-") for name in names):
-        said = " ".join(names) or "nothing"
-        raise LucidaError(f"export needs a source and a folder, not {said}", remedy="see lucida export --help")
+        raise LucidaError(f"export needs a source and a folder, not {names}", remedy="see lucida export --help")
     from lucida.workflows.export import export
     from lucida.workflows.exported_encoders import layout_of
 
-    part = _number(share, "--share")
-    done = export(names[0], Path(names[1]), layout=layout_of(layout), base=base or None, share=part)
+    options: Any = {"layout": layout_of(layout), "base": base or None, "share": _number(share, "--share")}
+    done = export(names[0], Path(names[1]), **options)
     print(f"{done}\nmodel: {done.folder}")
 
 

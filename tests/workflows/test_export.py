@@ -6,12 +6,15 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import transformers as hf
+from PIL import Image
 from safetensors.torch import load_file
 
 from lucida.cli import main
+from lucida.core.results import Results
 from lucida.core.run_folder import RunFolder
 from lucida.models.imported_encoders import load_dual_encoder, save_dual_encoder
 from lucida.training.checkpoint import save_checkpoint
@@ -99,6 +102,24 @@ def test_frozen_towers_come_from_the_base(base: Path, tmp_path: Path) -> None:
     assert {name for name in start if not torch.equal(start[name], end[name])} == {"visual_projection.weight"}
     rows = [sample_logits(load_dual_encoder(folder)) for folder in (base, tmp_path / "tuned")]
     assert float((rows[0] - rows[1]).abs().max()) > 1
+
+
+def test_an_open_clip_folder_serves_a_run(base: Path, tmp_path: Path) -> None:
+    """As every tower: of the dual encoder for pictures and texts, and of the multimodal LLM."""
+    export_encoder(str(base), tmp_path / "open", "open_clip")
+    generator = np.random.default_rng(0)
+    for name, colour in (("red", (200, 30, 30)), ("blue", (30, 30, 200))):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        for i in range(16):
+            pixels = np.clip(colour + generator.normal(0, 25, (40, 40, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "pictures" / name / f"{i}.png")
+    towers = ("encoder.vision-tower", "encoder.text-tower", "language.vision-tower")
+    options = [word for tower in towers for word in (f"--{tower}", str(tmp_path / "open"))]
+    out = ["--pictures", str(tmp_path / "pictures"), "--out", str(tmp_path / "run")]
+    main(["run", "--recipe", "tiny", *out, *options])
+    metrics = Results.load(RunFolder(tmp_path / "run").results).metrics
+    assert metrics["zero_shot/test/top1"].n > 0
+    main(["ask", str(tmp_path / "run"), str(tmp_path / "pictures" / "red" / "0.png"), "What is it?"])
 
 
 def test_what_is_not_exported_is_said_in_one_line(
