@@ -22,7 +22,7 @@ from lucida.models.efficientnet import EfficientNetLite0
 from lucida.models.hugging_face import load_text_tower, load_vision_tower
 from lucida.models.imported_encoders import load_dual_encoder, save_dual_encoder, stored_dtype
 from lucida.models.open_clip_names import to_hugging_face, to_open_clip
-from lucida.models.text_towers import MiniLM
+from lucida.models.text_towers import MiniLM, encode_texts
 
 sys.path.insert(0, str(Path(__file__).parent))
 from tiny_encoders import LENGTH, TEXTS, clip, clip_tokenizer, siglip
@@ -34,6 +34,7 @@ FAMILIES: dict[str, Make] = {
     "clip, gelu": lambda folder: clip(folder, act="gelu"),
     "clip above the clamp": lambda folder: clip(folder, scale=130.0),
     "siglip": siglip,
+    "siglip, narrow text": lambda folder: siglip(folder, hidden_size=24, projection_size=32),
 }
 
 
@@ -422,10 +423,55 @@ def test_a_full_folder_stays_as_it_is(tmp_path: Path) -> None:
     assert (tmp_path / "clip" / "model.safetensors").read_bytes() == before
 
 
+def test_texts_of_a_narrow_siglip_are_as_wide_as_its_last_step(tmp_path: Path) -> None:
+    siglip(tmp_path, hidden_size=24, projection_size=32)
+    tower = load_text_tower(tmp_path)
+    assert encode_texts(tower, TEXTS).shape == (3, 32) == (3, tower.hidden_size)
+
+
+SQUARED = {"size": {"height": 32, "width": 32}, "crop_size": {"height": 32, "width": 32}, "do_center_crop": True}
+
+
+def test_pictures_that_are_made_square_first_are_not_cut(tmp_path: Path) -> None:
+    """Some files ask for a crop that cuts nothing off: as in transformers, the whole picture is seen."""
+    clip(tmp_path / "model")
+    path = tmp_path / "model" / "processor_config.json"
+    content = json.loads(path.read_text())
+    content["image_processor"] |= SQUARED
+    path.write_text(json.dumps(content))
+    encoder = load_dual_encoder(tmp_path / "model")
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 40, 60, 3), dtype=np.uint8)
+    given = hf.AutoImageProcessor.from_pretrained(tmp_path / "model")(Image.fromarray(pixels[0]), return_tensors="pt")
+    found = encoder.vision_tower.preprocess(torch.from_numpy(pixels))
+    assert float((found - given["pixel_values"]).abs().max()) <= 1.01 / (255 * 0.26)
+    save_dual_encoder(encoder, tmp_path / "open", layout="open_clip")
+    written = json.loads((tmp_path / "open" / "open_clip_config.json").read_text())
+    assert written["preprocess_cfg"]["resize_mode"] == "squash"
+    assert torch.equal(load_dual_encoder(tmp_path / "open").vision_tower.preprocess(torch.from_numpy(pixels)), found)
+    content["image_processor"]["size"] = {"height": 40, "width": 40}
+    path.write_text(json.dumps(content))
+    assert "40 pixels square and then cut" in refusal(lambda: load_dual_encoder(tmp_path / "model"))
+
+
+def test_a_crop_out_of_more_pixels_stays_and_has_no_place_in_open_clip(tmp_path: Path) -> None:
+    clip(tmp_path / "model")
+    path = tmp_path / "model" / "processor_config.json"
+    content = json.loads(path.read_text())
+    content["image_processor"]["size"] = {"shortest_edge": 37}
+    path.write_text(json.dumps(content))
+    encoder = load_dual_encoder(tmp_path / "model")
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 80, 55, 3), dtype=np.uint8)
+    given = hf.AutoImageProcessor.from_pretrained(tmp_path / "model")(Image.fromarray(pixels[0]), return_tensors="pt")
+    found = encoder.vision_tower.preprocess(torch.from_numpy(pixels))
+    assert float((found - given["pixel_values"]).abs().max()) <= 1.01 / (255 * 0.26)
+    said = refusal(lambda: save_dual_encoder(encoder, tmp_path / "out", layout="open_clip"))
+    assert "how the pictures are prepared" in said
+
+
 def test_models_that_are_no_dual_encoder(tmp_path: Path) -> None:
     config = hf.CLIPVisionConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
     hf.CLIPVisionModel(config).save_pretrained(tmp_path)
-    assert "clip_vision_model model is no dual encoder" in refusal(lambda: load_dual_encoder(tmp_path))
+    assert "clip_vision_model model is not read as a dual encoder" in refusal(lambda: load_dual_encoder(tmp_path))
     assert "no such folder" in refusal(lambda: load_dual_encoder(tmp_path / "gone"))
 
 

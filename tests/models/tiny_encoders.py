@@ -61,13 +61,13 @@ def clip(
     return model
 
 
-def siglip(folder: Path, *, scale: float = 117.3, bias: float = -12.9) -> Any:
+def siglip(folder: Path, *, scale: float = 117.3, bias: float = -12.9, **reading: Any) -> Any:
     """A ``SiglipModel`` saved into ``folder``, its multiplier and bias as those of the published ones."""
     torch.manual_seed(0)
     tokenizer = train_tokenizer(TEXTS, vocab_size=300)
     tokenizer.model_max_length = LENGTH
     text = {**TINY, "hidden_size": 32, "intermediate_size": 48, "vocab_size": 300, "max_position_embeddings": LENGTH}
-    text |= {"bos_token_id": 1, "eos_token_id": 2}
+    text |= {"bos_token_id": 1, "eos_token_id": 2, **reading}
     model = _perturbed(hf.SiglipModel(hf.SiglipConfig(text_config=text, vision_config=VISION)))
     model.logit_scale.data.fill_(scale).log_()
     model.logit_bias.data.fill_(bias)

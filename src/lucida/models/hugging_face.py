@@ -307,9 +307,7 @@ def processor_files(source: str | Path) -> dict[str, Any]:
 
 def preprocessing(files: dict[str, Any]) -> dict[str, Any]:
     """Mean, deviation, size and resampling, as far as :func:`processor_files` tell them: options of a vision tower."""
-    found = files.get("preprocessor_config.json")
-    if found is None:
-        found = files.get("processor_config.json", {}).get("image_processor", {})
+    found = image_processor(files)
     recipe: dict[str, Any] = {k: found[k] for k in ("image_mean", "image_std") if found.get(k) is not None}
     if found.get("do_normalize") is False:
         recipe |= {"image_mean": (0.0, 0.0, 0.0), "image_std": (1.0, 1.0, 1.0)}
@@ -322,6 +320,31 @@ def preprocessing(files: dict[str, Any]) -> dict[str, Any]:
 def is_cropped(processor: dict[str, Any]) -> bool:
     """Whether an image processor cuts the middle out of a picture."""
     return processor.get("crop_size") is not None and bool(processor.get("do_center_crop", True))
+
+
+def cropped_from(files: dict[str, Any], source: str | Path) -> int | None:
+    """To how many pixels :func:`processor_files` resize the shorter side before the middle is cut out.
+
+    ``None`` if nothing is cut off, because pictures are made square first.
+
+    Raises:
+        LucidaError: they are made square and then cut, which no tower here does.
+    """
+    found = image_processor(files)
+    size = found.get("size")
+    if not is_cropped(found):
+        return None
+    if not isinstance(size, dict) or "shortest_edge" in size:
+        return side_of(size)
+    if side_of(size) != side_of(found["crop_size"]):
+        raise LucidaError(f"pictures are made {side_of(size)} pixels square and then cut: not supported", where=source)
+    return None
+
+
+def image_processor(files: dict[str, Any]) -> dict[str, Any]:
+    """The one of :func:`processor_files` that counts; empty if there is none."""
+    own = files.get("preprocessor_config.json")
+    return own if own is not None else files.get("processor_config.json", {}).get("image_processor", {})
 
 
 def side_of(size: Any) -> int | None:

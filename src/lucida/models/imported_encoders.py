@@ -26,10 +26,9 @@ from lucida.models.checkpoint_folders import read_json, refuse_missing
 from lucida.models.dual_encoder import MAX_LOGIT_SCALE, DualEncoder, Projection
 from lucida.models.hugging_face import (
     HuggingFaceVision,
-    is_cropped,
+    cropped_from,
     load_any,
     processor_files,
-    side_of,
     text_part,
     vision_part,
 )
@@ -62,14 +61,13 @@ def load_dual_encoder(source: str | Path, *, frozen: bool = False, allow_pickle:
     """
     model, missing = load_any(source, allow_pickle=allow_pickle)
     if model.config.model_type not in ("clip", "siglip"):
-        remedy = "dual encoders are read from CLIP and SigLIP checkpoints"
-        raise LucidaError(f"a {model.config.model_type} model is no dual encoder", where=source, remedy=remedy)
+        remedy = "whole checkpoints of CLIP and SigLIP are"
+        what = f"a {model.config.model_type} model is not read as a dual encoder"
+        raise LucidaError(what, where=source, remedy=remedy)
     refuse_missing(missing, source)
     if not getattr(model.config.vision_config, "vision_use_head", True):
         raise LucidaError("its vision tower has no pooling head, so it has no common space", where=source)
-    found = processor_files(source)
-    image = found.get("preprocessor_config.json") or found.get("processor_config.json", {}).get("image_processor", {})
-    options = {"frozen": frozen, "crop_from": side_of(image.get("size")) if is_cropped(image) else None}
+    options = {"frozen": frozen, "crop_from": cropped_from(processor_files(source), source)}
     bias = getattr(model, "logit_bias", None)
     scale = math.exp(float(model.logit_scale.detach()))
     encoder = DualEncoder(

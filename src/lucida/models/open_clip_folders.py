@@ -288,16 +288,16 @@ def _preprocess_cfg(files: Mapping[str, Any], image_size: int) -> dict[str, Any]
     found = files.get("preprocessor_config.json") or files.get("processor_config.json", {}).get("image_processor", {})
     methods = {number: word for word, number in _RESAMPLE.items()}
     crop, size = found.get("crop_size"), found.get("size")
-    cropped = crop is not None and found.get("do_center_crop", True)
-    sides = {*crop.values()} if isinstance(crop, dict) and cropped else {crop} if cropped else set()
-    sides |= {*size.values()} if isinstance(size, dict) else {size}
+    cut = crop is not None and found.get("do_center_crop", True)
+    named = [size, crop] if cut else [size]
+    sides = {side for each in named for side in (each.values() if isinstance(each, dict) else [each])}
     if sides != {image_size} or found.get("resample", 3) not in methods or not found.get("do_normalize", True):
         raise LucidaError("open_clip has no word for how the pictures are prepared", where="preprocessor_config.json")
     return {
         "mean": [*found["image_mean"]],
         "std": [*found["image_std"]],
         "interpolation": methods[found.get("resample", 3)],
-        "resize_mode": "shortest" if cropped else "squash",
+        "resize_mode": "shortest" if cut and not (isinstance(size, dict) and "height" in size) else "squash",
     }
 
 

@@ -67,7 +67,10 @@ class PretrainedText(nn.Module):
     ):
         super().__init__()
         self.name, self.max_tokens, self.pooling, self.pad_to_max = name, max_tokens, pooling, pad_to_max
-        self.hidden_size = int(model.config.hidden_size)
+        pooled = (
+            getattr(model.config, "projection_size", None) if pooling == "model" else None
+        )  # SigLIP's own last step
+        self.hidden_size = int(pooled or model.config.hidden_size)
         self.model, self.tokenizer = model, tokenizer
         self.requires_grad_(not frozen)
         self.eval()

@@ -41,7 +41,7 @@ def export_encoder(
 ) -> ExportedEncoder:
     """Write a dual encoder in another layout, or with what a training run made of it.
 
-    Weights are written in the precision in which the source (or its base) has them.
+    Weights are written in the precision in which the source (of a run: its base) has them.
 
     Args:
         source: a Hugging Face or open_clip folder of CLIP or SigLIP; or, with a ``base``, a run folder whose checkpoint
@@ -55,11 +55,11 @@ def export_encoder(
     """
     if share != 1 and base is None:
         raise LucidaError("a share of the tuning needs to know what was tuned", remedy="name it with --base")
-    encoder = _tuned(source, base)
+    encoder, weights = _tuned(source, base)
     if base is not None and share != 1:
         mixed = interpolated(load_dual_encoder(base).state_dict(), encoder.state_dict(), share)
         encoder.load_state_dict(mixed)
-    dtype = stored_dtype(base or source)
+    dtype = stored_dtype(weights)
     expected = sample_logits(encoder)
     save_dual_encoder(encoder, folder, layout=layout, dtype=dtype)
     found = sample_logits(load_dual_encoder(folder))
@@ -76,13 +76,13 @@ def sample_logits(encoder: DualEncoder) -> Tensor:
     return encoder(image, encoder.text_tower.tokenize(_TEXTS))
 
 
-def _tuned(source: str, base: str | None) -> DualEncoder:
-    """The encoder of a folder, or of a run's last checkpoint on its base."""
+def _tuned(source: str, base: str | None) -> tuple[DualEncoder, str]:
+    """The encoder of a folder, or of a run's last checkpoint on its base; and where a whole one lies."""
     folder = Path(source)
     checkpoint = latest_checkpoint(folder / "checkpoints")
     if checkpoint is None:
         _refuse_runs(folder)
-        return load_dual_encoder(source)
+        return load_dual_encoder(source), source
     if base is None:
         raise LucidaError(
             "a run keeps what was trained, not what it was trained from",
@@ -91,7 +91,7 @@ def _tuned(source: str, base: str | None) -> DualEncoder:
         )
     encoder = load_dual_encoder(base)
     load_weights(encoder, checkpoint)
-    return encoder
+    return encoder, base
 
 
 def _refuse_runs(folder: Path) -> None:
