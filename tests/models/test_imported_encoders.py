@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import transformers as hf
+from peft import LoraConfig, get_peft_model
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -402,8 +403,14 @@ def test_what_cannot_be_exported_is_named(tmp_path: Path) -> None:
     assert "head of the vision tower (Head)" in save(*heads, whole.vision_tower, whole.text_tower)
     assert "clip and a text tower of siglip" in save(*own, whole.vision_tower, sig.text_tower)
     assert "pools by attention" in refusal(lambda: save_dual_encoder(sig, tmp_path / "out", layout="open_clip"))
-    by_hand = load_vision_tower(tmp_path / "clip", image_mean=[0.5] * 3)
-    assert "changed by hand" in save(*own, by_hand, whole.text_tower)
+    for other in ({"image_mean": [0.5] * 3}, {}):  # by default a tower sees the whole picture, nothing cut off
+        alone = load_vision_tower(tmp_path / "clip", **other)
+        assert "does not prepare pictures as its checkpoint says" in save(*own, alone, whole.text_tower)
+    biased = Projection(nn.Linear(32, 20)), whole.text_head
+    assert "head of the vision tower (Projection)" in save(*biased, whole.vision_tower, whole.text_tower)
+    adapted = load_dual_encoder(tmp_path / "clip")
+    adapted.text_tower.model = get_peft_model(adapted.text_tower.model, LoraConfig(target_modules=["q_proj"]))
+    assert "text tower carries adapters" in refusal(lambda: save_dual_encoder(adapted, tmp_path / "out"))
     wide = Projection(nn.Linear(32, 21, bias=False)), Projection(nn.Linear(24, 20, bias=False))
     assert "'text_projection.weight' has shape [20, 24]" in save(*wide, whole.vision_tower, whole.text_tower)
     assert "no format 'onnx'" in refusal(lambda: save_dual_encoder(whole, tmp_path / "out", layout="onnx"))  # type: ignore[arg-type]
@@ -450,7 +457,7 @@ def test_pictures_that_are_made_square_first_are_not_cut(tmp_path: Path) -> None
     assert torch.equal(load_dual_encoder(tmp_path / "open").vision_tower.preprocess(torch.from_numpy(pixels)), found)
     content["image_processor"]["size"] = {"height": 40, "width": 40}
     path.write_text(json.dumps(content))
-    assert "40 pixels square and then cut" in refusal(lambda: load_dual_encoder(tmp_path / "model"))
+    assert "made square and then cut" in refusal(lambda: load_dual_encoder(tmp_path / "model"))
 
 
 def test_a_crop_out_of_more_pixels_stays_and_has_no_place_in_open_clip(tmp_path: Path) -> None:

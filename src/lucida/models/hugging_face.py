@@ -80,7 +80,8 @@ def vision_part(model: Any, missing: list[str], source: str | Path, options: dic
                 remedy="add the file of the original model, or give image_mean and image_std",
             )
     tower = HuggingFaceVision(part, name=str(source), use_pooler=not pooler_missing, **recipe)
-    tower.processor_files = files if not options.keys() - {"frozen", "crop_from"} else {}
+    as_said = options.keys() <= {"frozen", "crop_from"} and options.get("crop_from") == cropped_from(files)
+    tower.processor_files = files if as_said and not cuts_squares(files) else {}
     return tower
 
 
@@ -179,7 +180,7 @@ class HuggingFaceVision(nn.Module):
         LucidaError: the model does not take pictures of that size, or its output is no grid.
     """
 
-    processor_files: dict[str, Any]
+    processor_files: dict[str, Any]  # of the checkpoint, where the tower prepares pictures as they say
     scale: Tensor
     shift: Tensor
 
@@ -322,23 +323,22 @@ def is_cropped(processor: dict[str, Any]) -> bool:
     return processor.get("crop_size") is not None and bool(processor.get("do_center_crop", True))
 
 
-def cropped_from(files: dict[str, Any], source: str | Path) -> int | None:
+def cropped_from(files: dict[str, Any]) -> int | None:
     """To how many pixels :func:`processor_files` resize the shorter side before the middle is cut out.
 
-    ``None`` if nothing is cut off, because pictures are made square first.
-
-    Raises:
-        LucidaError: they are made square and then cut, which no tower here does.
+    ``None`` if nothing is cut off, or pictures are made square first (:func:`cuts_squares`).
     """
     found = image_processor(files)
     size = found.get("size")
-    if not is_cropped(found):
-        return None
-    if not isinstance(size, dict) or "shortest_edge" in size:
-        return side_of(size)
-    if side_of(size) != side_of(found["crop_size"]):
-        raise LucidaError(f"pictures are made {side_of(size)} pixels square and then cut: not supported", where=source)
-    return None
+    squared = isinstance(size, dict) and "shortest_edge" not in size
+    return side_of(size) if is_cropped(found) and not squared else None
+
+
+def cuts_squares(files: dict[str, Any]) -> bool:
+    """Whether pictures are made square and then cut, which no tower here does."""
+    found = image_processor(files)
+    squared = is_cropped(found) and cropped_from(files) is None
+    return squared and side_of(found.get("size")) != side_of(found["crop_size"])
 
 
 def image_processor(files: dict[str, Any]) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from lucida.models.dual_encoder import MAX_LOGIT_SCALE, DualEncoder, Projection
 from lucida.models.hugging_face import (
     HuggingFaceVision,
     cropped_from,
+    cuts_squares,
     load_any,
     processor_files,
     text_part,
@@ -67,7 +68,10 @@ def load_dual_encoder(source: str | Path, *, frozen: bool = False, allow_pickle:
     refuse_missing(missing, source)
     if not getattr(model.config.vision_config, "vision_use_head", True):
         raise LucidaError("its vision tower has no pooling head, so it has no common space", where=source)
-    options = {"frozen": frozen, "crop_from": cropped_from(processor_files(source), source)}
+    files = processor_files(source)
+    if cuts_squares(files):
+        raise LucidaError("pictures are made square and then cut: not supported", where=source)
+    options = {"frozen": frozen, "crop_from": cropped_from(files)}
     bias = getattr(model, "logit_bias", None)
     scale = math.exp(float(model.logit_scale.detach()))
     encoder = DualEncoder(
@@ -108,6 +112,7 @@ def save_dual_encoder(
             raise NonFiniteError(f"a weight is not finite in {tensor.dtype}: not saved", where=name)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise LucidaError("the folder is not empty", where=folder, remedy="name a new one")
+    folder = Path(os.path.abspath(folder))
     beside = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(beside, ignore_errors=True)
     try:
@@ -173,20 +178,26 @@ def _family(encoder: DualEncoder) -> tuple[str, Any, Any]:
             raise LucidaError(f"the dual encoder has no {name} tower, it takes features", remedy="put its towers in")
         kind = str(tower.model.config.model_type) if isinstance(tower, whole) else ""
         if kind not in (f"clip_{name}_model", f"siglip_{name}_model"):
-            said = f"the {name} tower {tower.name!r} has no place in CLIPModel or SiglipModel"
+            own = getattr(tower, "name", type(tower).__name__)
+            said = f"the {name} tower {own!r} has no place in CLIPModel or SiglipModel"
             raise LucidaError(said, remedy="towers of CLIP and SigLIP can be exported")
+        if hasattr(tower.model, "peft_config"):
+            raise LucidaError(f"the {name} tower carries adapters", remedy="merge them into its weights first")
         kinds[name] = kind.partition("_")[0]
     if len({*kinds.values()}) > 1:
         raise LucidaError(f"no model has a vision tower of {kinds['vision']} and a text tower of {kinds['text']}")
     for name, head in (("vision", encoder.image_head), ("text", encoder.text_head)):
-        if not isinstance(head, Projection) or (head.linear is None) != (kinds["vision"] == "siglip"):
+        linear = getattr(head, "linear", None)
+        fits = linear is None if kinds["vision"] == "siglip" else linear is not None and linear.bias is None
+        if not isinstance(head, Projection) or not fits:
             raise LucidaError(
                 f"the head of the {name} tower ({type(head).__name__}) has no place in CLIPModel or SiglipModel",
-                remedy="CLIP has one matrix there, SigLIP nothing",
+                remedy="CLIP has one matrix there, without bias, and SigLIP nothing",
             )
     if not encoder.vision_tower.processor_files:
         raise LucidaError(
-            "how the vision tower's pictures are prepared was changed by hand", remedy="load it without options"
+            "the vision tower does not prepare pictures as its checkpoint says",
+            remedy="load_dual_encoder makes one that does",
         )
     return kinds["vision"], encoder.vision_tower.model, encoder.text_tower.model
 
