@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -102,6 +105,32 @@ def test_frozen_towers_come_from_the_base(base: Path, tmp_path: Path) -> None:
     assert {name for name in start if not torch.equal(start[name], end[name])} == {"visual_projection.weight"}
     rows = [sample_logits(load_dual_encoder(folder)) for folder in (base, tmp_path / "tuned")]
     assert float((rows[0] - rows[1]).abs().max()) > 1
+
+
+def test_a_hub_name_is_taken_from_the_cache(base: Path, tmp_path: Path) -> None:
+    stored = tmp_path / "models--org--tiny"
+    (stored / "refs").mkdir(parents=True)
+    (stored / "refs" / "main").write_text("0" * 40)
+    shutil.copytree(base, stored / "snapshots" / ("0" * 40))
+    environment = {**os.environ, "HF_HUB_CACHE": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+    program = "import sys; from lucida.cli import main; main(['export', *sys.argv[1:]])"
+    for name, code in (("org/tiny", 0), ("org/gone", 2)):
+        call = [sys.executable, "-c", program, name, str(tmp_path / "out"), "--format", "open_clip"]
+        answer = subprocess.run(call, env=environment, capture_output=True, text=True, check=False, timeout=120)
+        assert answer.returncode == code, answer.stderr
+    assert answer.stderr.startswith("lucida: cannot load the model")
+    start = sample_logits(load_dual_encoder(base))
+    assert float((sample_logits(load_dual_encoder(tmp_path / "out")) - start).abs().max()) <= 1e-5
+
+
+def test_rounding_is_said(base: Path, tmp_path: Path) -> None:
+    """What was tuned in float32 on a base in float16 is written as the base is, and the person is told."""
+    save_dual_encoder(load_dual_encoder(base), tmp_path / "half", dtype=torch.float16)
+    tuned_run(tmp_path / "half", tmp_path / "run")
+    done = export_encoder(str(tmp_path / "run"), tmp_path / "tuned", base=str(tmp_path / "half"))
+    assert done.dtype == "float16"
+    assert 0 < done.max_logit_difference < 0.1
+    assert f"differ by at most {done.max_logit_difference:.2g}" in str(done)
 
 
 def test_an_open_clip_folder_serves_a_run(base: Path, tmp_path: Path) -> None:

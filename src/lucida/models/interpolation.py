@@ -23,7 +23,8 @@ def interpolated(base: Mapping[str, Tensor], tuned: Mapping[str, Tensor], share:
         share: of the tuned weights, 0 to 1.
 
     Returns:
-        A state dict of new tensors. Whole numbers (counters, positions) are taken over: there is nothing between them.
+        A state dict of new tensors, buffers too: running means and deviations lie on the line as weights do. Whole
+        numbers (counters, positions) are taken over: there is nothing between them.
 
     Raises:
         LucidaError: names, shapes or dtypes differ, whole numbers do, or the share is outside 0 to 1.
