@@ -74,12 +74,8 @@ def evaluate_remedies(config: EvaluateRemediesConfig) -> Results:
     Raises:
         LucidaError: the run is not finished, or not one on scenes.
     """
-    own = _config_of(config.run)
-    answerer = Answerer.load(RunFolder.open(config.run).path / MODEL)
-    world = emoji_world(read_emoji(own.split_seed), own)
+    answerer, world = treated(config.run)
     folder = _folder_for(config)
-    held_out = Lesson.of_scenes(world, "validation", own.language.test_pictures)
-    answerer.grounding = fit_grounding(answerer, held_out, answerer.see(held_out.gallery))
     results, trials = Results(), decoding_trials(answerer)
     trials += list(_trained(answerer, world, config, folder))
     say(f"{len(trials)} remedies on {config.pictures} test scenes")
@@ -91,6 +87,20 @@ def evaluate_remedies(config: EvaluateRemediesConfig) -> Results:
     results.save(folder.results)
     write_text(folder.path / PICTURE, frontier_picture(results.metrics, results.details["trials"]))
     return results
+
+
+def treated(run: Path) -> tuple[Answerer, SceneWorld]:
+    """The model of a run, grounded on its validation scenes, and its world.
+
+    Raises:
+        LucidaError: the run is not finished, or not one on scenes.
+    """
+    own = _config_of(run)
+    answerer = Answerer.load(RunFolder.open(run).path / MODEL)
+    world = emoji_world(read_emoji(own.split_seed), own)
+    held_out = Lesson.of_scenes(world, "validation", own.language.test_pictures)
+    answerer.grounding = fit_grounding(answerer, held_out, answerer.see(held_out.gallery))
+    return answerer, world
 
 
 def _folder_for(config: EvaluateRemediesConfig) -> RunFolder:

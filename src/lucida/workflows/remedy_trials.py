@@ -104,7 +104,7 @@ class Trials:
     def metrics(self) -> dict[str, Metric]:
         """``{trial}/{measure}`` of all, with the likeliest words and with sampled ones; and of a blind answerer."""
         found = {f"{BLIND}/{name}": metric for name, metric in blind_metrics(self._abilities).items()}
-        costs = self._costs()
+        costs = {name: Metric(float(np.median(own)), None, _ROUNDS) for name, own in self.costs(_ROUNDS).items()}
         for trial in self.trials:
             odds = self._odds(trial)
             own = self._described(trial, 0.0) | self._answered(odds) | self._able(trial)
@@ -221,19 +221,16 @@ class Trials:
         said = self._say(trial, [(i, FORMS["describe"].plainly()) for i, _, _ in rows], 64, seen=self._alone)
         return [names_it(text, name, vocabulary) for text, (_, name, _) in zip(said, rows, strict=True)]
 
-    def _costs(self) -> dict[str, Metric]:
-        """Time of describing over that of the model as it is, in turn; distorted pictures are seen before."""
-        asked, seconds = self._describing(_TIMED), {trial.name: [0.0] * _ROUNDS for trial in self.trials}
-        for place in range(-1, _ROUNDS):  # the first round warms up
-            for trial in self.trials:
-                took = _timed(partial(self._say, trial, asked, 64))
-                if place >= 0:
-                    seconds[trial.name][place] = took
-        plain = np.array(seconds[self.trials[0].name])
-        found = {}
-        for name, own in seconds.items():
-            found[name] = Metric(float(np.median(np.array(own) / plain)), None, _ROUNDS)
-        return found
+    def costs(self, rounds: int) -> dict[str, NDArray[np.float64]]:
+        """Times of describing over that of the model as it is, ``[rounds]``; distorted pictures are seen before.
+
+        The first round warms up and is left out.
+        """
+        asked = self._describing(_TIMED)
+        seconds = np.array(
+            [[_timed(partial(self._say, trial, asked, 64)) for trial in self.trials] for _ in range(1 + rounds)]
+        )[1:]
+        return {trial.name: seconds[:, k] / seconds[:, 0] for k, trial in enumerate(self.trials)}
 
 
 def _timed(work: Callable[[], object]) -> float:
