@@ -8,7 +8,7 @@
     lucida evaluate remedies --run runs/default --out runs/remedies            (default.json)
     lucida evaluate remedies --run runs/patient --out runs/remedies-patient    (patient.json)
 
-after ``lucida run --split-seed 20`` and ``lucida run --recipe patient --split-seed 20``.
+after ``lucida run --split-seed 21`` and ``lucida run --recipe patient --split-seed 21``.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ from lucida.workflows.remedy_abilities import BLIND
 ROOT = Path(__file__).resolve().parents[1]
 NOTE = ROOT / "docs" / "notes" / "remedies.md"
 FOLDER = ROOT / "docs" / "results" / "remedies"
+BENCHMARKS = ROOT / "docs" / "results" / "benchmarks"
+COSTS = {"default model": "decoding-remedies.json", "reference patient": "decoding-remedies-patient.json"}
 IMAGES = ROOT / "docs" / "images"
 MODELS = ("default", "patient")
 ALT = "What is made up against what is named, and false yes against the time of decoding, by remedy"
@@ -110,13 +112,26 @@ def block(name: str) -> str:
     return "\n\n".join(parts)
 
 
+def costs() -> str:
+    """Times of decoding, measured alone: remedies × models, with quartiles."""
+    found = {name: Results.load(BENCHMARKS / file).metrics for name, file in COSTS.items()}
+    lines = [f"| remedy | {' | '.join(found)} |", "|---" * (1 + len(found)) + "|"]
+    for measure in next(iter(found.values())):
+        cells = [
+            f"{own[measure].value:.2f} [{', '.join(f'{q:.2f}' for q in own[measure].ci95 or ())}]"
+            for own in found.values()
+        ]
+        lines.append(f"| {measure.split('/')[0]} | {' | '.join(cells)} |")
+    return "\n".join(["", *lines, ""])
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true")
     options = parser.parse_args(arguments)
     note = read(NOTE)
     files = {IMAGES / f"remedies-{name}.svg": picture(name) for name in MODELS}
-    files[NOTE] = drawn(note, "remedies_note.py", {name: block(name) for name in MODELS})
+    files[NOTE] = drawn(note, "remedies_note.py", {name: block(name) for name in MODELS} | {"cost": costs()})
     if options.check:
         stale = [
             str(path.relative_to(ROOT)) for path, made in files.items() if not path.is_file() or read(path) != made
