@@ -9,7 +9,7 @@ import math
 import re
 import sys
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +23,7 @@ from lucida.usage import (
     ASK_USAGE,
     AUDIT_USAGE,
     COMPARE_USAGE,
+    DATA_USAGE,
     DIAGNOSE_USAGE,
     EVALUATE_USAGE,
     EXPORT_USAGE,
@@ -55,26 +56,8 @@ def _dispatch(given: list[str]) -> None:
         print(USAGE, end="")
     elif given[0] in ("-V", "--version"):
         print(f"lucida {__version__}")
-    elif given[0] == "run":
-        _run(given[1:])
-    elif given[0] == "audit":
-        _audit(given[1:])
-    elif given[0] == "compare":
-        _compare(given[1:])
-    elif given[0] == "adapt":
-        _adapt(given[1:])
-    elif given[0] == "export":
-        _export(given[1:])
-    elif given[0] == "ask":
-        _ask(given[1:])
-    elif given[0] == "diagnose":
-        _diagnose(given[1:])
-    elif given[0] == "evaluate":
-        _evaluate(given[1:])
-    elif given[0] == "cluster":
-        _cluster(given[1:])
-    elif given[0] == "lab":
-        _lab(given[1:])
+    elif given[0] in _VERBS:
+        _VERBS[given[0]](given[1:])
     else:
         raise LucidaError(f"unknown command {given[0]!r}", remedy="lucida --help lists the commands")
 
@@ -86,6 +69,29 @@ def _run(given: list[str]) -> None:
     name, rest = _take(given, "--recipe", "default")
     config = override(recipes.load(name), rest, command="lucida run")
     print(f"report: {run(config)}")
+
+
+def _data(given: list[str]) -> None:
+    if not given or given[0] in ("-h", "--help"):
+        print(DATA_USAGE, end="")
+    elif given[0] == "construct":
+        from lucida.workflows.construct_data import ConstructConfig, construct_data
+
+        print(f"report: {construct_data(override(ConstructConfig(), given[1:], command='lucida data construct'))}")
+    elif given[0] == "inspect":
+        if any(word in ("-h", "--help") for word in given):
+            print(DATA_USAGE, end="")
+            return
+        if len(given) != 2:
+            raise LucidaError(f"inspect needs one folder, not {len(given) - 1}", remedy="see lucida data --help")
+        from lucida.workflows.inspect_data import inspect_data
+
+        found = inspect_data(Path(given[1]))
+        print(f"{found.text}\n\nreport: {found.report}")
+    else:
+        raise LucidaError(
+            f"unknown command {given[0]!r}", where="lucida data", remedy="there are construct and inspect"
+        )
 
 
 def _adapt(given: list[str]) -> None:
@@ -398,3 +404,9 @@ def _take(given: list[str], option: str, default: str) -> tuple[str, list[str]]:
                 raise LucidaError(f"{option} needs a value")
             return given[i + 1], given[:i] + given[i + 2 :]
     return default, given
+
+
+_VERBS: Mapping[str, Callable[[list[str]], None]] = {
+    "run": _run, "audit": _audit, "compare": _compare, "data": _data, "adapt": _adapt, "export": _export, "ask": _ask,
+    "diagnose": _diagnose, "evaluate": _evaluate, "cluster": _cluster, "lab": _lab,
+}  # fmt: skip

@@ -6,6 +6,8 @@ usage: lucida run [--recipe NAME] [--pictures PATH] [--out FOLDER] [--split-seed
        lucida run --help      every setting of a recipe
        lucida audit MODEL --pictures PATH [...]
        lucida compare AUDIT AUDIT [--margin 0.02] [--json]
+       lucida data construct --pictures PATH [--out FOLDER] [--stages clean,deduplicate,balance] [...]
+       lucida data inspect FOLDER
        lucida adapt --model FOLDER --data CHATS [...]
        lucida export SOURCE FOLDER [--format huggingface | open_clip] [--base MODEL] [--share 0.5]
        lucida ask MODEL PICTURE "is there a dog?"
@@ -25,6 +27,8 @@ commands:
   audit     how often a vision-language model names what is not there, on your pictures, and whether it looks: POPE,
             CHAIR, twin pictures, calibration, blind baselines, in one report
   compare   two audits of the same questions, pair by pair; exit code 1 if the second is worse beyond a margin and noise
+  data      construct: captioned pictures (WebDataset, Parquet, tables, folders, COCO) to pairs worth training on:
+            cleaned, without duplicates, balanced by concept; inspect: what stayed, what was dropped, pairs in doubt
   adapt     train low-rank adapters for a Hugging Face vision-language model on chats about pictures
   export    for transformers: the model of `lucida adapt` with its adapter merged, and what merging did to answers;
             for transformers or open_clip: a CLIP or SigLIP from the other, or tuned in lucida
@@ -37,6 +41,26 @@ commands:
             remedies: every remedy against making things up on the model of a run: what it mends, breaks and costs
   cluster   a Gaussian mixture of your pictures: named clusters, outliers, near-duplicates
   lab       controlled experiments on questions about training, each with a verdict; `book` makes pages of the results
+"""
+
+DATA_USAGE = """usage: lucida data construct --pictures PATH [--out FOLDER] [--stages clean,deduplicate,balance]
+                             [--format references|webdataset|parquet] [--engine local|ray] [...]
+       lucida data construct --help    every setting
+       lucida data inspect FOLDER
+
+PATH        WebDataset archives (.tar), Parquet, a .csv or .jsonl table, a folder of them, a folder of pictures with a
+            .txt beside each, or a COCO captions .json
+--stages    some of clean, deduplicate and balance, in this order; none with ""
+--format    references (where each picture lies), or webdataset or parquet: with the pictures
+--captions-only   a table whose pictures are not here yet
+--concepts  a file with a concept a line; by default the words of the captions
+--engine    ray: the same shards on Ray Data, byte for byte (pip install 'camera-lucida[ray]')
+
+A stage that is finished is not done again. Each has a manifest, and its dropped/ holds every pair that it dropped, with
+the reason. Memory does not grow with the corpus.
+
+example: lucida data construct --pictures shards/ --out runs/data --format webdataset
+         lucida data inspect runs/data
 """
 
 EXPORT_USAGE = """usage: lucida export SOURCE FOLDER [--format huggingface | open_clip] [--base MODEL] [--share SHARE]

@@ -69,6 +69,20 @@ def find_columns(names: Sequence[str], where: Path) -> Columns:
     return Columns(image, found["captions"], found["label"], found["objects"], found["split"])
 
 
+def text_columns(names: Sequence[str], where: Path) -> Columns:
+    """Columns of a table whose pictures are not here: captions, and perhaps addresses in place of pictures (else "").
+
+    Raises:
+        LucidaError: none holds captions.
+    """
+    by_name = {name.strip().lower(): name for name in reversed(names)}
+    caption = next((by_name[word] for word in _NAMES["captions"] if word in by_name), None)
+    if caption is None:
+        raise _missing("no column with captions", ("caption", "text"), names, where)
+    address = next((by_name[word] for word in ("url", "image_url", *_NAMES["file"]) if word in by_name), "")
+    return Columns(address, caption, None, None, by_name.get("split"))
+
+
 def _missing(what: str, wanted: Sequence[str], names: Sequence[str], where: Path) -> LucidaError:
     near = [match for word in wanted for match in get_close_matches(word, names, n=1, cutoff=0.7)]
     choice = ", ".join(repr(word) for word in wanted[:-1]) + f" or {wanted[-1]!r}"
@@ -103,7 +117,7 @@ def read_facts(row: Mapping[str, Any], columns: Columns, names: Mapping[str, Seq
     label, extra = _label(row.get(columns.label or ""), names.get(columns.label or "", ()))
     objects = _objects(row.get(columns.objects or ""), names.get(columns.objects or "", ()))
     split = str(row.get(columns.split or "") or "").strip()
-    captions = tuple(dict.fromkeys(_texts(row.get(columns.captions or ""))))
+    captions = tuple(dict.fromkeys(read_texts(row.get(columns.captions or ""))))
     return Facts(captions, label, objects + extra, (split_word(split) or split) or None)
 
 
@@ -132,15 +146,15 @@ def word(value: Any, names: Sequence[str] = ()) -> str | None:
     return None if value is None or value != value else str(value).strip() or None
 
 
-def _texts(value: Any) -> list[str]:
+def read_texts(value: Any) -> list[str]:
     """The captions of a cell: a text, several, a list written out, or records that hold one text each."""
     if isinstance(value, str):
         listed = _written_list(value)
-        return _texts(listed) if listed is not None else [value.strip()] if value.strip() else []
+        return read_texts(listed) if listed is not None else [value.strip()] if value.strip() else []
     if isinstance(value, Mapping):
-        return _texts(next((value[key] for key in ("raw", "caption", "text") if value.get(key)), None))
+        return read_texts(next((value[key] for key in ("raw", "caption", "text") if value.get(key)), None))
     if isinstance(value, list | tuple):
-        return [text for one in value for text in _texts(one)]
+        return [text for one in value for text in read_texts(one)]
     return []
 
 

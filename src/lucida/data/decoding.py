@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import threading
@@ -93,6 +94,20 @@ def _open(file: BinaryIO) -> Image.Image:
 def _formats() -> tuple[str, ...]:
     Image.init()
     return tuple(name for name in _FORMATS if name in Image.OPEN)
+
+
+def encoded_kind(data: bytes) -> str:
+    """How a file of these bytes is called: ``jpg``, ``png``, …
+
+    Raises:
+        BadPicture: they are no picture of a known format.
+    """
+    try:
+        with _open(io.BytesIO(data)) as image:
+            kind = str(image.format)
+    except Exception as error:  # decoders meet damaged files with almost any exception
+        raise BadPicture(_reason(error)) from None
+    return {"JPEG": "jpg", "JPEG2000": "jp2"}.get(kind, kind.lower())
 
 
 def _limit(image: Image.Image, at_least: int) -> bool:

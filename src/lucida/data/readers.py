@@ -42,7 +42,7 @@ def read_pictures(path: Path, *, limit: int | None = None, split_seed: int = 0, 
         LucidaError: there is nothing to read, it cannot be understood, or nothing says what the pictures show.
     """
     path = Path(path)
-    listing = _list(path, described=described)
+    listing = list_pictures(path, described=described)
     numbers = _sample(list(zip(listing.splits, listing.labels, strict=True)), limit, split_seed)
     read = listing.pictures(numbers)
     skipped, pictures, splits = list(listing.skipped), [], []
@@ -66,7 +66,7 @@ def read_pictures(path: Path, *, limit: int | None = None, split_seed: int = 0, 
     return _with_splits(corpus, splits, split_seed, path)
 
 
-def _list(path: Path, *, described: bool) -> Listing:
+def list_pictures(path: Path, *, described: bool) -> Listing:
     """Which kind of source it is decides who reads it.
 
     Raises:

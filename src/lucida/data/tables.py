@@ -19,7 +19,7 @@ from lucida.data.pictures import Picture, PixelSource, Skipped
 
 TEXT_TABLES = (".csv", ".tsv", ".jsonl", ".ndjson")
 TABLES = (".parquet", *TEXT_TABLES)
-_FOLDERS = (".", "images", "Images", "image", "img", "pictures", "photos", "data")
+FOLDERS = (".", "images", "Images", "image", "img", "pictures", "photos", "data")
 """Where the files of a table may lie, seen from the table."""
 
 
@@ -45,7 +45,7 @@ def list_table(path: Path, *, prefix: str = "", split: str | None = None) -> Lis
     if str(kind) in ("string", "large_string", "string_view"):
         rows = enumerate(_read_columns(path, [columns.image, *columns.facts]).to_pylist())
         return _list_files(path, columns, rows, class_names(schema), prefix, split)
-    if not _holds_bytes(kind):
+    if not holds_bytes(kind):
         raise LucidaError(
             f"column {columns.image!r} holds {kind}, not encoded pictures",
             where=path,
@@ -54,7 +54,7 @@ def list_table(path: Path, *, prefix: str = "", split: str | None = None) -> Lis
     return _list_bytes(path, columns, class_names(schema), prefix, split)
 
 
-def _holds_bytes(kind: Any) -> bool:
+def holds_bytes(kind: Any) -> bool:
     import pyarrow.types
 
     if pyarrow.types.is_struct(kind):
@@ -120,7 +120,7 @@ def _list_files(
     split: str | None,
 ) -> Listing:
     """Rows that name their pictures' files."""
-    finder = FileFinder([path.parent / folder for folder in _FOLDERS])
+    finder = FileFinder([path.parent / folder for folder in FOLDERS])
     unit = "row" if path.suffix.lower() == ".parquet" else "line"
     known: dict[str, Facts] = {}
     several: dict[str, None] = {}

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from lucida.core.progress import counted
 from lucida.core.seeds import stream
+from lucida.data.picture_hashes import likeness_of
 from lucida.models.principal_components import PrincipalComponents, chunks
 
 BLOCK = 2048  # rows a side of what is compared at once
@@ -29,7 +30,6 @@ _DENSE = 0.005  # of a block's pairs; if more pass the sketches, one product in 
 _ROUNDING = 1e-5  # of products of float32
 _VERIFIED = 4096  # pairs whose features and pixels are in memory at once
 SIDE = 16  # of the small pictures that pixels are compared by
-_FLAT = 3.0  # levels: small pictures of less spread than this show nothing that could be compared
 
 
 @dataclass
@@ -249,17 +249,3 @@ def small_pictures(pixels: NDArray, side: int = SIDE) -> NDArray:
     """Pictures as ``float32 [n, side, side, 3]``, each value the mean of what it covers."""
     x = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2).float()
     return F.adaptive_avg_pool2d(x, side).permute(0, 2, 3, 1).numpy()
-
-
-def likeness_of(first: NDArray, second: NDArray) -> NDArray:
-    """Correlation of small pictures over places and colours, ``[n]``: blind to brightness and contrast.
-
-    Two that show nothing but one shade are alike (1) if the shades are, else 0.
-    """
-    a, b = (x.reshape(len(x), -1).astype(np.float64) for x in (first, second))
-    shades = np.abs(a.mean(axis=1) - b.mean(axis=1))
-    a, b = a - a.mean(axis=1, keepdims=True), b - b.mean(axis=1, keepdims=True)
-    spread_a, spread_b = (np.sqrt(np.square(x).mean(axis=1)) for x in (a, b))
-    flat_a, flat_b = spread_a < _FLAT, spread_b < _FLAT
-    products = (a * b).mean(axis=1) / np.maximum(spread_a * spread_b, 1e-9)
-    return np.where(flat_a & flat_b, (shades < 2 * _FLAT).astype(float), np.where(flat_a | flat_b, 0.0, products))

@@ -263,9 +263,14 @@ def spread(places: Sequence[float], gap: float) -> list[float]:
     return moved
 
 
-def bar_plot(title: str, rows: Sequence[tuple[str, float, str]], *, tone: str = "own") -> Markup:
-    """Horizontal bars from zero, each below its label and its number: (label, length, number as text)."""
-    longest = max((value for _, value, _ in rows), default=0) or 1.0
+def bar_plot(
+    title: str, rows: Sequence[tuple[str, float, str]], *, tone: str = "own", longest: float | None = None
+) -> Markup:
+    """Horizontal bars from zero, each below its label and its number: (label, length, number as text).
+
+    ``longest`` is the value that would fill the width, so that several plots compare; by default the largest.
+    """
+    longest = longest or max((value for _, value, _ in rows), default=0) or 1.0
     step = 34.0
     canvas = Canvas(len(rows) * step + 2, title)
     for index, (label, value, text) in enumerate(rows):

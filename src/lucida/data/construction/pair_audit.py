@@ -1,0 +1,168 @@
+"""What is still doubtful about finished pairs: false negatives, copies, and what leaks from one split into another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from lucida.data.construction.database import MEMORY, batches, count, database, parquet
+from lucida.data.construction.engines import Engine
+from lucida.data.construction.links import PIECES, link_captions, link_pictures, load_keys, write_keys
+
+CAPTIONS = 0.6
+"""Jaccard likeness of letter groups from which captions are in doubt: below what ``deduplicate`` takes for the same."""
+PICTURES = 0.9
+"""Correlation of small pictures, likewise."""
+
+
+@dataclass(frozen=True)
+class DoubtfulPair:
+    """Two pairs by id that a contrastive loss, or a test, would wrongly take for different.
+
+    Attributes:
+        kind: "caption": one text for two pictures; "picture": two pictures that are almost one.
+        likeness: of the two, 1 for equality.
+        first, second: ids.
+        splits: of the two; leakage if they differ.
+    """
+
+    kind: str
+    likeness: float
+    first: str
+    second: str
+    splits: tuple[str, str]
+
+    @property
+    def leaks(self) -> bool:
+        """From one split into another."""
+        return self.splits[0] != self.splits[1]
+
+
+@dataclass(frozen=True)
+class PairAudit:
+    """What was found.
+
+    Attributes:
+        rows: pairs looked at.
+        captions: pairs of captions of different pictures that are alike.
+        pictures: pairs of pictures that are alike.
+        leaks: of both, those across splits.
+        same_caption_rows: rows whose caption another picture has too, word for word.
+        collisions: expected number of pairs in a batch of 1,024 drawn at random that are negatives of each other with
+            the same caption.
+        splits: rows of each.
+        listed: the likest of each kind.
+    """
+
+    rows: int
+    captions: int
+    pictures: int
+    leaks: int
+    same_caption_rows: int
+    collisions: float
+    splits: dict[str, int]
+    listed: tuple[DoubtfulPair, ...]
+
+
+BATCH = 1024
+
+
+def audit_pairs(paths: Sequence[Path], folder: Path, *, most: int = 12, memory: str = MEMORY) -> PairAudit:
+    """Look through finished shards.
+
+    Args:
+        paths: of the shards.
+        folder: to work in; nothing stays.
+        most: pairs listed of each kind, within splits and across them.
+        memory: of DuckDB.
+    """
+    keys = Engine().map(partial(write_keys, folder=folder), list(enumerate(paths)), "shards hashed")
+    with database(folder, memory=memory) as connection:
+        load_keys(connection, [folder / key.name for key in keys])
+        link_captions(connection, CAPTIONS)
+        link_pictures(connection, PIECES - 1, PICTURES)
+        _join(connection)
+        groups = "SELECT text_digest, count(DISTINCT identity) AS n FROM keys WHERE text <> '' GROUP BY text_digest"
+        shared = connection.execute(f"SELECT sum(n) FILTER (n > 1), sum(n * (n - 1) / 2) FROM ({groups})").fetchall()[0]
+        rows = count(connection, "keys")
+        chance = BATCH * (BATCH - 1) / max(rows * (rows - 1), 1)  # that two given rows are in one batch
+        splits = connection.execute(
+            "SELECT coalesce(split, ''), count(*) FROM keys GROUP BY ALL ORDER BY 2 DESC, 1"
+        ).fetchall()
+        return PairAudit(
+            rows,
+            count(connection, "doubtful WHERE kind = 'caption'"),
+            count(connection, "doubtful WHERE kind = 'picture'"),
+            count(connection, "doubtful WHERE first_split <> second_split"),
+            int(shared[0] or 0),
+            float(shared[1] or 0) * (chance if rows > BATCH else 1.0),
+            {name: int(n) for name, n in splits},
+            tuple(_listed(connection, most)),
+        )
+
+
+def _join(connection: Any) -> None:
+    """Table ``doubtful``: likely pairs with the ids, identities and splits of both sides."""
+    connection.execute("CREATE TABLE doubtful (kind VARCHAR, likeness DOUBLE, first VARCHAR, second VARCHAR,"
+                       " first_split VARCHAR, second_split VARCHAR)")  # fmt: skip
+    sides = "coalesce(x.split, ''), coalesce(y.split, '')"
+    for kind, table in (("caption", "text_links"), ("picture", "picture_links")):
+        connection.execute(
+            f"INSERT INTO doubtful SELECT '{kind}', max(l.likeness), x.id, y.id, {sides} FROM {table} l"
+            " JOIN keys x ON x.number = l.a JOIN keys y ON y.number = l.b"
+            " WHERE x.identity <> y.identity GROUP BY x.id, y.id, x.split, y.split"
+        )
+    # Captions that are equal word for word share a node: each later picture with the first.
+    connection.execute(
+        f"INSERT INTO doubtful SELECT 'caption', 1.0, x.id, y.id, {sides} FROM texts t JOIN keys x ON x.number = t.node"
+        " JOIN keys y ON y.text_digest = t.text_digest AND y.number > t.node"
+        " WHERE x.identity <> y.identity AND t.text <> ''"
+    )
+
+
+def _listed(connection: Any, most: int) -> list[DoubtfulPair]:
+    """The likest of each kind, each id first in one pair only, so that one caption does not fill the list."""
+    query = (
+        "SELECT kind, likeness, first, second, first_split, second_split FROM (SELECT *,"
+        " row_number() OVER (PARTITION BY kind, first_split <> second_split ORDER BY likeness DESC, first, second)"
+        " AS place FROM (SELECT *, row_number() OVER (PARTITION BY kind, first ORDER BY likeness DESC, second)"
+        f" AS own FROM doubtful) WHERE own = 1) WHERE place <= {most} ORDER BY kind, likeness DESC, first, second"
+    )
+    return [
+        DoubtfulPair(kind, likeness, first, second, (one, other))
+        for kind, likeness, first, second, one, other in connection.execute(query).fetchall()
+    ]
+
+
+def sample_rows(paths: Sequence[Path], folder: Path, *, each: int, reasons: bool) -> list[dict[str, Any]]:
+    """A few rows of shards, drawn by a hash of their ids; of dropped ones a few for each reason.
+
+    Args:
+        paths: of the shards.
+        folder: to work in.
+        each: rows.
+        reasons: the shards hold dropped rows.
+    """
+    part = "PARTITION BY reason" if reasons else ""
+    order = "reason, place" if reasons else "place"
+    query = (
+        f"SELECT * EXCLUDE (place) FROM (SELECT *, row_number() OVER ({part} ORDER BY md5(coalesce(id, '')), id)"
+        f" AS place FROM {parquet(paths)}) WHERE place <= {each} ORDER BY {order}"
+    )
+    return _rows(folder, query)
+
+
+def find_rows(paths: Sequence[Path], folder: Path, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Rows by id."""
+    if not ids:
+        return {}
+    listed = ", ".join("'" + id.replace("'", "''") + "'" for id in dict.fromkeys(ids))
+    return {row["id"]: row for row in _rows(folder, f"SELECT * FROM {parquet(paths)} WHERE id IN ({listed})")}
+
+
+def _rows(folder: Path, query: str) -> list[dict[str, Any]]:
+    with database(folder) as connection:
+        return [row for batch in batches(connection, query) for row in batch.to_pylist()]

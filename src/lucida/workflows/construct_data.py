@@ -1,0 +1,160 @@
+"""``lucida data construct``: captioned pictures to pairs worth training on, stage by stage, with a datasheet."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from lucida.core.config import check_settings, to_dict
+from lucida.core.errors import LucidaError
+from lucida.core.progress import say
+from lucida.core.results import Metric, Results, read_json
+from lucida.core.run_folder import RunFolder
+from lucida.data.construction.balancing import BalanceSettings, balance, read_concepts
+from lucida.data.construction.cleaning import CleanSettings, clean, without_pictures
+from lucida.data.construction.duplicates import DuplicateSettings, deduplicate
+from lucida.data.construction.engines import Engine, EngineName
+from lucida.data.construction.pair_files import WriteSettings, write_pairs
+from lucida.data.construction.sources import ReadSettings, find_parts, read_source
+from lucida.data.construction.stages import StageResult
+from lucida.workflows.data_findings import describe, material
+
+STAGES = ("clean", "deduplicate", "balance")
+
+
+@dataclass(frozen=True)
+class ConstructConfig:
+    """From captioned pictures to pairs.
+
+    Attributes:
+        pictures: WebDataset archives, Parquet, a CSV or JSON-lines table, a folder of them, a folder of pictures with a
+            .txt beside each, or COCO captions.
+        out: the run folder; a finished stage with the same settings and inputs is not done again.
+        stages: of clean, deduplicate and balance, in this order.
+        format: "references": rows that say where the picture lies; "webdataset" or "parquet": with the pictures.
+        captions_only: a table of captions whose pictures are not here (a column "url" is kept).
+        concepts: a file with a concept a line, to balance; by default the words of the captions.
+        engine: "local", or "ray" for Ray Data.
+        workers: processes.
+        shard_rows: rows of a shard at most.
+        memory: that DuckDB may hold, such as 1GB; what is more lies on disk.
+        examples: shown of each kind on the page.
+        clean, deduplicate, balance: settings of the stages.
+    """
+
+    pictures: Path | None = None
+    out: Path = Path("runs/data")
+    stages: str = ",".join(STAGES)
+    format: Literal["references", "webdataset", "parquet"] = "references"
+    captions_only: bool = False
+    concepts: Path | None = None
+    engine: EngineName = "local"
+    workers: int = 1
+    shard_rows: int = 50_000
+    memory: str = "1GB"
+    examples: int = 6
+    clean: CleanSettings = field(default_factory=CleanSettings)
+    deduplicate: DuplicateSettings = field(default_factory=DuplicateSettings)
+    balance: BalanceSettings = field(default_factory=BalanceSettings)
+
+    def __post_init__(self) -> None:
+        check_settings(
+            self,
+            {
+                "workers": self.workers >= 1,
+                "shard_rows": 1 <= self.shard_rows < 2**31,
+                "examples": self.examples >= 0,
+                "format": not (self.captions_only and self.format != "references"),
+            },
+        )
+        named = self.chosen
+        if list(named) != [name for name in STAGES if name in named]:
+            raise LucidaError(
+                f"stages cannot be {self.stages}",
+                where="--stages",
+                remedy=f"name some of {', '.join(STAGES)}, each once, in this order, with commas",
+            )
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """The stages by name."""
+        return tuple(name for word in self.stages.split(",") if (name := word.strip()))
+
+
+def construct_data(config: ConstructConfig) -> Path:
+    """Make pairs.
+
+    Returns:
+        The page; beside it ``results.json``, and ``stages/`` with shards, manifests, and every row that was dropped.
+
+    Raises:
+        LucidaError: nothing can be read, or nothing is left.
+    """
+    if config.pictures is None:
+        raise LucidaError("no pictures are named", where="--pictures", remedy="see lucida data construct --help")
+    engine, results = Engine(config.engine, config.workers), Results()
+    parts = find_parts(config.pictures, captions_only=config.captions_only)
+    folder = _open_folder(config)
+    done: list[StageResult] = []
+    for name, do in _plan(config, engine, parts[0].root).items():
+        say(f"\n{name}")
+        target = folder.path / "stages" / f"{len(done)}-{name}"
+        with results.timed(name):
+            if name == "read":
+                settings = ReadSettings(config.shard_rows, config.captions_only)
+                done.append(read_source(parts, target, settings, engine))
+            else:
+                done.append(do(done[-1], target))
+        _tell(done[-1])
+        if not done[-1].manifest.rows_out:
+            reason = next(iter(done[-1].manifest.dropped), "")
+            raise LucidaError(
+                f"no pair is left after the stage {name}" + (f", most often: {reason}" if reason else ""),
+                where=target,
+                remedy=f"loosen the settings of {name}; its dropped/ has every row with its reason",
+            )
+    with results.timed("page"):
+        describe(done, folder, parts[0].root, results, examples=config.examples, memory=config.memory)
+    results.add("pairs/per_second", Metric(done[0].manifest.rows_in / max(sum(results.seconds.values()), 1e-9)))
+    results.save(folder.results)
+    material(config.pictures.absolute().name, done).save(folder)
+    from lucida.report.datasheet_page import write_datasheet
+
+    return write_datasheet(folder)
+
+
+def _plan(config: ConstructConfig, engine: Engine, root: Path) -> dict[str, Callable[[StageResult, Path], StageResult]]:
+    """Stages by name, in their order; each takes the stage before and its own folder."""
+    cleaning = without_pictures(config.clean) if config.captions_only else config.clean
+    balancing = config.balance
+    if config.concepts is not None:
+        balancing = dataclasses.replace(balancing, concepts=read_concepts(config.concepts))
+    memory = config.memory
+    known: dict[str, Callable[[StageResult, Path], StageResult]] = {
+        "clean": lambda before, folder: clean(before, folder, root, cleaning, engine),
+        "deduplicate": lambda before, folder: deduplicate(before, folder, config.deduplicate, engine, memory=memory),
+        "balance": lambda before, folder: balance(before, folder, balancing, engine, memory=memory),
+    }
+    plan = {"read": lambda before, folder: before, **{name: known[name] for name in config.chosen}}
+    if config.format != "references":
+        written = WriteSettings(config.format)
+        plan["write"] = lambda before, folder: write_pairs(before, folder, root, written, engine)
+    return plan
+
+
+def _open_folder(config: ConstructConfig) -> RunFolder:
+    """The run folder, unless it is one of another command, whose settings would be lost."""
+    folder = RunFolder(config.out)
+    if folder.config.exists() and to_dict(ConstructConfig()).keys() != read_json(folder.config).keys():
+        raise LucidaError("this folder holds another kind of run", where=config.out, remedy="name another with --out")
+    return RunFolder.create(config.out, config, seed=config.balance.seed)
+
+
+def _tell(stage: StageResult) -> None:
+    manifest = stage.manifest
+    left = ", ".join(f"{count:,} {reason}" for reason, count in list(manifest.dropped.items())[:3])
+    again = " (done before)" if stage.resumed else ""
+    say(f"{manifest.rows_out:,} of {manifest.rows_in:,} stay{again}" + (f"; dropped: {left}" if left else ""))
