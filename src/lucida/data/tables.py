@@ -55,6 +55,7 @@ def list_table(path: Path, *, prefix: str = "", split: str | None = None) -> Lis
 
 
 def holds_bytes(kind: Any) -> bool:
+    """Whether a column of this Arrow type holds encoded pictures, or records of them as Hugging Face writes them."""
     import pyarrow.types
 
     if pyarrow.types.is_struct(kind):

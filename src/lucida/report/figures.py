@@ -39,12 +39,13 @@ class Dot:
 
 @dataclass(frozen=True)
 class Line:
-    """A curve: ``noisy`` ones are drawn pale, with a smoothed line over them."""
+    """A curve: ``noisy`` ones are pale, with a smoothed line over them; ``quiet`` ones are grey, for comparison."""
 
     label: str
     x: Sequence[float]
     y: Sequence[float]
     noisy: bool = False
+    quiet: bool = False
 
 
 class Canvas:
@@ -221,9 +222,9 @@ def line_plot(title: str, lines: Sequence[Line], *, x_label: str, share: bool = 
             _polyline(canvas, thinned(line), place, "curve noise")
     ends = []
     for line, course in drawn:
-        kind = "train" if line.noisy else "own"
+        kind = "train" if line.noisy or line.quiet else "own"
         _polyline(canvas, course, place, f"curve {kind}")
-        if not line.noisy:
+        if kind == "own":
             for x, y in zip(course.x, course.y, strict=True):
                 canvas.add("circle", cx=place(x, y)[0], cy=place(x, y)[1], r=2.5, class_="mark own")
         text = number(line.y[-1] if not line.noisy else course.y[-1], share=share)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import re
+import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -20,6 +22,7 @@ from lucida.data.construction.engines import Engine, EngineName
 from lucida.data.construction.pair_files import WriteSettings, write_pairs
 from lucida.data.construction.sources import ReadSettings, find_parts, read_source
 from lucida.data.construction.stages import StageResult
+from lucida.report.datasheet_page import write_datasheet
 from lucida.workflows.data_findings import describe, material
 
 STAGES = ("clean", "deduplicate", "balance")
@@ -67,6 +70,7 @@ class ConstructConfig:
                 "workers": self.workers >= 1,
                 "shard_rows": 1 <= self.shard_rows < 2**31,
                 "examples": self.examples >= 0,
+                "memory": bool(re.fullmatch(r"\d+(\.\d+)? ?[kKMGT]i?B", self.memory)),
                 "format": not (self.captions_only and self.format != "references"),
             },
         )
@@ -99,7 +103,9 @@ def construct_data(config: ConstructConfig) -> Path:
     parts = find_parts(config.pictures, captions_only=config.captions_only)
     folder = _open_folder(config)
     done: list[StageResult] = []
-    for name, do in _plan(config, engine, parts[0].root).items():
+    plan = _plan(config, engine, parts[0].root)
+    _remove_others(folder.path / "stages", [f"{place}-{name}" for place, name in enumerate(plan)])
+    for name, do in plan.items():
         say(f"\n{name}")
         target = folder.path / "stages" / f"{len(done)}-{name}"
         with results.timed(name):
@@ -121,8 +127,6 @@ def construct_data(config: ConstructConfig) -> Path:
     results.add("pairs/per_second", Metric(done[0].manifest.rows_in / max(sum(results.seconds.values()), 1e-9)))
     results.save(folder.results)
     material(config.pictures.absolute().name, done).save(folder)
-    from lucida.report.datasheet_page import write_datasheet
-
     return write_datasheet(folder)
 
 
@@ -143,6 +147,13 @@ def _plan(config: ConstructConfig, engine: Engine, root: Path) -> dict[str, Call
         written = WriteSettings(config.format)
         plan["write"] = lambda before, folder: write_pairs(before, folder, root, written, engine)
     return plan
+
+
+def _remove_others(folder: Path, names: Sequence[str]) -> None:
+    """Stages of another plan, which would be taken for those of this one."""
+    for path in folder.glob("[0-9]-*") if folder.is_dir() else ():
+        if path.name not in names:
+            shutil.rmtree(path)
 
 
 def _open_folder(config: ConstructConfig) -> RunFolder:

@@ -29,7 +29,7 @@ FREQUENCIES = pa.schema(
 )
 _MATCHES = pa.schema([("number", pa.int64()), ("concepts", pa.list_(pa.string()))])
 _STOP_WORDS = """
-a about above after all also an and any are as at be been being below between both but by can could did do
+a about above after again all also an and any are as at be been being below between both but by can could did do
 does each for from had has have he her here his how i if in into is it its just like me more most my near next
 no not of off on one or other our out over own same she so some such than that the their them then there these
 they this those through to too under up very was we were what when where which while who will with would you

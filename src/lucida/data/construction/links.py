@@ -35,7 +35,7 @@ KEYS = pa.schema(
 PIECES = 8  # of 16 bits, of the 128 of a picture's hash: two that differ in fewer bits agree in a piece
 _CROWD = 1000  # members of a bucket that are all compared with each other; of more, neighbours in the order of hashes
 _NEIGHBOURS = 8
-_VERIFIED = 20_000
+_VERIFIED = 4096  # pairs compared at once
 
 
 def write_keys(shard: tuple[int, Path], *, folder: Path) -> ShardFile:
@@ -67,14 +67,15 @@ def load_keys(connection: Any, paths: list[Path]) -> None:
     The first row that has a text or a picture stands for it: its number is the node.
     """
     connection.execute(f"CREATE VIEW keys AS SELECT * FROM {parquet(paths)}")
+    # Numbers are grouped, and what they stand for is joined: groups of long values could not go to disk.
     connection.execute(
-        "CREATE TABLE texts AS SELECT text_digest, min(number) AS node, arg_min(text, number) AS text,"
-        " arg_min(bands, number) AS bands FROM keys GROUP BY text_digest"
+        "CREATE TABLE texts AS SELECT g.text_digest, g.node, k.text, k.bands FROM"
+        " (SELECT text_digest, min(number) AS node FROM keys GROUP BY text_digest) g JOIN keys k ON k.number = g.node"
     )
     connection.execute(
-        "CREATE TABLE pictures AS SELECT identity, min(number) AS node, arg_min(digest, number) AS digest,"
-        " arg_min(across, number) AS across, arg_min(down, number) AS down, arg_min(look, number) AS look"
-        " FROM keys WHERE look IS NOT NULL GROUP BY identity"
+        "CREATE TABLE pictures AS SELECT g.identity, g.node, k.digest, k.across, k.down, k.look FROM"
+        " (SELECT identity, min(number) AS node FROM keys WHERE look IS NOT NULL GROUP BY identity) g"
+        " JOIN keys k ON k.number = g.node"
     )
 
 

@@ -12,10 +12,12 @@ from lucida.data.construction.database import MEMORY, batches, count, database, 
 from lucida.data.construction.engines import Engine
 from lucida.data.construction.links import PIECES, link_captions, link_pictures, load_keys, write_keys
 
-CAPTIONS = 0.6
+CAPTIONS = 0.7
 """Jaccard likeness of letter groups from which captions are in doubt: below what ``deduplicate`` takes for the same."""
 PICTURES = 0.9
 """Correlation of small pictures, likewise."""
+LEAK = 0.9
+"""Jaccard likeness from which two captions on two sides of a split count as a leak, as pictures that are alike do."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class PairAudit:
         rows: pairs looked at.
         captions: pairs of captions of different pictures that are alike.
         pictures: pairs of pictures that are alike.
-        leaks: of both, those across splits.
+        leaks: of both, those across splits, captions from a likeness of :data:`LEAK`.
         same_caption_rows: rows whose caption another picture has too, word for word.
         collisions: expected number of pairs in a batch of 1,024 drawn at random that are negatives of each other with
             the same caption.
@@ -68,6 +70,7 @@ class PairAudit:
 
 
 BATCH = 1024
+_LEAKS = f"first_split <> second_split AND (kind = 'picture' OR likeness >= {LEAK})"
 
 
 def audit_pairs(paths: Sequence[Path], folder: Path, *, most: int = 12, memory: str = MEMORY) -> PairAudit:
@@ -96,7 +99,9 @@ def audit_pairs(paths: Sequence[Path], folder: Path, *, most: int = 12, memory: 
             rows,
             count(connection, "doubtful WHERE kind = 'caption'"),
             count(connection, "doubtful WHERE kind = 'picture'"),
-            count(connection, "doubtful WHERE first_split <> second_split"),
+            count(
+                connection, f"doubtful WHERE first_split <> second_split AND (kind = 'picture' OR likeness >= {LEAK})"
+            ),
             int(shared[0] or 0),
             float(shared[1] or 0) * (chance if rows > BATCH else 1.0),
             {name: int(n) for name, n in splits},
@@ -125,11 +130,15 @@ def _join(connection: Any) -> None:
 
 def _listed(connection: Any, most: int) -> list[DoubtfulPair]:
     """The likest of each kind, each id first in one pair only, so that one caption does not fill the list."""
+    apart = "kind, first_split <> second_split"
+    order = "ORDER BY likeness DESC"
+    own = f"SELECT *, row_number() OVER (PARTITION BY {apart}, first {order}, second) AS own FROM doubtful"
+    placed = (
+        f"SELECT *, row_number() OVER (PARTITION BY {apart} {order}, first, second) AS place FROM ({own}) WHERE own = 1"
+    )
     query = (
-        "SELECT kind, likeness, first, second, first_split, second_split FROM (SELECT *,"
-        " row_number() OVER (PARTITION BY kind, first_split <> second_split ORDER BY likeness DESC, first, second)"
-        " AS place FROM (SELECT *, row_number() OVER (PARTITION BY kind, first ORDER BY likeness DESC, second)"
-        f" AS own FROM doubtful) WHERE own = 1) WHERE place <= {most} ORDER BY kind, likeness DESC, first, second"
+        f"SELECT kind, likeness, first, second, first_split, second_split FROM ({placed}) WHERE place <= {most}"
+        " ORDER BY kind, likeness DESC, first, second"
     )
     return [
         DoubtfulPair(kind, likeness, first, second, (one, other))
