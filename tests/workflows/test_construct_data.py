@@ -83,6 +83,22 @@ def test_stages_of_another_plan_do_not_stay(source, tmp_path):
     assert sorted(path.name for path in (tmp_path / "out" / "stages").iterdir()) == ["0-read", "1-clean"]
 
 
+def test_without_cleaning_the_page_says_what_was_not_compared(source, tmp_path):
+    """None found must not read as none there."""
+    construct_data(ConstructConfig(source, tmp_path / "out", stages="deduplicate", examples=1))
+    results = Results.load(tmp_path / "out" / "results.json")
+    assert "audit/pictures_alike" not in results.metrics
+    assert "not compared" in results.left_out["Copies of pictures"]
+    assert "not compared" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
+def test_no_stage_at_all_converts(source, tmp_path):
+    main(
+        ["data", "construct", "--pictures", str(source), "--out", str(tmp_path), "--stages", "", "--format", "parquet"]
+    )
+    assert [path.name for path in sorted((tmp_path / "stages").iterdir())] == ["0-read", "1-write"]
+
+
 def test_captions_alone_are_enough(tmp_path):
     rows = [{"url": f"http://x/{i}.jpg", "caption": f"the dog of owner {'abcdefgh'[i]}"} for i in range(8)]
     (tmp_path / "c.jsonl").write_text("\n".join(map(json.dumps, [*rows, rows[0]])), encoding="utf-8")

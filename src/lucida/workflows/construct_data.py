@@ -35,7 +35,8 @@ class ConstructConfig:
     Attributes:
         pictures: WebDataset archives, Parquet, a CSV or JSON-lines table, a folder of them, a folder of pictures with a
             .txt beside each, or COCO captions.
-        out: the run folder; a finished stage with the same settings and inputs is not done again.
+        out: the run folder; a finished stage with the same settings and inputs is not done again (pictures beside a
+            table are taken to be unchanged while the table is).
         stages: of clean, deduplicate and balance, in this order.
         format: "references": rows that say where the picture lies; "webdataset" or "parquet": with the pictures.
         captions_only: a table of captions whose pictures are not here (a column "url" is kept).
@@ -124,7 +125,8 @@ def construct_data(config: ConstructConfig) -> Path:
             )
     with results.timed("page"):
         describe(done, folder, parts[0].root, results, examples=config.examples, memory=config.memory)
-    results.add("pairs/per_second", Metric(done[0].manifest.rows_in / max(sum(results.seconds.values()), 1e-9)))
+    if not any(stage.resumed for stage in done):
+        results.add("pairs/per_second", Metric(done[0].manifest.rows_in / max(sum(results.seconds.values()), 1e-9)))
     results.save(folder.results)
     material(config.pictures.absolute().name, done).save(folder)
     return write_datasheet(folder)

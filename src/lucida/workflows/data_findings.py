@@ -15,7 +15,7 @@ from lucida.core.results import Metric, Results
 from lucida.core.run_folder import RunFolder
 from lucida.core.statistics import wilson
 from lucida.data.construction.balancing import CONCEPTS_FILE
-from lucida.data.construction.pair_audit import audit_pairs, find_rows, sample_rows
+from lucida.data.construction.pair_audit import PairAudit, audit_pairs, find_rows, sample_rows
 from lucida.data.construction.rows import read_rows, source_of
 from lucida.data.construction.stages import StageResult
 from lucida.data.pictures import BadPicture
@@ -62,16 +62,8 @@ def describe(
         shutil.rmtree(scratch, ignore_errors=True)
     doubts = [Doubt(d.kind, d.likeness, show(found[d.first]), show(found[d.second])) for d in audit.listed]
     _measure_stages(done, results)
-    for name, value in (
-        ("captions_alike", audit.captions), ("pictures_alike", audit.pictures), ("across_splits", audit.leaks),
-        ("collisions_in_a_batch", audit.collisions),
-    ):  # fmt: skip
-        results.add(f"audit/{name}", Metric(value))
-    results.add("audit/same_caption_share", wilson(audit.same_caption_rows, audit.rows))
     splits = tuple(audit.splits.items()) if set(audit.splits) != {""} else ()
-    if not splits:
-        results.leave_out("audit/across_splits", "the source names no splits")
-        del results.metrics["audit/across_splits"]
+    _measure_audit(audit, results, splits=bool(splits))
     sheet = Datasheet(
         tuple(_count(stage) for stage in done), tuple(map(show, kept)), tuple(dropped), doubts=tuple(doubts),
         splits=splits, **_concepts(done, results),
@@ -89,6 +81,20 @@ def _measure_stages(done: Sequence[StageResult], results: Results) -> None:
     results.add("pairs/kept", Metric(done[-1].manifest.rows_out))
     for stage in done:
         results.add(f"{stage.manifest.stage}/kept_share", wilson(stage.manifest.rows_out, stage.manifest.rows_in))
+
+
+def _measure_audit(audit: PairAudit, results: Results, *, splits: bool) -> None:
+    results.add("audit/captions_alike", Metric(audit.captions))
+    results.add("audit/collisions_in_a_batch", Metric(audit.collisions))
+    results.add("audit/same_caption_share", wilson(audit.same_caption_rows, audit.rows))
+    if audit.looked:
+        results.add("audit/pictures_alike", Metric(audit.pictures))
+    else:
+        results.leave_out("Copies of pictures", "no stage looked at the pictures, so they were not compared")
+    if splits:
+        results.add("audit/across_splits", Metric(audit.leaks))
+    else:
+        results.leave_out("Leaks between splits", "the source names no splits")
 
 
 def _dropped(stage: StageResult, scratch: Path, examples: int, show: _Show) -> Iterable[DroppedPairs]:
@@ -134,7 +140,7 @@ def _concepts(done: Sequence[StageResult], results: Results) -> dict[str, Any]:
     """The most frequent concepts, and how mentions spread over all of them."""
     balanced = [stage for stage in done if stage.manifest.stage == "balance"]
     if not balanced:
-        results.leave_out("concepts", "the stage balance was not asked for")
+        results.leave_out("Concepts", "the stage balance was not asked for")
         return {}
     listed = [row for rows in read_rows(balanced[0].folder / CONCEPTS_FILE) for row in rows]
     if not listed:

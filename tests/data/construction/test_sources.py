@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 
 import pyarrow as pa
@@ -10,12 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from lucida.core.errors import LucidaError
+from lucida.data.construction import rows as rows_module
 from lucida.data.construction.engines import Engine
-from lucida.data.construction.rows import read_rows, source_of
+from lucida.data.construction.rows import read_picture, read_rows, source_of
 from lucida.data.construction.sources import ReadSettings, find_pairs, find_parts, read_source
 from lucida.data.construction.tar_files import TarSource
 from lucida.data.decoding import FileSource
 from lucida.data.parquet import ParquetSource
+from lucida.data.pictures import BadPicture
 
 CAPTIONS = ["a red cat", "a blue dog", 'a "green", bird\nand more']
 
@@ -117,6 +120,41 @@ def test_a_quote_that_is_never_closed_is_one_line(pair_sources, tmp_path):
     (tmp_path / "t.csv").write_text('file_name,caption\na.jpg,"' + "x" * 2_000_000, encoding="utf-8")
     with pytest.raises(LucidaError, match="not a table"):
         found(tmp_path / "t.csv")
+
+
+def test_half_a_character_becomes_a_broken_one(pair_sources, tmp_path):
+    """JSON can spell what UTF-8 cannot; it is kept, so that cleaning drops it by its reason."""
+    (tmp_path / "a.jpg").write_bytes(pair_sources.picture(0))
+    lines = [
+        '{"file_name": "a.jpg", "caption": "is it a \\ud83d dog?"}',
+        '{"file_name": "\\udcff.jpg", "caption": "x"}',
+    ]
+    (tmp_path / "t.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    done = read_source(find_parts(tmp_path / "t.jsonl"), tmp_path / "out", ReadSettings(), Engine())
+    rows = [row for path in done.paths for rows in read_rows(path) for row in rows]
+    assert [row["caption"] for row in rows] == ["is it a \ufffd dog?"]
+    assert done.manifest.dropped == {"a file name that is not UTF-8": 1}
+
+
+def test_a_file_whose_name_is_no_text_is_counted(pair_sources, tmp_path):
+    folder = tmp_path / "s"
+    folder.mkdir()
+    for name in (b"fine", b"bad\xff"):
+        for suffix, data in ((b".jpg", pair_sources.picture(0)), (b".txt", b"a caption")):
+            try:
+                (folder / os.fsdecode(name + suffix)).write_bytes(data)
+            except OSError:
+                pytest.skip("this file system knows no such names")
+    done = read_source(find_parts(folder), tmp_path / "out", ReadSettings(), Engine())
+    assert done.manifest.rows_out == 1
+    assert done.manifest.dropped == {"a file name that is not UTF-8": 1}
+
+
+def test_a_file_too_large_for_a_picture_is_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(rows_module, "MEMBER_LIMIT", 100)
+    (tmp_path / "a.jpg").write_bytes(b"x" * 101)
+    with pytest.raises(BadPicture, match="a file above"):
+        read_picture(FileSource(str(tmp_path / "a.jpg")))
 
 
 def test_captions_whose_pictures_are_elsewhere(tmp_path):

@@ -158,7 +158,8 @@ def match_shard(shard: tuple[int, Path], *, folder: Path, matcher: Matcher | Non
 def _match(caption: str, matcher: Matcher | None) -> list[str]:
     if matcher is not None:
         return matcher.match(caption)
-    return sorted({word for word in normal(caption).split() if word not in _GRAMMAR and not word.isdigit()})
+    words = normal(caption).split()
+    return sorted({word for word in words if any(map(str.isalpha, word)) and word not in _GRAMMAR})
 
 
 def _count(connection: Any, matches: list[Path], settings: BalanceSettings, target: Path) -> None:

@@ -32,10 +32,13 @@ _SALTS = np.array(
 def normal(caption: str) -> str:
     """Words in small letters with single spaces; punctuation and accents' spelling make no difference.
 
-    >>> normal("A dog, running!"), normal("Ａ DOG running")
-    ('a dog running', 'a dog running')
+    A caption without any word (signs, emoji) stays as it is, so that not all of these are one.
+
+    >>> normal("A dog, running!"), normal("Ａ DOG running"), normal(" 🐶  ! ")
+    ('a dog running', 'a dog running', '🐶 !')
     """
-    return " ".join(_WORDS.findall(unicodedata.normalize("NFKC", caption).casefold()))
+    text = unicodedata.normalize("NFKC", caption).casefold()
+    return " ".join(_WORDS.findall(text) or text.split())
 
 
 def text_digest(text: str) -> bytes:

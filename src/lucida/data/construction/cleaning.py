@@ -15,7 +15,7 @@ from pathlib import Path
 
 from lucida.core.errors import LucidaError
 from lucida.data.construction.engines import Engine
-from lucida.data.construction.rows import Row, ShardReport, read_rows, source_of, split_rows
+from lucida.data.construction.rows import Row, ShardReport, read_picture, read_rows, source_of, split_rows
 from lucida.data.construction.stages import StageResult, Work, run_stage
 from lucida.data.decoding import decode
 from lucida.data.picture_hashes import difference_hash, look
@@ -129,12 +129,9 @@ class _Judge:
         if source is None:
             return {}, "no picture"
         try:
-            with source.stream() as file:
-                data = file.read()
+            data = read_picture(source)
             picture, (width, height) = decode(io.BytesIO(data), at_least=_ENOUGH)
         except BadPicture:
-            return {}, "a picture that cannot be read"
-        except OSError:
             return {}, "a picture that cannot be read"
         digest = hashlib.blake2b(data, digest_size=16).hexdigest()
         facts: Row = {"width": width, "height": height, "digest": digest}

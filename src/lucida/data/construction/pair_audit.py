@@ -55,6 +55,7 @@ class PairAudit:
         same_caption_rows: rows whose caption another picture has too, word for word.
         collisions: expected number of pairs in a batch of 1,024 drawn at random that are negatives of each other with
             the same caption.
+        looked: pictures that ``clean`` looked at, so that they could be compared.
         splits: rows of each.
         listed: the likest of each kind.
     """
@@ -65,6 +66,7 @@ class PairAudit:
     leaks: int
     same_caption_rows: int
     collisions: float
+    looked: int
     splits: dict[str, int]
     listed: tuple[DoubtfulPair, ...]
 
@@ -104,6 +106,7 @@ def audit_pairs(paths: Sequence[Path], folder: Path, *, most: int = 12, memory: 
             ),
             int(shared[0] or 0),
             float(shared[1] or 0) * (chance if rows > BATCH else 1.0),
+            count(connection, "pictures"),
             {name: int(n) for name, n in splits},
             tuple(_listed(connection, most)),
         )

@@ -12,7 +12,16 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from lucida.data.construction.engines import Engine
-from lucida.data.construction.rows import DROPPED, Row, RowWriter, ShardFile, ShardReport, read_rows, source_of
+from lucida.data.construction.rows import (
+    DROPPED,
+    Row,
+    RowWriter,
+    ShardFile,
+    ShardReport,
+    read_picture,
+    read_rows,
+    source_of,
+)
 from lucida.data.construction.stages import StageResult, Work, run_stage
 from lucida.data.construction.web_datasets import WebDatasetWriter
 from lucida.data.decoding import encoded_kind
@@ -90,11 +99,7 @@ def _encoded(row: Row, root: Path) -> tuple[bytes, str]:
     source = source_of(row, root)
     if source is None:
         raise BadPicture("no picture")
-    try:
-        with source.stream() as file:
-            data = file.read()
-    except OSError as error:
-        raise BadPicture(error.strerror or str(error)) from None
+    data = read_picture(source)
     return data, encoded_kind(data)
 
 

@@ -19,9 +19,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lucida.core.errors import LucidaError
-from lucida.data.construction.tar_files import TarSource
+from lucida.data.construction.tar_files import MEMBER_LIMIT, TarSource
 from lucida.data.decoding import EncodedSource, FileSource, file_state
 from lucida.data.parquet import ParquetSource, open_parquet
+from lucida.data.pictures import BadPicture
 
 Row = dict[str, Any]
 
@@ -60,6 +61,22 @@ def source_of(row: Mapping[str, Any], root: Path) -> EncodedSource | None:
     if row.get("offset") is not None:
         return TarSource(path, row["offset"], row["length"])
     return FileSource(path) if row.get("row") is None else ParquetSource(path, row["column"], row["row"])
+
+
+def read_picture(source: EncodedSource) -> bytes:
+    """The encoded bytes of a picture.
+
+    Raises:
+        BadPicture: they cannot be read, or are more than a picture has.
+    """
+    try:
+        with source.stream() as file:
+            data = file.read(MEMBER_LIMIT + 1)
+    except OSError as error:
+        raise BadPicture(error.strerror or str(error)) from None
+    if len(data) > MEMBER_LIMIT:
+        raise BadPicture(f"a file above {MEMBER_LIMIT // 10**6} MB")
+    return data
 
 
 def reference(source: Any, root: Path) -> Row:

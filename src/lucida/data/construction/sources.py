@@ -122,7 +122,23 @@ def find_pairs(part: Part) -> Iterator[Found]:
         LucidaError: it cannot be read at all.
     """
     reader = {"tar": _archive, "parquet": _parquet, "text": _text, "folder": _folder, "listing": _listing}[part.kind]
-    return reader(part)
+    for row, reason in reader(part):
+        yield _encodable(row, reason)
+
+
+def _encodable(row: Row, reason: str) -> Found:
+    """JSON may hold half of a character, and a file's name any bytes: neither can be written as text.
+
+    In a caption it becomes the sign for what is broken; a file of such a name could not be found again.
+    """
+    broken = {key: text for key, value in row.items() if isinstance(value, str) and (text := _as_text(value)) != value}
+    if "file" not in broken:
+        return {**row, **broken}, reason
+    return {"id": broken.get("id", row["id"]), "caption": row.get("caption")}, "a file name that is not UTF-8"
+
+
+def _as_text(value: str) -> str:
+    return value if value.isascii() else "".join("\ufffd" if "\ud800" <= one <= "\udfff" else one for one in value)
 
 
 def read_part(number: int, part: Part, folder: Path, rows_each: int) -> ShardReport:
@@ -152,7 +168,10 @@ def read_part(number: int, part: Part, folder: Path, rows_each: int) -> ShardRep
 
 
 def part_state(part: Part) -> ShardFile:
-    """What tells a changed part from an unchanged one: the hash of a file, or of a folder's names and sizes."""
+    """What tells a changed part from an unchanged one: the hash of a file, or of a folder's names and sizes.
+
+    Pictures that a table or a COCO file names are taken to be unchanged as long as that file is.
+    """
     name = part.path.relative_to(part.root).as_posix()
     if part.path.is_file():
         return ShardFile(name, 0, file_hash(part.path))
