@@ -115,6 +115,11 @@ def test_draws_are_uniform():
     assert np.histogram(values, 10, (0, 1))[0].tolist() == pytest.approx([400] * 10, abs=80)
 
 
+def test_draws_of_two_concepts_know_nothing_of_each_other():
+    draws = np.array([[uniform(0, str(i), name) for name in ("dog", "cat")] for i in range(4000)])
+    assert abs(np.corrcoef(draws.T)[0, 1]) < 0.08
+
+
 def test_a_list_of_concepts_is_read(tmp_path):
     path = tmp_path / "c.txt"
     path.write_text("Dog # a comment\n\n hot-dog\ndog\n", encoding="utf-8")

@@ -115,6 +115,33 @@ def test_what_is_written_is_read_again(source, tmp_path, format):
     assert written.manifest.rows_out > 0
 
 
+def kept_of(pair_sources, tmp_path, pairs, **settings):
+    """What deduplicating leaves of (seed of the picture, caption)."""
+    members = [
+        m
+        for i, (seed, c) in enumerate(pairs)
+        for m in ((f"{i}.jpg", pair_sources.picture(seed)), (f"{i}.txt", c.encode()))
+    ]
+    parts = find_parts(pair_sources.write_tar(tmp_path / "s" / "a.tar", members))
+    read = read_source(parts, tmp_path / "r", ReadSettings(rows_each=3), Engine())
+    cleaned = clean(read, tmp_path / "c", parts[0].root, CleanSettings(), Engine())
+    done = deduplicate(cleaned, tmp_path / "d", DuplicateSettings(**settings), Engine())
+    return [int(row["id"].rpartition(":")[2]) for row in rows_of(done)]
+
+
+@pytest.mark.parametrize(("most", "kept"), [(1, [0, 2]), (2, [0, 1, 2]), (3, [0, 1, 2, 3]), (0, [0, 1, 2, 3, 4])])
+def test_so_many_pairs_of_a_caption_stay(pair_sources, tmp_path, most, kept):
+    captions = ["one caption", "One caption.", "quite another one", "one caption", "one caption!"]
+    pairs = list(enumerate(captions))
+    assert kept_of(pair_sources, tmp_path, pairs, same_caption=most) == kept
+
+
+def test_a_caption_counts_only_where_its_picture_stays(pair_sources, tmp_path):
+    """The second pair goes for its picture, so it must not take the third with it."""
+    pairs = [(0, "some first words"), (0, "a caption for two"), (1, "a caption for two"), (2, "a caption for two")]
+    assert kept_of(pair_sources, tmp_path, pairs) == [0, 2]
+
+
 def manifests(out: Path) -> dict[str, str]:
     return {path.parent.name: path.read_text(encoding="utf-8") for path in out.glob("*/manifest.json")}
 
