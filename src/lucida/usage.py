@@ -23,7 +23,7 @@ usage: lucida run [--recipe NAME] [--pictures PATH] [--out FOLDER] [--split-seed
 
 commands:
   run       train a dual encoder and a multimodal LLM, measure them, write report.html; on the artwork that comes with
-            lucida, or on your own pictures: a folder, a .csv, .jsonl or .parquet table, or a COCO .json file
+            lucida, or on your own pictures: a folder, a .csv, .jsonl or .parquet table, a COCO .json, or .tar archives
   audit     how often a vision-language model names what is not there, on your pictures, and whether it looks: POPE,
             CHAIR, twin pictures, calibration, blind baselines, in one report
   compare   two audits of the same questions, pair by pair; exit code 1 if the second is worse beyond a margin and noise

@@ -152,7 +152,7 @@ def test_pictures_of_which_nothing_is_said_are_skipped(tmp_path):
         ("pest.csv", r"no such file or folder .*did you mean .*pets\.csv\?"),
         ("nowhere/at/all", "no such file or folder"),
         ("flat/a.png", "this is a single picture"),
-        ("shards.tar", r"pictures cannot be read from a \.tar file .*; name a folder of pictures"),
+        ("shards.zip", r"pictures cannot be read from a \.zip file .*; name a folder of pictures"),
         ("list.json", "not a COCO annotation file"),
     ],
 )
@@ -162,7 +162,7 @@ def test_every_mistake_is_one_clear_line(tmp_path, path, error):
     (tmp_path / "silent.csv").write_text("file_name,caption\nflat/a.png,\nflat/b.png, \n")
     (tmp_path / "same.csv").write_text("file_name,label\nflat/a.png,cat\nflat/b.png,cat\n")
     (tmp_path / "pets.csv").write_text("file_name,caption\nflat/a.png,a cat\n")
-    (tmp_path / "shards.tar").write_bytes(b"")
+    (tmp_path / "shards.zip").write_bytes(b"")
     (tmp_path / "list.json").write_text("[]")
     with pytest.raises(LucidaError, match=error) as caught:
         read_pictures(tmp_path / path)

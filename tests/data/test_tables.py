@@ -51,6 +51,12 @@ def write_parquet(path: Path, columns: dict[str, Any], **options: Any) -> Path:
     return path
 
 
+def test_none_may_be_asked_of_a_table(tmp_path):
+    """A sample of many files takes nothing out of some."""
+    path = write_parquet(tmp_path / "a.parquet", {"image": [png(1)], "label": ["cat"]})
+    assert list_table(path).pictures([]) == []
+
+
 def test_parquet_with_pictures_inside(tmp_path):
     cells = [{"bytes": png(i), "path": f"{i}.png"} for i in range(5)]
     path = write_parquet(

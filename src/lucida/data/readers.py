@@ -13,6 +13,7 @@ import numpy as np
 from lucida.core.errors import LucidaError
 from lucida.core.seeds import stream
 from lucida.data.coco import coco_files, list_coco
+from lucida.data.construction.web_datasets import list_archive
 from lucida.data.corpus import Corpus, draw_splits
 from lucida.data.decoding import SUFFIXES
 from lucida.data.image_folder import list_image_folder, metadata_tables
@@ -21,14 +22,14 @@ from lucida.data.pictures import Skipped
 from lucida.data.tables import TABLES, list_table
 
 VALIDATION_SHARE = TEST_SHARE = 0.1
-_READABLE = "name a folder of pictures, a .parquet, .csv or .jsonl table, or a COCO .json file"
+_READABLE = "name a folder of pictures, a .parquet, .csv or .jsonl table, a COCO .json file, or .tar archives"
 
 
 def read_pictures(path: Path, *, limit: int | None = None, split_seed: int = 0, described: bool = True) -> Corpus:
     """The pictures of a folder, a table or a COCO file.
 
     Understood are: a folder with a subfolder for each class, or with ``metadata.csv`` or ``.jsonl``; Parquet, one file
-    or a folder of them; ``.csv`` and ``.jsonl`` tables; COCO's instances and captions.
+    or a folder of them; ``.csv`` and ``.jsonl`` tables; COCO's instances and captions; WebDataset's archives.
 
     Args:
         path: of the source.
@@ -81,6 +82,8 @@ def list_pictures(path: Path, *, described: bool) -> Listing:
         return list_table(path)
     if suffix == ".json":
         return list_coco(path)
+    if suffix == ".tar":
+        return list_archive(path)
     if suffix in SUFFIXES:
         raise LucidaError("this is a single picture", where=path, remedy="name the folder that holds your pictures")
     raise LucidaError(f"pictures cannot be read from a {suffix or 'nameless'} file", where=path, remedy=_READABLE)
@@ -90,17 +93,21 @@ def _list_folder(folder: Path, *, described: bool) -> Listing:
     try:
         if metadata_tables(folder):
             return list_image_folder(folder, described=described)
-        tables = sorted(file for place in _table_folders(folder) for file in place.glob("[!.]*.parquet"))
+        archives, tables = (
+            sorted(file for place in _table_folders(folder) for file in place.glob(f"[!.]*{suffix}"))
+            for suffix in (".tar", ".parquet")
+        )
         annotated = coco_files(folder)
     except OSError as error:
         raise LucidaError(f"cannot read the folder: {error.strerror}", where=folder) from None
-    if tables:
-        inner = [table.parent.relative_to(folder).as_posix() for table in tables]
+    if archives or tables:  # tables beside archives are about them
+        inner = [file.parent.relative_to(folder).as_posix() for file in archives or tables]
         parts = [("" if place == "." else f"{place}/", split_word(place)) for place in inner]
+        read = list_archive if archives else list_table
         return concatenate(
             [
-                list_table(table, prefix=prefix, split=split)
-                for table, (prefix, split) in zip(tables, parts, strict=True)
+                read(file, prefix=prefix, split=split)
+                for file, (prefix, split) in zip(archives or tables, parts, strict=True)
             ]
         )
     return list_coco(folder) if annotated else list_image_folder(folder, described=described)

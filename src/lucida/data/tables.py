@@ -74,6 +74,8 @@ def _list_bytes(
     path: Path, columns: Columns, names: Mapping[str, Sequence[str]], prefix: str, split: str | None
 ) -> Listing:
     """Rows that hold their pictures: of them only what is said about them is read now."""
+    import pyarrow as pa
+
     table = _read_columns(path, columns.facts)
     short = replace(columns, captions=None, objects=None)  # splits and labels decide a sample; the rest can wait
     rows = table.select(short.facts).to_pylist() if short.facts else [{}] * table.num_rows
@@ -86,7 +88,7 @@ def _list_bytes(
         return Skipped(id, source.where, told) if isinstance(told, str) else _picture(id, source, told)
 
     def pictures(numbers: Sequence[int]) -> list[Picture | Skipped]:
-        rows = table.take(list(numbers)).to_pylist()
+        rows = table.take(pa.array(numbers, pa.int64())).to_pylist()  # a sample may want none of a file
         return [picture(place, row) for place, row in zip(numbers, rows, strict=True)]
 
     return Listing(

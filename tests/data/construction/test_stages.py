@@ -20,6 +20,7 @@ from lucida.data.construction.rows import read_rows
 from lucida.data.construction.sources import ReadSettings, find_parts, read_source
 from lucida.data.construction.stages import Manifest
 from lucida.data.parquet import open_parquet
+from lucida.data.readers import read_pictures
 
 
 def chain(source: Path, out: Path, engine: Engine, *, format="webdataset"):
@@ -113,6 +114,8 @@ def test_what_is_written_is_read_again(source, tmp_path, format):
     looked = clean(again, tmp_path / "looked", parts[0].root, CleanSettings(), Engine())
     assert [row["digest"] for row in rows_of(looked)] == [row["digest"] for row in rows_of(balanced)]
     assert written.manifest.rows_out > 0
+    corpus = read_pictures(tmp_path / "out" / "write" / "shards")  # as `lucida run` reads it
+    assert [picture.captions for picture in corpus] == [(row["caption"],) for row in rows_of(balanced)]
 
 
 def kept_of(pair_sources, tmp_path, pairs, **settings):

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from lucida.data.construction.tar_files import Refused
 from lucida.data.construction.web_datasets import Sample, WebDatasetWriter, samples
+from lucida.data.pixels import decode_all
+from lucida.data.readers import read_pictures
 
 
 def read(path):
@@ -72,6 +74,22 @@ def test_what_is_written_is_read_again(tmp_path, captions):
     assert [sample.captions for sample in found.values()] == [(caption,) for caption in captions]
     assert [sample.source.stream().read() for sample in found.values()] == pictures
     assert not refused
+
+
+def test_archives_are_a_source_of_pictures_like_any_other(pair_sources, tmp_path):
+    """What `lucida run --pictures` reads, decoded at its place."""
+    captions = [f"a picture of thing {i}" for i in range(6)]
+    pair_sources.write_samples(tmp_path / "train" / "a.tar", captions)
+    pair_sources.write_tar(
+        tmp_path / "test" / "b.tar", [("x.jpg", pair_sources.picture(9)), ("x.txt", b"y"), ("z.jpg", b"")]
+    )
+    corpus = read_pictures(tmp_path)
+    assert {picture.id: picture.captions for picture in corpus if picture.split == "test"} == {"test/b.tar:x": ("y",)}
+    assert [row.reason for row in corpus.skipped] == ["a picture without a caption"]
+    assert len(corpus) == 7
+    pixels = decode_all(corpus, 32)
+    assert pixels.pixels.shape == (7, 32, 32, 3)
+    assert [p.captions for p in read_pictures(tmp_path / "train" / "a.tar")] == [(caption,) for caption in captions]
 
 
 def test_a_writer_that_fails_leaves_nothing(tmp_path):

@@ -8,7 +8,7 @@ import json
 import os
 import re
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +17,8 @@ from typing import Any
 from lucida.data.columns import read_texts
 from lucida.data.construction.tar_files import Member, Refused, TarSource, read_at, walk
 from lucida.data.decoding import SUFFIXES
-from lucida.data.listing import split_word
+from lucida.data.listing import Listing, split_in_name, split_word
+from lucida.data.pictures import Picture, Skipped
 
 TEXT_LIMIT = 1_000_000
 """Bytes of a caption or a JSON file."""
@@ -41,6 +42,32 @@ class Sample:
     source: TarSource
     captions: tuple[str, ...]
     split: str | None = None
+
+
+def list_archive(path: Path, *, prefix: str = "", split: str | None = None) -> Listing:
+    """The samples of an archive as pictures with captions; names, not pixels, are held.
+
+    Args:
+        path: of the archive.
+        prefix: put before the ids.
+        split: of samples that name none.
+
+    Raises:
+        LucidaError: it is no tar archive.
+    """
+    found = list(samples(path))
+    whole = [one for one in found if isinstance(one, Sample)]
+    refused = [Skipped(f"{prefix}{one.name or path.name}", str(path), one.reason) for one in found
+               if isinstance(one, Refused)]  # fmt: skip
+    split = split or split_in_name(path.stem)
+
+    def pictures(numbers: Sequence[int]) -> list[Picture | Skipped]:
+        return [
+            Picture(f"{prefix}{path.name}:{one.key}", one.source, one.captions, split=one.split or split or "train")
+            for one in (whole[number] for number in numbers)
+        ]
+
+    return Listing([one.split or split for one in whole], [None] * len(whole), pictures, tuple(refused))
 
 
 @dataclass
