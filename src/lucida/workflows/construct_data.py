@@ -20,7 +20,8 @@ from lucida.data.construction.cleaning import CleanSettings, clean, without_pict
 from lucida.data.construction.duplicates import DuplicateSettings, deduplicate
 from lucida.data.construction.engines import Engine, EngineName
 from lucida.data.construction.pair_files import WriteSettings, write_pairs
-from lucida.data.construction.sources import ReadSettings, find_parts, read_source
+from lucida.data.construction.reading import ReadSettings, read_source
+from lucida.data.construction.sources import find_parts
 from lucida.data.construction.stages import StageResult
 from lucida.report.datasheet_page import write_datasheet
 from lucida.workflows.data_findings import describe, material

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from lucida.core.errors import LucidaError
 from lucida.data.construction.engines import Engine
 from lucida.data.construction.hard_negatives import hard_negatives
+from lucida.data.construction.reading import ReadSettings, read_source
 from lucida.data.construction.rows import read_rows
 from lucida.data.construction.similarity import SimilaritySettings, filter_by_similarity
-from lucida.data.construction.sources import ReadSettings, find_parts, read_source
+from lucida.data.construction.sources import find_parts
 
 
 @pytest.fixture

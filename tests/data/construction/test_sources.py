@@ -13,8 +13,9 @@ import pytest
 from lucida.core.errors import LucidaError
 from lucida.data.construction import rows as rows_module
 from lucida.data.construction.engines import Engine
+from lucida.data.construction.reading import ReadSettings, read_source
 from lucida.data.construction.rows import read_picture, read_rows, source_of
-from lucida.data.construction.sources import ReadSettings, find_pairs, find_parts, read_source
+from lucida.data.construction.sources import find_pairs, find_parts
 from lucida.data.construction.tar_files import TarSource
 from lucida.data.decoding import FileSource
 from lucida.data.parquet import ParquetSource

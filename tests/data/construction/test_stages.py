@@ -16,8 +16,9 @@ from lucida.data.construction.cleaning import CleanSettings, clean
 from lucida.data.construction.duplicates import DuplicateSettings, deduplicate
 from lucida.data.construction.engines import Engine
 from lucida.data.construction.pair_files import WriteSettings, write_pairs
+from lucida.data.construction.reading import ReadSettings, read_source
 from lucida.data.construction.rows import read_rows
-from lucida.data.construction.sources import ReadSettings, find_parts, read_source
+from lucida.data.construction.sources import find_parts
 from lucida.data.construction.stages import Manifest
 from lucida.data.parquet import open_parquet
 from lucida.data.readers import read_pictures

@@ -7,20 +7,15 @@ Archives and tables are read row by row. A folder's names and one COCO file are 
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from lucida.core.errors import LucidaError
 from lucida.data.columns import find_columns, read_facts, text_columns
-from lucida.data.construction.engines import Engine
-from lucida.data.construction.rows import DROPPED, Row, RowWriter, ShardFile, ShardReport, file_hash, reference
-from lucida.data.construction.stages import StageResult, Work, run_stage
+from lucida.data.construction.rows import Row, reference
 from lucida.data.construction.tar_files import Refused
 from lucida.data.construction.web_datasets import samples
 from lucida.data.decoding import SUFFIXES, FileSource
@@ -33,20 +28,7 @@ from lucida.data.tables import FOLDERS, TABLES, holds_bytes
 TEXT_BESIDE = (".txt", ".caption")
 _CHUNK = 1024
 _FIELD = 1_000_000  # letters of a field; a quote that is never closed must not take the whole file into memory
-_READABLE = "name WebDataset archives (.tar), a .parquet, .csv or .jsonl table, a folder of them, or a COCO .json file"
-
-
-@dataclass(frozen=True)
-class ReadSettings:
-    """How a source is read.
-
-    Attributes:
-        rows_each: rows of a shard at most.
-        captions_only: of a table without pictures.
-    """
-
-    rows_each: int = 50_000
-    captions_only: bool = False
+READABLE = "name WebDataset archives (.tar), a .parquet, .csv or .jsonl table, a folder of them, or a COCO .json file"
 
 
 Kind = Literal["tar", "parquet", "text", "folder", "listing"]
@@ -79,7 +61,7 @@ def find_parts(path: Path, *, captions_only: bool = False) -> list[Part]:
     """
     path = path.absolute()
     if not path.exists():
-        raise LucidaError("no such file or folder", where=path, remedy=_READABLE)
+        raise LucidaError("no such file or folder", where=path, remedy=READABLE)
     root = path if path.is_dir() else path.parent
     files = sorted(_below(path)) if path.is_dir() else [path]
     for kind, suffixes in (("tar", (".tar",)), ("parquet", (".parquet",)), ("text", TABLES)):
@@ -87,11 +69,11 @@ def find_parts(path: Path, *, captions_only: bool = False) -> list[Part]:
         if found:
             return [Part(kind, file, root, captions_only) for file in found]  # type: ignore[arg-type]  # a Kind
     if captions_only:
-        raise LucidaError("no table or archive with captions", where=path, remedy=_READABLE)
-    if path.is_dir() and any(file.suffix.lower() in TEXT_BESIDE for file in _walk_files(path)):
+        raise LucidaError("no table or archive with captions", where=path, remedy=READABLE)
+    if path.is_dir() and any(file.suffix.lower() in TEXT_BESIDE for file in walk_files(path)):
         return [Part("folder", path, root)]
     if path.is_file() and path.suffix.lower() != ".json":
-        raise LucidaError(f"pairs cannot be read from a {path.suffix or 'nameless'} file", where=path, remedy=_READABLE)
+        raise LucidaError(f"pairs cannot be read from a {path.suffix or 'nameless'} file", where=path, remedy=READABLE)
     return [Part("listing", path, root)]
 
 
@@ -104,13 +86,13 @@ def _below(folder: Path) -> Iterator[Path]:
                 yield path
 
 
-def _walk_files(folder: Path) -> Iterator[Path]:
+def walk_files(folder: Path) -> Iterator[Path]:
     """All files, one at a time, in the order of their names; hidden ones and links to folders are left out."""
     for entry in sorted(folder.iterdir()):
         if entry.name.startswith("."):
             continue
         if entry.is_dir() and not entry.is_symlink():
-            yield from _walk_files(entry)
+            yield from walk_files(entry)
         elif entry.is_file():
             yield entry
 
@@ -139,94 +121,6 @@ def _encodable(row: Row, reason: str) -> Found:
 
 def _as_text(value: str) -> str:
     return value if value.isascii() else "".join("\ufffd" if "\ud800" <= one <= "\udfff" else one for one in value)
-
-
-def read_part(number: int, part: Part, folder: Path, rows_each: int) -> ShardReport:
-    """Write the pairs of a part as shards of so many rows, and what is none beside them.
-
-    Args:
-        number: of the part, in the source's order.
-        part: of the source.
-        folder: of the stage.
-        rows_each: rows of a shard at most.
-    """
-    report = ShardReport(number)
-    left = folder / "dropped" / f"{number:05d}.parquet"
-    pairs = _counted(find_pairs(part), report)
-    with RowWriter(left, DROPPED) as dropper:
-        waiting = _next_pair(pairs, dropper)
-        while waiting is not None or not report.shards:
-            path = folder / "shards" / f"{number:05d}-{len(report.shards):05d}.parquet"
-            with RowWriter(path) as keeper:
-                while waiting is not None and keeper.count < rows_each:
-                    keeper.add(waiting)
-                    waiting = _next_pair(pairs, dropper)
-            report.rows_out += keeper.count
-            report.shards.append(ShardFile.of(path, keeper.count, folder))
-    report.others.append(ShardFile.of(left, dropper.count, folder))
-    return report
-
-
-def part_state(part: Part) -> ShardFile:
-    """What tells a changed part from an unchanged one: the hash of a file, or of a folder's names and sizes.
-
-    Pictures that a table or a COCO file names are taken to be unchanged as long as that file is.
-    """
-    name = part.path.relative_to(part.root).as_posix()
-    if part.path.is_file():
-        return ShardFile(name, 0, file_hash(part.path))
-    digest = hashlib.sha256()
-    for path in _walk_files(part.path):
-        told = f"{path.relative_to(part.path).as_posix()}\0{path.stat().st_size}\0"
-        digest.update(told.encode("utf-8", "surrogateescape"))
-    return ShardFile(name, 0, digest.hexdigest())
-
-
-def read_source(parts: Sequence[Part], folder: Path, settings: ReadSettings, engine: Engine) -> StageResult:
-    """The stage ``read``: a source as shards of rows.
-
-    Args:
-        parts: of the source.
-        folder: of the stage.
-        settings: how it is cut.
-        engine: that works; parts are read side by side.
-
-    Raises:
-        LucidaError: no part has a pair.
-    """
-    states = engine.map(part_state, parts, "files hashed")
-
-    def work(beside: Path) -> Work:
-        read = partial(_read_numbered, folder=beside, rows_each=settings.rows_each)
-        done = Work(engine.map(read, list(enumerate(parts)), "files read"))
-        if not any(report.rows_out for report in done.reports):
-            reasons: Counter[str] = sum((report.dropped for report in done.reports), Counter())
-            told = f", most often: {reasons.most_common(1)[0][0]}" if reasons else ""
-            raise LucidaError(f"there is no pair{told}", where=parts[0].root, remedy=_READABLE)
-        return done
-
-    return run_stage("read", settings, states, folder, work)
-
-
-def _read_numbered(item: tuple[int, Part], *, folder: Path, rows_each: int) -> ShardReport:
-    return read_part(*item, folder, rows_each)
-
-
-def _counted(found: Iterable[Found], report: ShardReport) -> Iterator[Found]:
-    for row, reason in found:
-        report.rows_in += 1
-        if reason:
-            report.dropped[reason] += 1
-        yield row, reason
-
-
-def _next_pair(found: Iterator[Found], dropper: RowWriter) -> Row | None:
-    """The next row that is a pair; what is none on the way is written away."""
-    for row, reason in found:
-        if not reason:
-            return row
-        dropper.add({**row, "reason": reason})
-    return None
 
 
 def _pairs(id: str, captions: Iterable[str], place: Row, split: str | None) -> Iterator[Found]:
@@ -368,7 +262,7 @@ def _json_rows(lines: Iterable[str]) -> Iterator[tuple[int, Any]]:
 
 def _folder(part: Part) -> Iterator[Found]:
     """Pictures with a text file of the same name beside them."""
-    for path in _walk_files(part.path):
+    for path in walk_files(part.path):
         suffix, name = path.suffix.lower(), path.relative_to(part.path).as_posix()
         if suffix in TEXT_BESIDE and not any(path.with_suffix(s).is_file() for s in _both_cases(SUFFIXES)):
             yield {"id": name}, "a caption without a picture"
