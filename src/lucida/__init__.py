@@ -2,8 +2,9 @@
 
 Who may import whom (left may import right, never back; ``|`` joins folders that do not import each other)::
 
-    cli -> workflows -> lab -> evaluation -> inference | training | clustering -> models -> data | losses
-        -> report | core | algorithms | usage
+    cli -> arguments -> workflows -> lab -> evaluation -> inference | training | clustering -> models
+        -> data | losses
+        -> report -> core | algorithms | usage
 
 ``docs/architecture.md`` shows the house; import-linter enforces the layers in CI.
 """

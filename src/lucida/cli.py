@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
-import math
-import re
 import sys
-import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
-
-import tyro
+from typing import Any
 
 from lucida import __version__
-from lucida.core.config import nearest, to_dict
-from lucida.core.durations import Duration
+from lucida.arguments import apart, number, override, seconds, take
 from lucida.core.errors import LucidaError
 from lucida.usage import (
     ASK_USAGE,
@@ -30,8 +22,6 @@ from lucida.usage import (
     LAB_USAGE,
     USAGE,
 )
-
-Config = TypeVar("Config")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -66,7 +56,7 @@ def _run(given: list[str]) -> None:
     from lucida.workflows import recipes
     from lucida.workflows.run import run
 
-    name, rest = _take(given, "--recipe", "default")
+    name, rest = take(given, "--recipe", "default")
     config = override(recipes.load(name), rest, command="lucida run")
     print(f"report: {run(config)}")
 
@@ -106,7 +96,7 @@ def _audit(given: list[str]) -> None:
     if not given or any(word in ("-h", "--help") for word in given):
         print(AUDIT_USAGE)
         override(AuditConfig(), ["--help"], command="lucida audit MODEL")
-    names, options = _apart(given, switches=("--help", "-h"))
+    names, options = apart(given, switches=("--help", "-h"))
     if len(names) != 1:
         raise LucidaError(f"audit needs one model, not {' '.join(names) or 'none'}", remedy="see lucida audit --help")
     print(f"report: {audit(names[0], override(AuditConfig(), options, command='lucida audit'))}")
@@ -116,11 +106,11 @@ def _compare(given: list[str]) -> None:
     if not given or any(word in ("-h", "--help") for word in given):
         print(COMPARE_USAGE, end="")
         return
-    margin, rest = _take(given, "--margin", "0.02")
+    margin, rest = take(given, "--margin", "0.02")
     folders = [word for word in rest if word != "--json"]
     if len(folders) != 2 or any(word.startswith("-") for word in folders):
         raise LucidaError(f"compare needs two audits, not {' '.join(folders)}", remedy="see lucida compare --help")
-    share = _number(margin, "--margin")
+    share = number(margin, "--margin")
     from lucida.workflows.compare import compare
 
     found = compare(Path(folders[0]), Path(folders[1]), margin=share)
@@ -133,15 +123,15 @@ def _export(given: list[str]) -> None:
     if any(word in ("-h", "--help") for word in given):
         print(EXPORT_USAGE, end="")
         return
-    layout, rest = _take(given, "--format", "huggingface")
-    base, rest = _take(rest, "--base", "")
-    share, names = _take(rest, "--share", "1")
+    layout, rest = take(given, "--format", "huggingface")
+    base, rest = take(rest, "--base", "")
+    share, names = take(rest, "--share", "1")
     if len(names) != 2 or any(name.startswith("-") for name in names):
         raise LucidaError(f"export needs a source and a folder, not {names}", remedy="see lucida export --help")
     from lucida.workflows.export import export
     from lucida.workflows.exported_encoders import layout_of
 
-    options: Any = {"layout": layout_of(layout), "base": base or None, "share": _number(share, "--share")}
+    options: Any = {"layout": layout_of(layout), "base": base or None, "share": number(share, "--share")}
     done = export(names[0], Path(names[1]), **options)
     print(f"{done}\nmodel: {done.folder}")
 
@@ -224,7 +214,7 @@ def _lab(given: list[str]) -> None:
     if verb == "list" and not rest:
         print(lab.lab_list())
     elif verb == "run":
-        names, options = _apart(rest, switches=("--all", "--no-all", "--help", "-h"))
+        names, options = apart(rest, switches=("--all", "--no-all", "--help", "-h"))
         config = override(lab.LabRunConfig(), options, command="lucida lab run")
         print(f"book: {lab.lab_run(names, config)}")
     elif verb == "book":
@@ -234,30 +224,11 @@ def _lab(given: list[str]) -> None:
         raise LucidaError(f"unknown command {said!r}", where="lucida lab", remedy="there are list, run and book")
 
 
-def _apart(given: list[str], *, switches: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Names and options, in any order; an option takes the next word unless it is a switch or has its value in it.
-
-    >>> _apart(["--seeds", "3", "toy", "--all", "--scale=full"], switches=("--all",))
-    (['toy'], ['--seeds', '3', '--all', '--scale=full'])
-    """
-    names: list[str] = []
-    options: list[str] = []
-    words = iter(given)
-    for word in words:
-        if not word.startswith("-"):
-            names.append(word)
-            continue
-        options.append(word)
-        if word not in switches and "=" not in word:
-            options += [value for value in [next(words, None)] if value is not None]
-    return names, options
-
-
 def _diagnose(given: list[str]) -> None:
     if any(word in ("-h", "--help") for word in given):
         print(DIAGNOSE_USAGE, end="")
         return
-    idle, rest = _take(given, "--idle", "")
+    idle, rest = take(given, "--idle", "")
     words = [word for word in rest if word not in ("--json", "--follow")]
     if len(words) != 1 or words[0].startswith("-"):
         named = " ".join(words) or "nothing"
@@ -265,7 +236,7 @@ def _diagnose(given: list[str]) -> None:
     if "--follow" in given:
         if "--json" in given:
             raise LucidaError("--follow has no JSON form", remedy="leave out --json, or --follow")
-        _follow(Path(words[0]), _seconds(idle) if idle else None)
+        _follow(Path(words[0]), seconds(idle) if idle else None)
         return
     if idle:
         raise LucidaError("--idle belongs to --follow", remedy="see lucida diagnose --help")
@@ -282,128 +253,6 @@ def _follow(path: Path, idle: float | None) -> None:
         print(f"lucida: {follow(path, idle=idle)}")
     except KeyboardInterrupt:  # before the watching began
         print("lucida: stopped watching")
-
-
-def _number(word: str, option: str) -> float:
-    """
-    >>> _number("0.02", "--margin")
-    0.02
-    """
-    try:
-        return float(word)
-    except ValueError:
-        raise LucidaError(f"{option} {word} is no share", remedy="give a share such as 0.02") from None
-
-
-def _seconds(word: str) -> float:
-    """
-    >>> _seconds("2.5")
-    2.5
-    """
-    try:
-        seconds = float(word)
-    except ValueError:
-        seconds = math.nan
-    if not 0 < seconds < math.inf:
-        raise LucidaError(f"--idle {word} is no time", remedy="give seconds above 0")
-    return seconds
-
-
-def override(config: Config, given: Sequence[str], *, command: str) -> Config:
-    """A config with the settings that the command line names.
-
-    Raises:
-        LucidaError: a setting is unknown (the nearest is named), or its value is of the wrong kind.
-    """
-    known = dict(_keys(to_dict(config)))
-    known |= {f"no_{key}": not value for key, value in known.items() if isinstance(value, bool)}
-    for word in given:
-        key = word.partition("=")[0]
-        if key.startswith("--") and key not in ("--help",) and key[2:].replace("-", "_") not in known:
-            near = nearest(key[2:].replace("-", "_"), known)
-            remedy = f"did you mean --{near.replace('_', '-')}?" if near else f"{command} --help lists them"
-            raise LucidaError(f"unknown setting {key}", remedy=remedy)
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(said):
-            return tyro.cli(
-                type(config),
-                default=config,
-                args=list(given),
-                prog=command,
-                registry=_registry(),
-                config=(tyro.conf.AvoidSubcommands,),
-            )
-    except SystemExit as stop:
-        if stop.code in (0, None):
-            raise
-        raise LucidaError(_one_line(said.getvalue()), where=command, remedy=f"see {command} --help") from None
-
-
-def _keys(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every setting with its dotted name.
-
-    >>> list(_keys({"a": {"b": 1}, "c": 2}))
-    [('a.b', 1), ('c', 2)]
-    """
-    for key, value in content.items():
-        if isinstance(value, Mapping):
-            yield from _keys(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def _registry() -> tyro.constructors.ConstructorRegistry:
-    """A duration, or none, is one word ("2 epochs" in quotes), not a group of settings."""
-    registry = tyro.constructors.ConstructorRegistry()
-
-    @registry.primitive_rule
-    def _(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec | None:
-        kinds = set(typing.get_args(info.type)) or {info.type}
-        if Duration not in kinds:
-            return None
-        return tyro.constructors.PrimitiveConstructorSpec(
-            nargs=1,
-            metavar="DURATION|None" if len(kinds) > 1 else "DURATION",
-            instance_from_str=lambda words: None if words[0] == "None" else Duration.parse(words[0]),
-            is_instance=lambda value: value is None or isinstance(value, Duration),
-            str_from_instance=lambda value: [str(value)],
-        )
-
-    return registry
-
-
-def _one_line(said: str) -> str:
-    """What an argument parser drew in a box, up to its first rule, as one line.
-
-    >>> _one_line("╭─ Value error ───╮\\n│ Error parsing    │\\n│ --x: no number   │\\n│ ──────────── │\\n│ more │")
-    'Error parsing --x: no number'
-    """
-    lines: list[str] = []
-    for line in said.splitlines():
-        text = line.strip("│ ").strip()
-        if re.match(r"[╭╰─]", text):
-            if lines:
-                break
-        elif text:
-            lines.append(text)
-    return " ".join(lines) or "the arguments cannot be read"
-
-
-def _take(given: list[str], option: str, default: str) -> tuple[str, list[str]]:
-    """The value of an option that is read before the config, and the other arguments.
-
-    >>> _take(["--seed", "1", "--recipe", "tiny"], "--recipe", "default")
-    ('tiny', ['--seed', '1'])
-    """
-    for i, word in enumerate(given):
-        if word.startswith(f"{option}="):
-            return word.partition("=")[2], given[:i] + given[i + 1 :]
-        if word == option:
-            if i + 1 == len(given):
-                raise LucidaError(f"{option} needs a value")
-            return given[i + 1], given[:i] + given[i + 2 :]
-    return default, given
 
 
 _VERBS: Mapping[str, Callable[[list[str]], None]] = {

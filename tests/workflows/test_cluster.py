@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from lucida.cli import override
+from lucida.arguments import override
 from lucida.core.errors import LucidaError
 from lucida.core.results import Results
 from lucida.core.run_folder import RunFolder
