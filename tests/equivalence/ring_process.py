@@ -22,8 +22,8 @@ CASES: dict[str, tuple[Callable[..., Tensor], bool]] = {  # the loss, and whethe
     "identities and smoothing": (partial(contrastive_loss, label_smoothing=0.1), True),
     "hard negatives": (partial(contrastive_loss, hard_negatives=0.5), False),
     "all": (partial(contrastive_loss, label_smoothing=0.2, hard_negatives=1.0), True),
-    "sigmoid": (partial(sigmoid_loss, logit_bias=torch.tensor(-3.0, dtype=torch.float64)), False),
-    "sigmoid, identities": (partial(sigmoid_loss, logit_bias=-3.0, positive_weight=4.0), True),
+    "sigmoid": (sigmoid_loss, False),
+    "sigmoid, identities": (partial(sigmoid_loss, positive_weight=4.0), True),
 }
 
 
@@ -46,12 +46,13 @@ def found(case: str, own: slice, ring: Ring | None) -> dict[str, Tensor]:
     loss, repeated = CASES[case]
     images, texts, ids = (each[own] for each in rows())
     leaves = [images.clone().requires_grad_(), texts.clone().requires_grad_()]
-    scale = torch.tensor(9.0, dtype=torch.float64, requires_grad=True)
-    value = loss(*leaves, scale, ids=ids if repeated else None, ring=ring)
+    multipliers = [torch.tensor(x, dtype=torch.float64, requires_grad=True) for x in (9.0, -3.0)]
+    given = multipliers if case.startswith("sigmoid") else multipliers[:1]
+    value = loss(*leaves, *given, ids=ids if repeated else None, ring=ring)
     (3 * value).backward()
-    assert scale.grad is not None
-    gradients = {name: leaf.grad for name, leaf in zip(("images", "texts"), leaves, strict=True)}
-    return {"loss": value.detach(), "scale": scale.grad, **{k: v for k, v in gradients.items() if v is not None}}
+    names = ("images", "texts", "scale", "bias")
+    gradients = {name: leaf.grad for name, leaf in zip(names, leaves + given, strict=False)}
+    return {"loss": value.detach(), **{name: grad for name, grad in gradients.items() if grad is not None}}
 
 
 def main(folder: Path) -> None:
@@ -59,9 +60,13 @@ def main(folder: Path) -> None:
     pair_scores.TILE = 5, 3
     distributed.init_process_group("gloo")
     rank, size = distributed.get_rank(), distributed.get_world_size()
-    own = share(rank, size)
-    ring = Ring(own.stop - own.start, distributed.group.WORLD)
-    torch.save({case: found(case, own, ring) for case in CASES}, folder / f"rank-{rank}.pt")
+    group, first = distributed.group.WORLD, 0
+    if size == 3:  # the last two of three: a ring need not be of all processes
+        group, first, size = distributed.new_group([1, 2]), 1, 2
+    if rank >= first:
+        own = share(rank - first, size)
+        ring = Ring(own.stop - own.start, group)
+        torch.save({case: found(case, own, ring) for case in CASES}, folder / f"rank-{rank - first}.pt")
     distributed.barrier()
     distributed.destroy_process_group()
 

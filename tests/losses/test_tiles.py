@@ -17,6 +17,7 @@ from lucida.losses import contrastive, pair_scores, sigmoid
 from lucida.losses.contrastive import contrastive_loss, plain_contrastive_loss
 from lucida.losses.hard_negatives import plain_hardened
 from lucida.losses.pair_scores import LogSums, gradients, log_sums
+from lucida.losses.ring import Ring
 from lucida.losses.sigmoid import plain_sigmoid_loss, sigmoid_loss
 
 Loss = Callable[..., Tensor]
@@ -92,7 +93,7 @@ def test_the_sigmoid_loss_is_its_plain_twin(seed: int, rows: int, kinds: int, sc
     assert_alike(ours, plain, 1e-9)
 
 
-@pytest.mark.parametrize("scale", [14.3, 100.0])
+@pytest.mark.parametrize("scale", [-30.0, 14.3, 60.0, 75.0, 100.0, 130.0, 400.0])
 @pytest.mark.parametrize("hard", [0.0, 0.5])
 def test_single_precision_is_near_double(scale: float, hard: float) -> None:
     exact = (*features(0, 40, width=64), torch.tensor(scale, dtype=torch.float64))
@@ -101,7 +102,41 @@ def test_single_precision_is_near_double(scale: float, hard: float) -> None:
     ours = measured(contrastive_loss, single, ids=ids, hard_negatives=hard)
     plain = measured(plain_contrastive_loss, exact, ids=ids, hard_negatives=hard)
     assert ours[0].dtype == torch.float32
-    assert_alike([one.double() for one in ours], plain, 1e-4 if hard else 2e-5)
+    assert_alike([one.double() for one in ours], plain, 2e-6 * max(10.0, abs(scale)))
+
+
+def test_what_is_left_of_pairs_that_are_told_apart_keeps_its_digits() -> None:
+    """At a scale of 100 sums are near 100, and what is left of a probability is smaller than single precision there."""
+    generator = torch.Generator().manual_seed(0)
+    images, noise = (F.normalize(torch.randn(300, 64, generator=generator, dtype=torch.float64), dim=-1) for _ in "ab")
+    exact = images, F.normalize(images + 1.25 * noise, dim=-1), torch.tensor(100.0, dtype=torch.float64)
+    plain = measured(plain_contrastive_loss, exact)
+    ours = measured(contrastive_loss, tuple(tensor.float() for tensor in exact))
+    assert 1e-7 < plain[0] < 1e-2
+    assert_alike([one.double() for one in ours[1:3]], plain[1:3], 1e-4)
+    assert ours[3].item() == pytest.approx(plain[3].item(), rel=1e-2)
+
+
+@pytest.mark.parametrize("rows", [1025, 2049])
+def test_tiles_as_they_are_begin_beyond_small_batches(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pair_scores, "TILE", (1024, 2048))
+    monkeypatch.setattr(contrastive, "SMALL", 1024)
+    monkeypatch.setattr(sigmoid, "SMALL", 1024)
+    tensors = (*features(2, rows, torch.float32), torch.tensor([20.0]))  # a scale of one number, in a vector
+    ids = torch.arange(rows) // 3
+    for loss, plain in ((contrastive_loss, plain_contrastive_loss), (sigmoid_loss, plain_sigmoid_loss)):
+        bias = {"logit_bias": torch.tensor([-5.0])} if loss is sigmoid_loss else {}
+        assert_alike(measured(loss, tensors, ids=ids, **bias), measured(plain, tensors, ids=ids, **bias), 1e-4)
+
+
+def test_half_precision_is_scored_in_single() -> None:
+    images, texts = features(3, 40, torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        value = contrastive_loss(images.bfloat16(), texts.bfloat16(), 100.0)
+    assert value.dtype == torch.float32
+    torch.testing.assert_close(
+        value, plain_contrastive_loss(images.bfloat16().float(), texts.bfloat16().float(), 100.0)
+    )
 
 
 @pytest.mark.parametrize("scale", [20.0, 400.0])
@@ -128,7 +163,7 @@ def test_what_would_underflow_is_summed_carefully(monkeypatch: pytest.MonkeyPatc
     assert not careful
     sums = log_sums(-images, texts, 100.0)
     assert careful
-    torch.testing.assert_close(sums.rows, torch.tensor([-100.0, 0.0, 0.0]) + math.log(4))
+    torch.testing.assert_close(sums.rows.float(), torch.tensor([-100.0, 0.0, 0.0]) + math.log(4))
 
 
 def test_harder_negatives_count_more_and_one_on_average() -> None:
@@ -153,8 +188,9 @@ def test_hard_weights_are_constants_of_the_gradient() -> None:
     torch.testing.assert_close(*(torch.autograd.grad(each, scores)[0] for each in (loss, still)))
 
 
-def test_the_value_alone_keeps_nothing() -> None:
+def test_the_value_alone_takes_no_product_for_a_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
     tensors = (*features(1, 20), torch.tensor(10.0, dtype=torch.float64))
+    monkeypatch.setattr(Tensor, "addmm_", None, raising=False)
     with torch.no_grad():
         value = contrastive_loss(*tensors)
         other = sigmoid_loss(*tensors, -10.0)
@@ -181,5 +217,11 @@ def test_features_that_are_not_numbers_give_a_loss_that_is_none() -> None:
 
 def test_a_setting_out_of_range_is_named() -> None:
     images, texts = features(1, 4)
-    with pytest.raises(ValueError, match="hard_negatives must be 0 or more, not -1"):
+    with pytest.raises(ValueError, match=r"logit_scale must be one number, not \[4, 1\]"):
+        sigmoid_loss(images, texts, torch.ones(4, 1), -10.0)
+    with pytest.raises(ValueError, match=r"ids must be whole numbers, not torch\.bool"):
+        contrastive_loss(images, texts, 10.0, ids=torch.ones(4, dtype=torch.bool))
+    with pytest.raises(ValueError, match="the ring is one of 5 rows here, and there are 4"):
+        contrastive_loss(images, texts, 10.0, ring=Ring(5))
+    with pytest.raises(ValueError, match="hard_negatives must be a number that is 0 or more, not -1"):
         contrastive_loss(images, texts, 10.0, hard_negatives=-1)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from lucida.losses.hard_negatives import plain_hardened
-from lucida.losses.pair_scores import at_least_float32
+from lucida.losses.pair_scores import at_least_float32, check_pairs, scalar
 from lucida.losses.ring import Ring
 from lucida.losses.tiled_softmax import tiled_loss
 
@@ -40,10 +42,11 @@ def contrastive_loss(
     With ``hard_negatives`` above 0, :math:`\beta`, negatives in the sums over :math:`k` count the more the more they
     look like a positive (:mod:`~lucida.losses.hard_negatives`).
 
-    The matrix of scores never exists whole (:mod:`~lucida.losses.pair_scores`): beside the gradients themselves memory
-    is that of one tile. Since :math:`p` is constant within an identity, :math:`\sum_j p_{ij} v_j` is a mean of
-    features: ids and smoothing cost O(B·d). Values and gradients are those of :func:`plain_contrastive_loss`, the loss
-    as it is written here, but for rounding: at a scale of 100, about 1e-5 in ``float32``.
+    Beyond :data:`SMALL` pairs the matrix of scores never exists whole (:mod:`~lucida.losses.pair_scores`): beside the
+    gradients memory is that of some tiles, and of features copied. Since :math:`p` is constant within an identity,
+    :math:`\sum_j p_{ij} v_j` is a mean of features: ids and smoothing cost O(B·d). Values and gradients are those of
+    :func:`plain_contrastive_loss`, the loss as it is written here, but for rounding; only that one has second
+    derivatives.
 
     Args:
         image_features: ``[B, d]``, each row of length one.
@@ -53,9 +56,8 @@ def contrastive_loss(
         label_smoothing: :math:`\epsilon`, in ``[0, 1]``.
         hard_negatives: :math:`\beta`, 0 or more; Radenovic et al. have 0.25 and 0.5.
         ring: the processes that share the batch. Rows and ids are then those of this process alone; the loss is that of
-            the whole batch, the same in all. Its gradient at the features is that of the own rows, and at the scale
-            that of the whole batch: summed over processes (not averaged), the towers' gradients are those of one
-            process.
+            the whole batch, the same in all. Its gradient at the features is that of the own rows: gradients of towers
+            are to be summed over processes. At the scale it is that of the whole batch in every process.
 
     Returns:
         The loss, a ``float32`` scalar (``float64`` for ``float64`` features); half-precision features are scored in
@@ -71,7 +73,7 @@ def contrastive_loss(
     >>> round(contrastive_loss(torch.ones(3, 1), torch.ones(3, 1), 10.0, ids=same).item(), 4)  # log 3
     1.0986
     """
-    _check(image_features, text_features, ids, label_smoothing, hard_negatives)
+    _check(image_features, text_features, ids, label_smoothing, hard_negatives, ring, logit_scale)
     alone = ring is None or ring.size == 1
     if alone and len(image_features) <= SMALL:
         return plain_contrastive_loss(
@@ -84,7 +86,7 @@ def contrastive_loss(
         )
     with torch.autocast(image_features.device.type, enabled=False):
         images, texts = at_least_float32(image_features), at_least_float32(text_features)
-        scale = torch.as_tensor(logit_scale, dtype=images.dtype, device=images.device)
+        scale = scalar(logit_scale, images)
         if ids is not None:
             ids, order = ids.sort()  # so that positives lie in few tiles
             images, texts = images[order], texts[order]
@@ -101,7 +103,7 @@ def plain_contrastive_loss(
     hard_negatives: float = 0.0,
 ) -> Tensor:
     """:func:`contrastive_loss` with the whole matrix of scores, ``[B, B]``."""
-    _check(image_features, text_features, ids, label_smoothing, hard_negatives)
+    _check(image_features, text_features, ids, label_smoothing, hard_negatives, None, logit_scale)
     with torch.autocast(image_features.device.type, enabled=False):
         images, texts = at_least_float32(image_features), at_least_float32(text_features)
         logits = logit_scale * (images @ texts.T)
@@ -137,14 +139,17 @@ def _diagonal(logits: Tensor) -> Tensor:
     return torch.arange(len(logits), device=logits.device)
 
 
-def _check(images: Tensor, texts: Tensor, ids: Tensor | None, label_smoothing: float, hard_negatives: float) -> None:
-    if images.ndim != 2 or images.shape != texts.shape or len(images) == 0:
-        raise ValueError(
-            f"features must be two [B, d] tensors of the same shape, not {tuple(images.shape)} and {tuple(texts.shape)}"
-        )
-    if ids is not None and ids.shape != images.shape[:1]:
-        raise ValueError(f"ids must be [{len(images)}], one a pair, not {list(ids.shape)}")
+def _check(
+    images: Tensor,
+    texts: Tensor,
+    ids: Tensor | None,
+    label_smoothing: float,
+    hard_negatives: float,
+    ring: Ring | None,
+    logit_scale: Tensor | float,
+) -> None:
+    check_pairs(images, texts, ids, ring, logit_scale=logit_scale)
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"label_smoothing must be between 0 and 1, not {label_smoothing}")
-    if not hard_negatives >= 0:
-        raise ValueError(f"hard_negatives must be 0 or more, not {hard_negatives}")
+    if not (hard_negatives >= 0 and math.isfinite(hard_negatives)):
+        raise ValueError(f"hard_negatives must be a number that is 0 or more, not {hard_negatives}")

@@ -5,7 +5,8 @@ In the sum over a row a negative counts
 .. math:: w_{ij} = n_i \\frac{e^{\\beta s_{ij}}}{\\sum_{k \\in N_i} e^{\\beta s_{ik}}}
 
 times, with :math:`N_i` the :math:`n_i` pairs of another identity: 1 on average, and all alike at :math:`\\beta = 0`.
-Weights say what is drawn, as in importance sampling: for the gradient they are constants.
+One :math:`\\beta` serves both directions, and positives count once (the paper's :math:`\\alpha = 1`). Weights say what
+is drawn, as in importance sampling: for the gradient they are constants, which is a choice made here.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from lucida.losses.pair_scores import (
     LogSums,
     Tile,
     powers_of,
+    precise,
     score_tiles,
     shift_of,
     tile_buffer,
@@ -85,7 +87,7 @@ def _quickly(images: Tensor, texts: Tensor, scale: float, beta: float, ids: Iden
             sums.columns[tile.columns, 1 + k] += powers.sum(dim=0)
     for own, summed in zip(found, sums, strict=True):
         own[:, 1:] = summed[:, 1:].log()
-    if not whole(LogSums(*(own[:, 1:] for own in found))):
+    if not whole(LogSums(*(own[:, 1:] for own in found)), images.dtype):
         return None
     for own in found:
         own[:, 1:] += own.new_tensor(shifts)
@@ -106,9 +108,9 @@ def _carefully(images: Tensor, texts: Tensor, scale: float, beta: float, ids: Id
 
 
 def _nothing(images: Tensor, texts: Tensor) -> LogSums:
-    return LogSums(*(images.new_full((len(each), 3), -torch.inf) for each in (images, texts)))
+    return LogSums(*(each.new_full((len(each), 3), -torch.inf, dtype=precise(each)) for each in (images, texts)))
 
 
 def _add(sums: LogSums, place: int, tile: Tile, scores: Tensor) -> None:
     for own, where, dim in ((sums.rows, tile.rows, 1), (sums.columns, tile.columns, 0)):
-        own[where, place] = torch.logaddexp(own[where, place], scores.logsumexp(dim=dim))
+        own[where, place] = torch.logaddexp(own[where, place], scores.logsumexp(dim=dim).to(own))

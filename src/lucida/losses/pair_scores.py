@@ -13,11 +13,14 @@ apart, each from its own largest score.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from lucida.losses.ring import Ring
 
 TILE = 1024, 2048
 """Rows and columns of a tile: 8 MB of float32, a matrix product of which runs at full speed."""
@@ -28,7 +31,11 @@ _SMALLEST = {torch.float32: -60.0, torch.float64: -600.0}
 
 
 class LogSums(NamedTuple):
-    """Logarithms of sums of exponentials: over each row ``[B]`` and over each column ``[C]``."""
+    """Logarithms of sums of exponentials: over each row ``[B]`` and over each column ``[C]``.
+
+    They are in double precision: near 100, single precision has steps of 1e-5, and what is left of a pair that is told
+    apart well, one less its probability, is smaller.
+    """
 
     rows: Tensor
     columns: Tensor
@@ -62,7 +69,7 @@ class Twins(NamedTuple):
         rows, columns = mask.nonzero(as_tuple=True)
         scores = self.power * tile.scores[mask]
         of_rows, of_columns = self.weights.rows[tile.rows][rows], self.weights.columns[tile.columns][columns]
-        return mask, (scores + of_rows).exp() + (scores + of_columns).exp()
+        return mask, ((scores + of_rows).exp() + (scores + of_columns).exp()).to(scores.dtype)
 
 
 class Gradients(NamedTuple):
@@ -95,24 +102,23 @@ def log_sums(images: Tensor, texts: Tensor, scale: float) -> LogSums:
         scale: the multiplier.
     """
     shift = shift_of(images, texts, scale)
-    sums = LogSums(images.new_zeros(len(images)), images.new_zeros(len(texts)))
+    sums = LogSums(*(each.new_zeros(len(each), dtype=precise(each)) for each in (images, texts)))
     for tile in score_tiles(images * scale, texts):
         powers = powers_of(tile.scores, shift)
         sums.rows[tile.rows] += powers.sum(dim=1)
         sums.columns[tile.columns] += powers.sum(dim=0)
     logs = LogSums(sums.rows.log(), sums.columns.log())
-    if whole(logs):
+    if whole(logs, images.dtype):
         return LogSums(logs.rows + shift, logs.columns + shift)
     return _carefully(images, texts, scale)
 
 
 def _carefully(images: Tensor, texts: Tensor, scale: float) -> LogSums:
     """The plain way, for scores of any size: every row and column from its own largest score."""
-    rows = images.new_full((len(images),), -torch.inf)
-    columns = images.new_full((len(texts),), -torch.inf)
+    rows, columns = (each.new_full((len(each),), -torch.inf, dtype=precise(each)) for each in (images, texts))
     for tile in score_tiles(images * scale, texts):
         for sums, where, dim in ((rows, tile.rows, 1), (columns, tile.columns, 0)):
-            sums[where] = torch.logaddexp(sums[where], tile.scores.logsumexp(dim=dim))
+            sums[where] = torch.logaddexp(sums[where], tile.scores.logsumexp(dim=dim).to(sums))
     return LogSums(rows, columns)
 
 
@@ -128,8 +134,9 @@ def gradients(images: Tensor, texts: Tensor, scale: float, weights: LogSums, twi
     """
     found = Gradients(torch.zeros_like(images), torch.zeros_like(texts))
     shift = shift_of(images, texts, scale)
-    fits = whole(LogSums(*(-(each + shift) for each in weights)))
-    factors = [(each + shift).exp() for each in weights] if fits else []
+    fits = whole(LogSums(*(-(each + shift) for each in weights)), images.dtype)
+    factors = [(each + shift).exp().to(images) for each in weights] if fits else []
+    of_rows, of_columns = (each.to(images) for each in weights)
     both = tile_buffer(images, texts)
     for tile in score_tiles(images * scale, texts):
         room = both[: tile.scores.numel()].view_as(tile.scores)
@@ -138,8 +145,8 @@ def gradients(images: Tensor, texts: Tensor, scale: float, weights: LogSums, twi
             torch.add(factors[0][tile.rows, None], factors[1][tile.columns], out=room)
             pulls = powers_of(tile.scores, shift).mul_(room)
         else:
-            torch.add(tile.scores, weights.rows[tile.rows, None], out=room).exp_()
-            pulls = tile.scores.add_(weights.columns[tile.columns]).exp_().add_(room)
+            torch.add(tile.scores, of_rows[tile.rows, None], out=room).exp_()
+            pulls = tile.scores.add_(of_columns[tile.columns]).exp_().add_(room)
         if instead is not None:
             pulls[instead[0]] = instead[1]
         found.images[tile.rows].addmm_(pulls, texts[tile.columns])
@@ -153,14 +160,14 @@ def powers_of(scores: Tensor, shift: float) -> Tensor:
 
 
 def shift_of(images: Tensor, texts: Tensor, scale: float) -> float:
-    """What all scores are lessened by, so that none of their exponentials overflows."""
+    """What all scores are lessened by, so that no exponential overflows; a whole number, exact in any type."""
     reach = float(images.norm(dim=1).max() * texts.norm(dim=1).max()) * abs(scale)
-    return max(0.0, reach - _LARGEST[images.dtype])
+    return float(math.ceil(max(0.0, reach - _LARGEST[images.dtype]))) if math.isfinite(reach) else 0.0
 
 
-def whole(logs: LogSums) -> bool:
-    """Whether shifted sums lost nothing of weight to underflow."""
-    smallest = _SMALLEST[logs.rows.dtype]
+def whole(logs: LogSums, dtype: torch.dtype) -> bool:
+    """Whether shifted sums of exponentials of that type lost nothing of weight to underflow."""
+    smallest = _SMALLEST[dtype]
     return all(bool((each > smallest).all()) for each in logs)
 
 
@@ -180,6 +187,35 @@ def score_tiles(images: Tensor, texts: Tensor) -> Iterator[Tile]:
 def tile_buffer(images: Tensor, texts: Tensor) -> Tensor:
     """Room for the numbers of one tile."""
     return images.new_empty(min(TILE[0], len(images)) * min(TILE[1], len(texts)))
+
+
+def precise(features: Tensor) -> torch.dtype:
+    """What sums over a batch are kept in: double precision, where the device has it."""
+    return torch.float32 if features.device.type == "mps" else torch.float64
+
+
+def scalar(value: Tensor | float, features: Tensor) -> Tensor:
+    """A scale or bias as a scalar beside features."""
+    return torch.as_tensor(value, dtype=features.dtype, device=features.device).reshape(())
+
+
+def check_pairs(
+    images: Tensor, texts: Tensor, ids: Tensor | None, ring: Ring | None, **scalars: Tensor | float
+) -> None:
+    """Raise ``ValueError`` unless these are features of pairs, their identities and multipliers."""
+    if images.ndim != 2 or images.shape != texts.shape or len(images) == 0:
+        raise ValueError(
+            f"features must be two [B, d] tensors of the same shape, not {tuple(images.shape)} and {tuple(texts.shape)}"
+        )
+    if ids is not None and ids.shape != images.shape[:1]:
+        raise ValueError(f"ids must be [{len(images)}], one a pair, not {list(ids.shape)}")
+    if ids is not None and (ids.is_floating_point() or ids.dtype == torch.bool):
+        raise ValueError(f"ids must be whole numbers, not {ids.dtype}")
+    if ring is not None and ring.rows[ring.rank] != len(images):
+        raise ValueError(f"the ring is one of {ring.rows[ring.rank]} rows here, and there are {len(images)}")
+    for name, value in scalars.items():
+        if isinstance(value, Tensor) and value.numel() != 1:
+            raise ValueError(f"{name} must be one number, not {list(value.shape)}")
 
 
 def at_least_float32(features: Tensor) -> Tensor:

@@ -2,8 +2,8 @@
 
 Each process keeps its own rows and is visited by every block of the others in turn, its own first. What a visitor
 carries along may be changed; after a whole round it is home again. So a process meets B/p · B pairs rather than B · B,
-and holds the features of two blocks at a time rather than those of all (as SigLIP's chunked loss does: Zhai et al.
-2023, arXiv:2303.15343, section 3.3).
+and holds its own rows and two blocks of others at a time (one that is here, one that arrives) rather than all, as
+SigLIP's chunked loss does (Zhai et al. 2023, arXiv:2303.15343, section 3.3).
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from torch import Tensor, distributed
 class Ring:
     """The processes of a group in the order of their ranks; one process without any group is a ring, too.
 
+    All processes of the group make one together, and use it for the same losses in the same order.
+
     Args:
         rows: how many rows this process has.
-        group: of processes; None for this process alone.
+        group: of processes (``torch.distributed.group.WORLD`` for all of them); None for this process alone.
         device: of the rows.
     """
 
@@ -74,9 +76,9 @@ class Ring:
         """What the next process had, in exchange for what is here now."""
         behind, ahead = (self.rank - 1) % self.size, (self.rank + 1) % self.size
         arrived = [tensor.new_empty(self.rows[owner], *tensor.shape[1:]) for tensor in visitor]
-        peers = [distributed.get_global_rank(self._group, rank) for rank in (behind, ahead)]  # type: ignore[arg-type]
-        exchange = [distributed.P2POp(distributed.isend, tensor.contiguous(), peers[0]) for tensor in visitor]
-        exchange += [distributed.P2POp(distributed.irecv, tensor, peers[1]) for tensor in arrived]
+        group, to_or_from = self._group, distributed.P2POp
+        exchange = [to_or_from(distributed.isend, x.contiguous(), group=group, group_peer=behind) for x in visitor]
+        exchange += [to_or_from(distributed.irecv, x, group=group, group_peer=ahead) for x in arrived]
         for work in distributed.batch_isend_irecv(exchange):
             work.wait()
         return arrived

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from lucida.losses.contrastive import SMALL
-from lucida.losses.pair_scores import Identities, at_least_float32, score_tiles
+from lucida.losses.pair_scores import Identities, at_least_float32, check_pairs, precise, scalar, score_tiles
 from lucida.losses.ring import Ring
 
 
@@ -58,7 +58,7 @@ def sigmoid_loss(
     >>> round(sigmoid_loss(features, features, 10.0, -10.0).item(), 4)  # positives log 2, negatives nothing
     0.6933
     """
-    _check(image_features, text_features, ids, positive_weight)
+    _check(image_features, text_features, ids, positive_weight, ring, logit_scale, logit_bias)
     alone = ring is None or ring.size == 1
     if alone and len(image_features) <= SMALL:
         return plain_sigmoid_loss(
@@ -66,7 +66,7 @@ def sigmoid_loss(
         )
     with torch.autocast(image_features.device.type, enabled=False):
         images, texts = at_least_float32(image_features), at_least_float32(text_features)
-        scale, bias = (torch.as_tensor(x, dtype=images.dtype, device=images.device) for x in (logit_scale, logit_bias))
+        scale, bias = scalar(logit_scale, images), scalar(logit_bias, images)
         ring = ring or Ring(len(images))
         if ids is None:
             ids = ring.offset + torch.arange(len(images), device=images.device)
@@ -89,7 +89,7 @@ def plain_sigmoid_loss(
     positive_weight: float = 1.0,
 ) -> Tensor:
     """:func:`sigmoid_loss` with the whole matrix of scores, ``[B, B]``."""
-    _check(image_features, text_features, ids, positive_weight)
+    _check(image_features, text_features, ids, positive_weight, None, logit_scale, logit_bias)
     with torch.autocast(image_features.device.type, enabled=False):
         images, texts = at_least_float32(image_features), at_least_float32(text_features)
         logits = logit_scale * (images @ texts.T) + logit_bias
@@ -108,21 +108,21 @@ class _TiledLoss(torch.autograd.Function):
     ) -> Tensor:
         """The loss; its gradients are kept."""
         wanted = any(ctx.needs_input_grad)
-        totals, of_images = torch.zeros(2, dtype=torch.float64), torch.zeros_like(images)
+        sums, of_images = images.new_zeros(3, dtype=precise(images)), torch.zeros_like(images)
         for visitor in ring.round(texts, ids, torch.zeros_like(texts)):
             block, of_block = visitor[0], visitor[2]
             for tile in score_tiles(images * scale, block):
                 pull, found = _tile(tile.scores.add_(bias), tile.twins(Identities(ids, visitor[1])), weight)
-                totals += found
+                sums[:2] += found
                 if wanted:
                     of_images[tile.rows].addmm_(pull, block[tile.columns])
                     of_block[tile.columns].addmm_(pull.T, images[tile.rows])
-        count = ring.total_rows
+        sums[2] = (images * of_images).sum(dtype=sums.dtype)
+        loss, of_bias, of_scale = (ring.total(sums) / ring.total_rows).to(images)
         if wanted:
-            of_scale = ring.total((images * of_images).sum()) / count
-            of_bias = (ring.total(totals[1]) / count).to(images)
-            ctx.save_for_backward(*(each * (scale / count) for each in (of_images, visitor[2])), of_scale, of_bias)
-        return (ring.total(totals[0]) / count).to(images)
+            share = scale / ring.total_rows
+            ctx.save_for_backward(of_images * share, visitor[2] * share, of_scale, of_bias)
+        return loss
 
     @staticmethod
     @once_differentiable
@@ -141,7 +141,7 @@ def _tile(logits: Tensor, twins: Tensor | None, weight: float) -> tuple[Tensor, 
     pull = logits.sigmoid_()
     if twins is not None:
         pull[twins] = -weight * positive.sigmoid()
-    return pull, torch.stack([total, pull.sum()]).double().cpu()
+    return pull, torch.stack([total, pull.sum()])
 
 
 def positives(count: int, ids: Tensor | None, device: torch.device | None = None) -> Tensor:
@@ -157,12 +157,15 @@ def positives(count: int, ids: Tensor | None, device: torch.device | None = None
     return ids[:, None] == ids[None, :]
 
 
-def _check(images: Tensor, texts: Tensor, ids: Tensor | None, positive_weight: float) -> None:
-    if images.ndim != 2 or images.shape != texts.shape or len(images) == 0:
-        raise ValueError(
-            f"features must be two [B, d] tensors of the same shape, not {tuple(images.shape)} and {tuple(texts.shape)}"
-        )
-    if ids is not None and ids.shape != images.shape[:1]:
-        raise ValueError(f"ids must be [{len(images)}], one a pair, not {list(ids.shape)}")
+def _check(
+    images: Tensor,
+    texts: Tensor,
+    ids: Tensor | None,
+    positive_weight: float,
+    ring: Ring | None,
+    logit_scale: Tensor | float,
+    logit_bias: Tensor | float,
+) -> None:
+    check_pairs(images, texts, ids, ring, logit_scale=logit_scale, logit_bias=logit_bias)
     if not positive_weight > 0:
         raise ValueError(f"positive_weight must be above 0, not {positive_weight}")

@@ -12,7 +12,6 @@ backward pass.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -20,7 +19,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from lucida.losses.hard_negatives import hard_sums, hardened
-from lucida.losses.pair_scores import Identities, LogSums, Twins, gradients, log_sums
+from lucida.losses.pair_scores import Identities, LogSums, Twins, gradients, log_sums, precise
 from lucida.losses.ring import Ring
 
 
@@ -56,9 +55,9 @@ class _TiledLoss(torch.autograd.Function):
             sums = _log_sums(images, texts, multiplier, ring)
             ctx.save_for_backward(images, texts, *sums)
         ctx.scale, ctx.beta, ctx.wanted = multiplier, beta, wanted
-        aimed = multiplier * (images * wanted.mean(texts)).sum(dim=1, dtype=torch.float64)
-        both = (sums.rows.double() + sums.columns.double()) / 2
-        return (ring.total((both - aimed).sum()) / ring.total_rows).to(images.dtype)
+        aimed = multiplier * (images * wanted.mean(texts)).sum(dim=1, dtype=precise(images))
+        both = (sums.rows + sums.columns) / 2
+        return (ring.total((both - aimed).sum()) / ring.total_rows).to(images)
 
     @staticmethod
     @once_differentiable
@@ -67,9 +66,8 @@ class _TiledLoss(torch.autograd.Function):
         images, texts, rows, columns, *weights = ctx.saved_tensors
         wanted: _Wanted = ctx.wanted
         ring, of_images = wanted.ring, torch.zeros_like(images)
-        share = math.log(2 * ring.total_rows)
         ids = wanted.identities(images)
-        own, hard = (-rows - share, -columns - share), weights or [torch.zeros_like(rows), torch.zeros_like(columns)]
+        own, hard = (-rows, -columns), weights or [torch.zeros_like(rows), torch.zeros_like(columns)]
         for visitor in ring.round(texts, ids, own[1], hard[1], torch.zeros_like(texts)):
             block, block_ids, of_columns, hard_columns, of_block = visitor
             pull, twins = LogSums(own[0], of_columns), None
@@ -81,8 +79,8 @@ class _TiledLoss(torch.autograd.Function):
             of_block += found.texts
         of_texts = visitor[-1]
         for mine, other in ((of_images, texts), (of_texts, images)):
-            mine.sub_(wanted.mean(other), alpha=1 / ring.total_rows)
-        of_scale = ring.total((images * of_images).sum())
+            mine.div_(2).sub_(wanted.mean(other)).div_(ring.total_rows)
+        of_scale = ring.total((images * of_images).sum(dtype=precise(images))).to(images)
         pulls = (each.mul_(ctx.scale * grad) for each in (of_images, of_texts))
         return *pulls, grad * of_scale, None, None, None, None
 
@@ -132,7 +130,7 @@ class _Wanted:
 
 def _log_sums(images: Tensor, texts: Tensor, scale: float, ring: Ring) -> LogSums:
     """Of the own rows over all columns, and of the own columns over all rows."""
-    rows = images.new_full((len(images),), -torch.inf)
+    rows = images.new_full((len(images),), -torch.inf, dtype=precise(images))
     for visitor in ring.round(texts, torch.full_like(rows, -torch.inf)):
         found = log_sums(images, visitor[0], scale)
         rows, visitor[1] = torch.logaddexp(rows, found.rows), torch.logaddexp(visitor[1], found.columns)
@@ -142,7 +140,7 @@ def _log_sums(images: Tensor, texts: Tensor, scale: float, ring: Ring) -> LogSum
 def _hardened(images: Tensor, texts: Tensor, scale: float, beta: float, wanted: _Wanted) -> tuple[LogSums, LogSums]:
     """The same with harder negatives counted more; and how negatives are weighed."""
     ids = wanted.identities(images)
-    rows = images.new_full((len(images), 3), -torch.inf)
+    rows = images.new_full((len(images), 3), -torch.inf, dtype=precise(images))
     for visitor in wanted.ring.round(texts, ids, torch.full_like(rows, -torch.inf)):
         found = hard_sums(images, visitor[0], scale, beta, Identities(ids, visitor[1]))
         rows, visitor[2] = torch.logaddexp(rows, found.rows), torch.logaddexp(visitor[2], found.columns)
