@@ -38,7 +38,7 @@ from lucida.core.results import Metric, Results
 from lucida.core.run_folder import environment
 from lucida.losses.contrastive import contrastive_loss
 
-ROWS, LARGE, WIDTH, SCALE, REPEATS = 16_384, 65_536, 512, 50.0, 3
+ROWS, LARGE, WIDTH, SCALE, REPEATS = 16_384, 65_536, 512, 50.0, 2
 OURS, PEER = "in tiles", "open_clip ClipLoss"
 VARIANTS: dict[str, dict[str, Any]] = {
     OURS: {},
@@ -53,7 +53,7 @@ def inputs(rows: int) -> tuple[Tensor, Tensor, Tensor]:
     """Features of which the pairs belong together, and the scale; the same in every process."""
     generator = torch.Generator().manual_seed(0)
     images, noise = (F.normalize(torch.randn(rows, WIDTH, generator=generator), dim=-1) for _ in range(2))
-    texts = F.normalize(images + 2 * noise, dim=-1)
+    texts = F.normalize(images + 6 * noise, dim=-1)
     return images.requires_grad_(), texts.requires_grad_(), torch.tensor(SCALE, requires_grad=True)
 
 
