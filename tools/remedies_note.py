@@ -39,6 +39,8 @@ GREEDY = {
     "chair_i": "made up (CHAIR_i)",
     "recall": "named of what is there",
     "mean_words": "words",
+    "chair_i_at_equal_length": "made up, cut where the shorter description ends",
+    "plain_chair_i_at_equal_length": "as it is, cut there",
     "decoding_cost": "time of decoding",
     "training_seconds": "s of training",
 }

@@ -42,6 +42,8 @@ def test_every_remedy_is_measured_alike(measured: dict[str, Metric]) -> None:
     own = {name.removeprefix(f"{PLAIN}/") for name in measured if name.startswith(f"{PLAIN}/")}
     assert {
         "chair_i",
+        "chair_i_at_equal_length",
+        "plain_chair_i_at_equal_length",
         "recall",
         "sampled/chair_i",
         "count_accuracy",

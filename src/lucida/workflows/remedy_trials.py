@@ -83,6 +83,7 @@ class Trials:
     trials: Sequence[Trial]
     pictures: int
     alone: Lesson | None = None
+    _plain_texts: dict[float, list[str]] = field(default_factory=dict)
     _plain_yes: dict[str, int] = field(default_factory=dict)
     _plain_recall: dict[str, int] = field(default_factory=dict)
 
@@ -144,9 +145,13 @@ class Trials:
         if vocabulary is None:
             return {}
         texts = self._say(trial, self._describing(self.pictures), 64, temperature)
+        plain = self._plain_texts.setdefault(temperature, texts)  # the first trial is the model as it is
         present = [list(one.counts) for one in self.exam.facts[: self.pictures]]
         found = chair_metrics(texts, present, vocabulary)
-        return {name: found[f"chair/{name}"] for name in ("chair_i", "chair_s", "recall", "mean_words")}
+        own = {name: found[f"chair/{name}"] for name in ("chair_i", "chair_s", "recall", "mean_words")}
+        for name, cut in zip(("", "plain_"), equally_long(texts, plain), strict=True):
+            own[f"{name}chair_i_at_equal_length"] = chair_metrics(cut, present, vocabulary)["chair/chair_i"]
+        return own
 
     def _describing(self, n: int) -> list[tuple[int, str]]:
         return [(i, FORMS["describe"].plainly()) for i in range(min(n, self.exam.n))]
@@ -231,6 +236,18 @@ class Trials:
             [[_timed(partial(self._say, trial, asked, 64)) for trial in self.trials] for _ in range(1 + rounds)]
         )[1:]
         return {trial.name: seconds[:, k] / seconds[:, 0] for k, trial in enumerate(self.trials)}
+
+
+def equally_long(texts: Sequence[str], others: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Both, each pair of descriptions cut where the shorter one ends, in words.
+
+    >>> equally_long(["a dog and a cat", "a dog"], ["a cat", "a cat"])
+    (['a dog', 'a dog'], ['a cat', 'a cat'])
+    """
+    words = [[text.split() for text in each] for each in (texts, others)]
+    shortest = [min(map(len, pair)) for pair in zip(*words, strict=True)]
+    one, other = ([" ".join(text[:n]) for text, n in zip(each, shortest, strict=True)] for each in words)
+    return one, other
 
 
 def _timed(work: Callable[[], object]) -> float:
