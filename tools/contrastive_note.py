@@ -1,0 +1,63 @@
+"""The table in docs/notes/contrastive-loss.md, drawn from docs/results/benchmarks/contrastive-loss.json: never typed.
+
+    python tools/contrastive_note.py [--check]
+
+``--check`` changes nothing and fails if the table is not what the file says.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # the blocks lie beside this file
+
+from note_blocks import drawn
+
+from lucida.core.results import Metric, Results, write_text
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTE = ROOT / "docs" / "notes" / "contrastive-loss.md"
+RESULTS = ROOT / "docs" / "results" / "benchmarks" / "contrastive-loss.json"
+WAYS = ("open_clip ClipLoss", "in tiles", "identities", "smoothing", "hard negatives", "all three")
+
+
+def table(results: Results) -> str:
+    """Ways × seconds, memory, and the ratio to the plain loss in tiles; medians with smallest and largest."""
+    lines = ["| | seconds | MB | times the seconds in tiles |", "|---|---|---|---|"]
+    for way in WAYS:
+        cells = [
+            spread(results.metrics[f"{way}/{what}"], form)
+            for what, form in (("seconds", ".1f"), ("extra MB", ".0f"), ("times the seconds in tiles", ".2f"))
+        ]
+        lines.append(f"| {way} | {' | '.join(cells)} |")
+    bound = spread(results.metrics["times the four products"], ".2f")
+    memory = results.metrics["share of the peer's extra memory"].value
+    lines += ["", f"In tiles: {bound} times the four products alone, {memory:.3f} of `ClipLoss`'s memory."]
+    return "\n".join(["", *lines, ""])
+
+
+def spread(metric: Metric, form: str) -> str:
+    """
+    >>> spread(Metric(1.5, (1.0, 2.0)), ".1f")
+    '1.5 [1.0, 2.0]'
+    """
+    bounds = ", ".join(f"{bound:{form}}" for bound in metric.ci95 or ())
+    return f"{metric.value:{form}} [{bounds}]"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true")
+    options = parser.parse_args(arguments)
+    note = NOTE.read_text(encoding="utf-8")
+    made = drawn(note, "contrastive_note.py", {"loss": table(Results.load(RESULTS))})
+    if options.check:
+        sys.exit("docs/notes/contrastive-loss.md is not what the results file says" if note != made else 0)
+    write_text(NOTE, made)
+
+
+if __name__ == "__main__":
+    main()
