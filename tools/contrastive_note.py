@@ -36,6 +36,14 @@ def table(results: Results) -> str:
     bound = spread(results.metrics["times the four products"], ".2f")
     memory = results.metrics["share of the peer's extra memory"].value
     lines += ["", f"In tiles: {bound} times the four products alone, {memory:.3f} of `ClipLoss`'s memory."]
+    large = {
+        what: results.metrics[f"65,536 pairs/{what}"].value
+        for what in ("seconds", "extra MB", "times the four products")
+    }
+    lines[-1] += (
+        f" 65,536 pairs, once: {large['seconds']:.0f} s, {large['extra MB']:.0f} MB, "
+        f"{large['times the four products']:.2f} times the products."
+    )
     return "\n".join(["", *lines, ""])
 
 
