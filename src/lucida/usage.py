@@ -57,7 +57,7 @@ PATH        WebDataset archives (.tar), Parquet, a .csv or .jsonl table, a folde
 --engine    ray: the same shards on Ray Data, byte for byte (pip install 'camera-lucida[ray]')
 
 A stage that is finished is not done again. Each has a manifest, and its dropped/ holds every pair that it dropped, with
-the reason. Memory does not grow with the corpus.
+the reason. Shards are worked through one at a time.
 
 example: lucida data construct --pictures shards/ --out runs/data --format webdataset
          lucida data inspect runs/data

@@ -1,1 +1,1 @@
-"""From raw captioned pictures to pairs worth training on, shard by shard; memory does not grow with the corpus."""
+"""From raw captioned pictures to pairs worth training on, shard by shard; corpus-wide steps use a database on disk."""
