@@ -57,8 +57,7 @@ class DrawnBench(Bench):
             grad_norm=drawn.random((n, training.steps)),
             alive=np.ones(n, dtype=bool),
             observed={name: drawn.random((n, evaluations, *shapes[name])) for name in observers or {}},
-            stacked=True,
-            seconds_per_step=(1.0, 2.0),
+            seconds_per_step=1.0,
         )
 
 

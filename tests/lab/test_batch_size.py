@@ -268,7 +268,7 @@ def an_outcome(**records: np.ndarray) -> Outcome:
     names = ("loss", "train_accuracy", "validation_accuracy", "test_accuracy", "batch_loss", "grad_norm")
     every = dict.fromkeys(names, plain) | records
     alive, steps = np.ones(2, dtype=bool), np.array([0, 10, 20])
-    return Outcome(steps=steps, **every, alive=alive, observed={}, stacked=True, seconds_per_step=(1.0, 2.0))
+    return Outcome(steps=steps, **every, alive=alive, observed={}, seconds_per_step=1.0)
 
 
 def test_a_diverged_network_counts_as_the_sharpest_and_is_counted() -> None:

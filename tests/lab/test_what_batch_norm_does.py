@@ -224,7 +224,7 @@ def outcome_of(losses: np.ndarray) -> Outcome:
     records = dict.fromkeys(("loss", "train_accuracy", "validation_accuracy", "test_accuracy", "grad_norm"), losses)
     return Outcome(
         steps=np.array([0]), batch_loss=losses, alive=np.isfinite(losses).all(axis=1),
-        observed={"plateau": np.ones((len(losses), 2))}, stacked=True, seconds_per_step=(0.0, 0.0), **records,
+        observed={"plateau": np.ones((len(losses), 2))}, seconds_per_step=0.0, **records,
     )  # fmt: skip
 
 

@@ -141,7 +141,7 @@ class Bench:
     reservations: dict[str, Reservation] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=here)
     origins: dict[Path, dict[str, Any]] = field(default_factory=dict)
-    speed: dict[str, tuple[bool, float, float]] = field(default_factory=dict)
+    speed: dict[str, float] = field(default_factory=dict)
     remembered: int = 0
     measured: int = 0
     seconds: float = 0.0
@@ -193,9 +193,8 @@ class Bench:
         arrays = self.remember(what, key, compute)
         observed = {name.partition("/")[2]: a for name, a in arrays.items() if name.startswith("observed/")}
         plain = {name: array for name, array in arrays.items() if not name.startswith("observed/")}
-        stacked, seconds = bool(plain.pop("stacked")), tuple(map(float, plain.pop("seconds_per_step")))
-        self.speed[what] = (stacked, *seconds)  # type: ignore[assignment]  # two numbers
-        return Outcome(observed=observed, stacked=stacked, seconds_per_step=seconds, **plain)  # type: ignore[arg-type]
+        self.speed[what] = float(plain.pop("seconds_per_step"))
+        return Outcome(observed=observed, seconds_per_step=self.speed[what], **plain)
 
     def over_seeds(
         self,

@@ -43,7 +43,7 @@ def run_experiment(experiment: Experiment, scale: Scale, seeds: int | None = Non
         "settings": to_dict(settings),
         "rates": {arm: {f"{rate:.6g}": score for rate, score in table.items()} for arm, table in bench.rates.items()},
         "parts": {"remembered": bench.remembered, "measured": bench.measured},
-        "speed": {what: list(speed) for what, speed in bench.speed.items()},
+        "speed": dict(bench.speed),
         "observations": observations.values(),
         "reservations": bench.reservations,
         "environment": bench.environment,

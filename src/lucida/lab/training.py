@@ -1,4 +1,4 @@
-"""Training the members of an experiment: batches by seed, the faster of stacked and one by one, what is recorded."""
+"""Training the members of an experiment at once: batches by seed, what is recorded."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from lucida.core.progress import counted
 from lucida.core.seeds import derive_seed, stream
 from lucida.lab.datasets import Dataset, Split, load, split
 from lucida.lab.networks import NetworkConfig
-from lucida.lab.norms import NoisyBatchNorm
 from lucida.lab.penalties import Penalised
 from lucida.lab.skew import Order, Parts, Skew, draw_order, towards, with_new_head
 from lucida.lab.stack import SingleTrainer, Stack, StackTrainer, Updates
@@ -26,9 +25,6 @@ from lucida.training.imbalance import Remedy
 from lucida.training.tasks import ClassificationTask, Task
 
 SEEN = 512  # training examples in an evaluation
-_TIMED_STEPS = 3
-_NEAR = 1.25  # times as long as one by one: below it the members stay stacked, so that a second run goes the same way
-_DRAWING = NoisyBatchNorm, nn.Dropout
 
 
 @dataclass(frozen=True)
@@ -116,9 +112,7 @@ class Outcome:
         grad_norm: of every step before clipping, ``[M, steps]``.
         alive: whether loss and gradient were finite to the end, ``[M]``.
         observed: of each observer, ``[M, E, …]``.
-        stacked: whether the members were trained at once.
-        seconds_per_step: of the processor, of all members together, measured for both ways; NaN where there was no
-            choice: for a single member, and for networks that draw random numbers, which are always trained at once.
+        seconds_per_step: of the processor, of all members together: the fastest step.
     """
 
     steps: NDArray
@@ -130,8 +124,7 @@ class Outcome:
     grad_norm: NDArray
     alive: NDArray
     observed: dict[str, NDArray]
-    stacked: bool
-    seconds_per_step: tuple[float, float]
+    seconds_per_step: float
 
     def steps_to(self, target: float, *, window: int = 10) -> NDArray:
         """First step at which the mean loss of the last ``window`` batches is at most ``target``, ``[M]``.
@@ -171,20 +164,27 @@ def train_members(
     *,
     observers: Mapping[str, Observer] | None = None,
     what: str = "networks trained",
+    stacked: bool = True,
 ) -> Outcome:
     """Train networks of one structure, each on its own split and with its own order of examples.
 
     Members of one seed see the same batches and, where their shapes are equal, start from the same draws: arms are
-    compared in pairs. What networks draw while they train depends on the members and the step alone.
+    compared in pairs. What networks draw while they train depends on the members and the step alone. Nothing depends on
+    how fast the machine is: the same members give the same numbers.
+
+    Args:
+        stacked: all members at once; one by one is the plain twin, whose sums are rounded otherwise, and whose networks
+            draw other numbers where they draw any.
     """
     with torch.random.fork_rng(devices=[]):  # the caller's stream goes on as if nothing had been drawn
         networks = [member.network.build(member.seed) for member in members]
         if training.before is not None:
             earlier, rate = training.before
-            _, networks = _train(earlier, [replace(m, rate=rate) for m in members], networks, {}, f"{what}, before")
+            slow = [replace(m, rate=rate) for m in members]
+            _, networks = _train(earlier, slow, networks, {}, f"{what}, before", stacked)
         if training.head_alone:
             networks = [with_new_head(n, m.network.build(m.seed)) for n, m in zip(networks, members, strict=True)]
-        return _train(training, members, networks, observers or {}, what)[0]
+        return _train(training, members, networks, observers or {}, what, stacked)[0]
 
 
 def _train(
@@ -193,24 +193,25 @@ def _train(
     networks: Sequence[nn.Module],
     observers: Mapping[str, Observer],
     what: str,
+    stacked: bool,
 ) -> tuple[Outcome, list[nn.Module]]:
     """What was recorded, and the trained networks."""
     course = _Course(training, members, observers)
-    seconds = _measured(course, networks)
-    stacked = not seconds[0] > _NEAR * seconds[1]
     runner = _Stacked(course, networks) if stacked else _OneByOne(course, networks)
     for step in counted(range(training.steps), f"{what}: steps of {len(members)} networks"):
         if step % training.every == 0:
             course.evaluate(runner.stack(), step)
         torch.manual_seed(derive_seed(members[0].seed, "lab", "draws", step))
         course.set_progress(step)
-        runner.step(course.batch(step))
+        batch, began = course.batch(step), time.process_time()  # what else the machine does must not count
+        runner.step(batch)
+        course.seconds_per_step = min(course.seconds_per_step, time.process_time() - began)
         course.batch_losses.append(runner.losses())
         course.grad_norms.append(runner.norms())
     stack = runner.stack()
     course.evaluate(stack, training.steps)
     trained = [stack.member(k) for k in range(len(members))]
-    return course.outcome(runner.alive(), stacked, seconds), trained
+    return course.outcome(runner.alive()), trained
 
 
 class _Course:
@@ -231,6 +232,7 @@ class _Course:
         self.batch_losses: list[Tensor] = []
         self.grad_norms: list[Tensor] = []
         self.steps: list[int] = []
+        self.seconds_per_step = float("inf")
 
     def make_task(self, network: nn.Module) -> Task:
         task = ClassificationTask(network, self.class_loss)
@@ -299,7 +301,7 @@ class _Course:
     def _record(self, name: str, values: Tensor) -> None:
         self.records.setdefault(name, []).append(values.detach().double())
 
-    def outcome(self, alive: Tensor, stacked: bool, seconds: tuple[float, float]) -> Outcome:
+    def outcome(self, alive: Tensor) -> Outcome:
         arrays = {name: torch.stack(values, dim=1).numpy() for name, values in self.records.items()}
         observed = {name.partition("/")[2]: a for name, a in arrays.items() if name.startswith("observed/")}
         plain = {name: array for name, array in arrays.items() if not name.startswith("observed/")}
@@ -310,8 +312,7 @@ class _Course:
             grad_norm=torch.stack(self.grad_norms, dim=1).numpy(),
             alive=alive.numpy(),
             observed=observed,
-            stacked=stacked,
-            seconds_per_step=seconds,
+            seconds_per_step=self.seconds_per_step,
         )
 
 
@@ -364,29 +365,3 @@ class _OneByOne:
 
     def alive(self) -> Tensor:
         return torch.tensor([trainer.alive for trainer in self.trainers])
-
-
-def _measured(course: _Course, networks: Sequence[nn.Module]) -> tuple[float, float]:
-    """Seconds of the processor for a step of all members, stacked and one by one; they train copies.
-
-    NaN where nothing is to be chosen: the two ways would give a network that draws different numbers.
-    """
-    if len(networks) == 1 or any(isinstance(module, _DRAWING) for module in networks[0].modules()):
-        return float("nan"), float("nan")
-    rates = [member.rate for member in course.members]
-    stacked = StackTrainer(Stack(networks).train(), course.make_task, rates, course.training.updates)
-    single = SingleTrainer(Stack(networks[:1]).member(0).train(), course.make_task, rates[0], course.training.updates)
-    batch = course.batch(0)
-    own = {name: tensor[0] for name, tensor in batch.items()}
-    return _seconds(lambda: stacked.step(batch)), len(networks) * _seconds(lambda: single.step(own))
-
-
-def _seconds(step: Callable[[], None]) -> float:
-    """The fastest of a few calls, after one that warms up."""
-    step()
-    taken = []
-    for _ in range(_TIMED_STEPS):
-        began = time.process_time()  # what else the machine does must not decide
-        step()
-        taken.append(time.process_time() - began)
-    return min(taken)

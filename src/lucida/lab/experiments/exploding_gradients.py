@@ -206,7 +206,7 @@ def _record_steps(found: Observations, remedy: Remedy, data: str, level: str, ou
     missed = np.isnan(steps)
     found.record("steps to the target", remedy.name, np.where(missed, outcome.steps[-1], steps), level, cut=missed)
     found.record("missed the target", remedy.name, missed, level)
-    found.facts[f"milliseconds/{remedy.name}/{level}"] = 1000 * min(outcome.seconds_per_step) / len(outcome.alive)
+    found.facts[f"milliseconds/{remedy.name}/{level}"] = 1000 * outcome.seconds_per_step / len(outcome.alive)
 
 
 def _record_watched(found: Observations, remedy: Remedy, outcome: Outcome) -> None:
