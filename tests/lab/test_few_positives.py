@@ -167,8 +167,8 @@ def test_the_pairs_task_has_the_losses_of_the_workbench() -> None:
     assert {float(loss.weight) for loss in losses.values()} == {6.0}
     expected = {
         SOFTMAX: contrastive_loss(images, texts, 10.0, ids=batch["ids"]),
-        MINUS_TEN: sigmoid_loss(images, texts, 10.0, -10.0, batch["ids"]),
-        BALANCED: sigmoid_loss(images, texts, 10.0, -10.0, batch["ids"], positive_weight=5.0),
+        MINUS_TEN: sigmoid_loss(images, texts, 10.0, -10.0, ids=batch["ids"]),
+        BALANCED: sigmoid_loss(images, texts, 10.0, -10.0, ids=batch["ids"], positive_weight=5.0),
     }
     for arm, loss in losses.items():
         torch.testing.assert_close(loss.loss_sum / loss.weight, expected[arm])

@@ -44,7 +44,7 @@ def test_value_and_gradients_are_those_of_the_formula(ids: list[int] | None, wei
     images, texts = unit(5, 7).requires_grad_(), unit(5, 7, seed=1).requires_grad_()
     scale, bias = (torch.tensor(v, dtype=torch.float64, requires_grad=True) for v in (8.0, -3.0))
     given_ids = None if ids is None else torch.tensor(ids)
-    loss = sigmoid_loss(images, texts, scale, bias, given_ids, positive_weight=weight)
+    loss = sigmoid_loss(images, texts, scale, bias, ids=given_ids, positive_weight=weight)
     grads = torch.autograd.grad(loss, (images, texts, scale, bias))
     expected = direct(images.detach(), texts.detach(), 8.0, -3.0, ids or list(range(5)), weight)
     assert loss.dtype == torch.float64
@@ -59,9 +59,9 @@ def test_rows_in_another_order_cost_the_same(b: int, scale: float, bias: float, 
     images, texts = unit(b, 3, seed=seed), unit(b, 3, seed=seed + 100)
     ids = torch.arange(b) % 3
     order = torch.randperm(b, generator=torch.Generator().manual_seed(seed))
-    once = sigmoid_loss(images, texts, scale, bias, ids)
-    again = sigmoid_loss(images[order], texts[order], scale, bias, ids[order])
-    swapped = sigmoid_loss(texts, images, scale, bias, ids)
+    once = sigmoid_loss(images, texts, scale, bias, ids=ids)
+    again = sigmoid_loss(images[order], texts[order], scale, bias, ids=ids[order])
+    swapped = sigmoid_loss(texts, images, scale, bias, ids=ids)
     assert float(once) >= 0
     torch.testing.assert_close(once, again)
     torch.testing.assert_close(once, swapped)
@@ -113,4 +113,4 @@ def test_it_maps_over_members() -> None:
 )
 def test_what_does_not_fit_is_an_error(images: Tensor, texts: Tensor, ids: Tensor | None, weight: float) -> None:
     with pytest.raises(ValueError, match=r"features must|ids must|positive_weight"):
-        sigmoid_loss(images, texts, 1.0, 0.0, ids, positive_weight=weight)
+        sigmoid_loss(images, texts, 1.0, 0.0, ids=ids, positive_weight=weight)

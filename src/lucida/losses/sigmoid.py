@@ -19,8 +19,8 @@ def sigmoid_loss(
     text_features: Tensor,
     logit_scale: Tensor | float,
     logit_bias: Tensor | float,
-    ids: Tensor | None = None,
     *,
+    ids: Tensor | None = None,
     positive_weight: float = 1.0,
     ring: Ring | None = None,
 ) -> Tensor:
@@ -62,7 +62,7 @@ def sigmoid_loss(
     alone = ring is None or ring.size == 1
     if alone and len(image_features) <= SMALL:
         return plain_sigmoid_loss(
-            image_features, text_features, logit_scale, logit_bias, ids, positive_weight=positive_weight
+            image_features, text_features, logit_scale, logit_bias, ids=ids, positive_weight=positive_weight
         )
     with torch.autocast(image_features.device.type, enabled=False):
         images, texts = at_least_float32(image_features), at_least_float32(text_features)
@@ -84,8 +84,8 @@ def plain_sigmoid_loss(
     text_features: Tensor,
     logit_scale: Tensor | float,
     logit_bias: Tensor | float,
-    ids: Tensor | None = None,
     *,
+    ids: Tensor | None = None,
     positive_weight: float = 1.0,
 ) -> Tensor:
     """:func:`sigmoid_loss` with the whole matrix of scores, ``[B, B]``."""

@@ -132,7 +132,7 @@ class SigmoidTask(ContrastiveTask):
     def loss_of_features(self, features: Features, ring: Ring) -> LossOutput:
         scale, bias = features.shared["logit_scale"], features.shared["logit_bias"]
         images, texts, ids = (features.rows[name] for name in ("image_features", "text_features", "ids"))
-        loss = sigmoid_loss(images, texts, scale, bias, ids, ring=ring)
+        loss = sigmoid_loss(images, texts, scale, bias, ids=ids, ring=ring)
         count = float(ring.total_rows)
         return LossOutput(loss * count, count, {"logit_scale": scale.detach(), "logit_bias": bias.detach()})
 

@@ -109,7 +109,7 @@ class PairTask:
             loss = contrastive_loss(images, texts, scale, ids=ids)
         else:
             weight = len(ids) - 1.0 if self.arm == BALANCED else 1.0
-            loss = sigmoid_loss(images, texts, scale, model.logit_bias, ids, positive_weight=weight)  # type: ignore[arg-type]
+            loss = sigmoid_loss(images, texts, scale, model.logit_bias, ids=ids, positive_weight=weight)  # type: ignore[arg-type]
         return LossOutput(loss * len(ids), float(len(ids)))
 
 
