@@ -45,19 +45,21 @@ class Ring:
         """Where the rows of this process begin among all."""
         return sum(self.rows[: self.rank])
 
-    def round(self, *block: Tensor) -> Iterator[list[Tensor]]:
+    def round(self, *block: Tensor, home: int = 1) -> Iterator[list[Tensor]]:
         """The blocks of all processes, this one's first; tensors that are replaced or changed in the list travel on.
 
-        After the round the last list that was given out holds what came home.
+        After the round the last list that was given out holds, in its last places, what came home.
 
         Args:
             block: tensors of this process with one row a row of its own, contiguous.
+            home: how many of them, the last ones, come home from the last process; the others end there.
         """
         visitor = list(block)
         for turn in range(self.size):
             yield visitor
             if self.size > 1:
-                visitor[:] = self._passed_on(visitor, (self.rank + turn + 1) % self.size)
+                stays = len(visitor) - home if turn == self.size - 1 else 0
+                visitor[stays:] = self._passed_on(visitor[stays:], (self.rank + turn + 1) % self.size)
 
     def total(self, tensor: Tensor) -> Tensor:
         """The sum over all processes."""
@@ -79,6 +81,6 @@ class Ring:
         group, to_or_from = self._group, distributed.P2POp
         exchange = [to_or_from(distributed.isend, x.contiguous(), group=group, group_peer=behind) for x in visitor]
         exchange += [to_or_from(distributed.irecv, x, group=group, group_peer=ahead) for x in arrived]
-        for work in distributed.batch_isend_irecv(exchange):
+        for work in distributed.batch_isend_irecv(exchange) if exchange else ():
             work.wait()
         return arrived

@@ -121,7 +121,7 @@ class _Wanted:
         assert self.ids is not None
         known, group = self.ids.unique_consecutive(return_inverse=True)
         sums = features.new_zeros(len(known), features.shape[1])
-        for block, ids in self.ring.round(features, self.ids):
+        for block, ids in self.ring.round(features, self.ids, home=0):
             place = torch.searchsorted(known, ids).clamp(max=len(known) - 1)
             here = known[place] == ids
             sums.index_add_(0, place[here], block[here])
