@@ -74,6 +74,7 @@ def measure(rows: int, folder: Path, memory: str, results: Results) -> float:
     shutil.rmtree(out, ignore_errors=True)
     command = ["data", "construct", "--captions-only", "--pictures", folder / "captions.parquet", "--out", out]
     settings = ["--memory", memory, "--balance.cap", rows // 1000, "--examples", "0"]
+    settings += ["--deduplicate.same-caption", "1"]  # the addresses all differ: without it nothing would be a duplicate
     program = "import sys; from lucida.cli import main; main(sys.argv[1:])"
     subprocess.run([sys.executable, "-c", program, *map(str, [*command, *settings])], check=True)
     found = Results.load(out / "results.json")

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from lucida.data.construction import links
 from lucida.data.construction.caption_hashes import jaccard, normal
 from lucida.data.construction.database import database
-from lucida.data.construction.links import group, link_captions, link_pictures, load_keys, write_keys
+from lucida.data.construction.links import group, link_captions, link_pictures, load_keys, load_texts, write_keys
 from lucida.data.construction.pair_audit import audit_pairs, find_rows, sample_rows
 from lucida.data.construction.rows import RowWriter
 
+EVERYTHING = "SELECT number, text_digest, 0 AS scope FROM keys"
 TWICE = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -118,12 +119,32 @@ def test_captions_that_are_linked_are_alike_and_planted_ones_are_found(tmp_path)
     near = [f"{text} x" for text in texts]
     with database(tmp_path) as connection:
         load_keys(connection, [keys_of(tmp_path, [{"caption": text.upper()} for text in [*texts, *near]])])
+        load_texts(connection, EVERYTHING)
         link_captions(connection, 0.9)
         found = links_of(connection, "text_links")
     planted = {(i, 300 + i) for i in range(300)}
     assert len(planted & found) >= 298  # each with a probability of 0.9995 or so
     everything = [normal(text) for text in [*texts, *near]]
     assert (jaccard([everything[a] for a, _ in found], [everything[b] for _, b in found]) >= 0.9).all()
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 0, 2)])
+def test_a_bucket_links_with_its_first_and_with_the_one_before(tmp_path, order):
+    """Of three captions that share a band alone two are alike: the first and the last, or the last two."""
+    said = ["a brown dog runs along the sand", "something else altogether is here", "a brown dog runs along the sand x"]
+    texts = pa.table(
+        {
+            "scope": [0, 0, 0, 1],
+            "node": [0, 1, 2, 3],
+            "text": [said[k] for k in (*order, 2)],
+            "bands": pa.array([[7, 100 + k] for k in range(4)], pa.list_(pa.uint64())),
+        }
+    )
+    with database(tmp_path) as connection:
+        connection.register("made", texts)
+        connection.execute("CREATE TABLE texts AS SELECT * FROM made")
+        link_captions(connection, 0.9)
+        assert links_of(connection, "text_links") == {(order.index(0), 2)}
 
 
 def test_the_audit_finds_what_is_planted(tmp_path):
@@ -174,6 +195,7 @@ def test_a_small_memory_is_enough(tmp_path, memory):
     rows = [{"caption": f"caption of row {i} with {i % 50} words"} for i in range(20_000)]
     with database(tmp_path, memory=memory) as connection:
         load_keys(connection, [keys_of(tmp_path, rows)])
+        load_texts(connection, EVERYTHING)
         link_captions(connection, 0.9)
         assert connection.execute("SELECT count(*) FROM texts").fetchall() == [(20_000,)]
     assert not (tmp_path / ".duckdb").exists()

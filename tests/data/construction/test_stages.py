@@ -30,7 +30,7 @@ def chain(source: Path, out: Path, engine: Engine, *, format="webdataset"):
     root = parts[0].root
     done = [read_source(parts, out / "read", ReadSettings(rows_each=7), engine)]
     done.append(clean(done[-1], out / "clean", root, CleanSettings(), engine))
-    done.append(deduplicate(done[-1], out / "deduplicate", DuplicateSettings(), engine))
+    done.append(deduplicate(done[-1], out / "deduplicate", DuplicateSettings(same_caption=1), engine))
     done.append(balance(done[-1], out / "balance", BalanceSettings(cap=4, min_count=2), engine))
     done.append(write_pairs(done[-1], out / "write", root, WriteSettings(format), engine))
     return done
@@ -143,7 +143,45 @@ def test_so_many_pairs_of_a_caption_stay(pair_sources, tmp_path, most, kept):
 def test_a_caption_counts_only_where_its_picture_stays(pair_sources, tmp_path):
     """The second pair goes for its picture, so it must not take the third with it."""
     pairs = [(0, "some first words"), (0, "a caption for two"), (1, "a caption for two"), (2, "a caption for two")]
-    assert kept_of(pair_sources, tmp_path, pairs) == [0, 2]
+    assert kept_of(pair_sources, tmp_path, pairs, same_caption=1) == [0, 2]
+
+
+def test_a_caption_is_a_duplicate_only_with_its_picture(pair_sources, tmp_path):
+    """ "A dog" is true of many pictures: unless somebody caps it, every one of them keeps it."""
+    pairs = [(0, "a dog"), (1, "a dog"), (2, "A dog!"), (1, "a dog"), (0, "a cat")]
+    assert kept_of(pair_sources, tmp_path, pairs) == [0, 1, 2]
+    assert kept_of(pair_sources, tmp_path, pairs, same_caption=2) == [0, 1]
+
+
+def table_of(tmp_path, rows, **settings):
+    """What deduplicating captions alone drops of (address, caption), and for what reason."""
+    lines = [json.dumps({"url": url, "caption": caption}) for url, caption in rows]
+    (tmp_path / "t.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    parts = find_parts(tmp_path / "t.jsonl", captions_only=True)
+    read = read_source(parts, tmp_path / "r", ReadSettings(rows_each=2, captions_only=True), Engine())
+    done = deduplicate(read, tmp_path / "d", DuplicateSettings(**settings), Engine())
+    return [
+        (int(row["id"].rpartition(":")[2]), row["reason"], int(row["twin"].rpartition(":")[2]))
+        for path in done.dropped_paths for rows in read_rows(path) for row in rows
+    ]  # fmt: skip
+
+
+def test_one_address_is_one_picture(tmp_path):
+    """Its captions stay, unless they are almost one; another address may have the same."""
+    first = "a brown dog that runs along the beach in the sun"
+    almost = f"{first} x"
+    rows = [("u", first), ("v", first), ("u", "sand and sea"), ("u", almost), ("u", first.upper()), ("w", almost)]
+    found = [(4, "almost the same pair", 1), (5, "the same pair again", 1)]
+    assert table_of(tmp_path, rows) == found
+    capped = [(2, "the same caption again", 1), (6, "almost the same caption", 1)]
+    assert sorted(table_of(tmp_path, rows, same_caption=1)) == sorted(found + capped)
+    assert [number for number, *_ in table_of(tmp_path, rows, caption_likeness=1.0)] == [5]
+
+
+def test_captions_without_any_picture_are_compared_as_such(tmp_path):
+    """Nothing else is known of them; beside them a row with an address is another pair."""
+    rows = [("", "a dog on a hill"), ("", "A dog on a hill."), ("u", "a dog on a hill"), ("", "a cat")]
+    assert table_of(tmp_path, rows) == [(2, "the same caption again", 1)]
 
 
 def manifests(out: Path) -> dict[str, str]:

@@ -1,4 +1,7 @@
-"""Deduplicating: of pictures that are almost one, and of captions that are, the first stays."""
+"""Deduplicating: of pictures that are almost one, and of captions that a picture has twice, the first stays.
+
+A caption is true of many pictures ("a dog"): alone it makes no duplicate. One that repeats too often may be capped.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,7 @@ from lucida.data.construction.links import (
     link_captions,
     link_pictures,
     load_keys,
+    load_texts,
     write_keys,
 )
 from lucida.data.construction.rows import Row, RowWriter, ShardFile, ShardReport, read_rows, split_rows
@@ -47,13 +51,13 @@ class DuplicateSettings:
 
     Attributes:
         caption_likeness: Jaccard likeness of groups of four letters from which two captions are one; 1 for equal words.
-        same_caption: so many pairs of one caption stay; 0 keeps all.
+        same_caption: of one caption so many pairs with different pictures stay, the first ones; 0 keeps them all.
         picture_bits: of 128, by which the perceptual hashes of one picture may differ; below 8.
         picture_likeness: and the correlation of 8 x 8 pixels that they reach at least.
     """
 
     caption_likeness: float = 0.9
-    same_caption: int = 1
+    same_caption: int = 0
     picture_bits: int = 7
     picture_likeness: float = 0.95
 
@@ -71,10 +75,11 @@ class DuplicateSettings:
 def deduplicate(
     source: StageResult, folder: Path, settings: DuplicateSettings, engine: Engine, *, memory: str = MEMORY
 ) -> StageResult:
-    """The stage ``deduplicate``: of each picture and each caption the first in the corpus' order stays.
+    """The stage ``deduplicate``: of each picture, and of each caption of it, the first in the corpus' order stays.
 
     Links are followed: if a is almost b and b almost c, the three are one. Several captions of one picture (of one
-    identity) stay, unless they are almost the same.
+    identity) stay, unless they are almost the same; so do pictures that share a caption, unless ``same_caption`` caps
+    them. Rows that name no picture are compared by their captions alone.
 
     Args:
         source: the stage before; pictures are compared where ``clean`` has looked at them.
@@ -90,7 +95,7 @@ def deduplicate(
         paths = [beside / file.name for file in keys]
         with database(beside, memory=memory) as connection:
             facts = _decide(connection, paths, settings, beside)
-            links = _write_links(connection, beside)
+            links = _write_links(connection, beside, captions=settings.same_caption > 0)
         drop = partial(apply_decisions, folder=beside, decisions=beside / DECISIONS)
         reports = engine.map(drop, shards, "shards deduplicated")
         shutil.rmtree(beside / "keys")
@@ -103,48 +108,98 @@ def deduplicate(
 def _decide(connection: Any, paths: list[Path], settings: DuplicateSettings, folder: Path) -> dict[str, Any]:
     """Write which rows are dropped and why, sorted by number."""
     load_keys(connection, paths)
-    link_captions(connection, settings.caption_likeness)
     crowded = link_pictures(connection, settings.picture_bits, settings.picture_likeness)
-    group(connection, "text_links", "text_groups")
     group(connection, "picture_links", "picture_groups")
-    connection.execute(
-        "CREATE TABLE judged AS SELECT k.number, t.node AS text_node, coalesce(tg.head, t.node) AS text_head,"
-        " CASE WHEN pg.head < p.node THEN pg.head END AS picture_head, p.digest = h.digest AS same_bytes"
-        " FROM keys k JOIN texts t USING (text_digest) LEFT JOIN text_groups tg ON tg.node = t.node"
-        " LEFT JOIN pictures p USING (identity) LEFT JOIN picture_groups pg ON pg.node = p.node"
-        " LEFT JOIN pictures h ON h.node = pg.head"
-    )
-    most = settings.same_caption or 2**62
-    # Captions are counted among the rows whose pictures stay; the twin is the first of them.
-    connection.execute(
-        "CREATE TABLE decisions AS SELECT number, coalesce(picture_head, first) AS twin,"
-        " CASE WHEN picture_head IS NOT NULL THEN if(same_bytes, 'the same picture again', 'a near-copy of a picture')"
-        f" WHEN place > {most} THEN if(text_node = first_text, 'the same caption again', 'almost the same caption')"
-        " END AS reason FROM (SELECT *, row_number() OVER caption AS place, first_value(number) OVER caption AS first,"
-        " first_value(text_node) OVER caption AS first_text FROM judged"
-        " WINDOW caption AS (PARTITION BY text_head, picture_head IS NULL ORDER BY number))"
-    )
+    connection.execute("CREATE TABLE decisions (number BIGINT, twin BIGINT, reason VARCHAR)")
+    _judge_pictures(connection)
+    _judge_pairs(connection, settings.caption_likeness)
+    if settings.same_caption:
+        _judge_captions(connection, settings.caption_likeness, settings.same_caption)
     connection.execute(
         "COPY (SELECT d.number, d.reason, k.id AS twin FROM decisions d JOIN keys k ON k.number = d.twin"
-        f" WHERE d.reason IS NOT NULL ORDER BY d.number) TO {quoted(folder / DECISIONS)}"
-        " (FORMAT parquet, ROW_GROUP_SIZE 20480)"
+        f" ORDER BY d.number) TO {quoted(folder / DECISIONS)} (FORMAT parquet, ROW_GROUP_SIZE 20480)"
     )
+    groups = ("picture", "pair", *(("text",) if settings.same_caption else ()))
     return {
-        "captions": count(connection, "texts"),
-        "caption_groups": count(connection, "(SELECT DISTINCT head FROM text_groups)"),
         "pictures": count(connection, "pictures"),
-        "picture_groups": count(connection, "(SELECT DISTINCT head FROM picture_groups)"),
+        **{f"{kind}_groups": count(connection, f"(SELECT DISTINCT head FROM {kind}_groups)") for kind in groups},
         "crowded_buckets": crowded,
     }
 
 
-def _write_links(connection: Any, folder: Path) -> ShardFile:
+def _judge_pictures(connection: Any) -> None:
+    """Decide on near-copies; table ``judged`` (number, text_digest, scope) of the rows that are left.
+
+    The scope of a row is its picture's node, and of all rows that name no picture -1.
+    """
+    connection.execute(
+        "CREATE TABLE identities AS SELECT md5_number(identity) AS picture, min(number) AS node FROM keys"
+        " WHERE pictured GROUP BY ALL"
+    )
+    connection.execute(
+        "CREATE TABLE seen AS SELECT k.number, k.text_digest, coalesce(p.node, i.node, -1) AS scope, g.head,"
+        " p.digest = h.digest AS same_bytes FROM keys k"
+        " LEFT JOIN identities i ON k.pictured AND i.picture = md5_number(k.identity)"
+        " LEFT JOIN pictures p ON p.identity = k.identity LEFT JOIN picture_groups g ON g.node = p.node"
+        " LEFT JOIN pictures h ON h.node = g.head"
+    )
+    connection.execute(
+        "INSERT INTO decisions SELECT number, head,"
+        " if(same_bytes, 'the same picture again', 'a near-copy of a picture') FROM seen WHERE head < scope"
+    )
+    connection.execute(
+        "CREATE TABLE judged AS SELECT number, text_digest, scope FROM seen WHERE head IS NULL OR head >= scope"
+    )
+    connection.execute("DROP TABLE seen")
+    connection.execute("DROP TABLE identities")
+
+
+def _judge_pairs(connection: Any, likeness: float) -> None:
+    """Decide on captions that one picture has twice, or rows without pictures.
+
+    Rows that name no picture are nothing but their captions, so among them a caption is the pair.
+    """
+    load_texts(
+        connection,
+        "SELECT * FROM judged SEMI JOIN (SELECT scope FROM judged GROUP BY scope HAVING count(*) > 1) USING (scope)",
+        "pair_texts",
+    )
+    link_captions(connection, likeness, "pair_texts", "pair_links")
+    group(connection, "pair_links", "pair_groups")
+    connection.execute(
+        "INSERT INTO decisions SELECT j.number, coalesce(g.head, t.node) AS twin,"
+        " if(t.node = twin, 'the same ', 'almost the same ') || if(j.scope < 0, 'caption', 'pair')"
+        " || if(t.node = twin, ' again', '') FROM judged j JOIN pair_texts t USING (scope, text_digest)"
+        " LEFT JOIN pair_groups g ON g.node = t.node WHERE j.number <> coalesce(g.head, t.node)"
+    )
+    connection.execute("DROP TABLE pair_texts")
+
+
+def _judge_captions(connection: Any, likeness: float, most: int) -> None:
+    """Decide on captions that more rows have than may; counted among the rows that are left, the first ones stay."""
+    connection.execute(
+        "CREATE TABLE counted AS SELECT number, text_digest, 0 AS scope FROM judged ANTI JOIN decisions USING (number)"
+    )
+    load_texts(connection, "SELECT * FROM counted")
+    link_captions(connection, likeness)
+    group(connection, "text_links", "text_groups")
+    connection.execute(
+        "INSERT INTO decisions SELECT number, head,"
+        " if(node = head, 'the same caption again', 'almost the same caption') FROM"
+        " (SELECT *, row_number() OVER (PARTITION BY head ORDER BY number) AS place FROM"
+        " (SELECT c.number, t.node, coalesce(g.head, t.node) AS head FROM counted c JOIN texts t USING (text_digest)"
+        f" LEFT JOIN text_groups g ON g.node = t.node)) WHERE place > {most}"
+    )
+    connection.execute("DROP TABLE counted")
+
+
+def _write_links(connection: Any, folder: Path, *, captions: bool) -> ShardFile:
     """The likest links, with the ids and splits of the rows that stand for the two sides."""
     query = " UNION ALL ".join(
         f"SELECT '{kind}' AS kind, l.likeness, x.id AS first, y.id AS second, x.split AS first_split,"
         f" y.split AS second_split FROM (SELECT a, b, max(likeness) AS likeness FROM {table} GROUP BY a, b) l"
         " JOIN keys x ON x.number = l.a JOIN keys y ON y.number = l.b"
-        for kind, table in (("picture", "picture_links"), ("caption", "text_links"))
+        for kind, table in (("picture", "picture_links"), ("caption", "text_links" if captions else "pair_links"))
     )
     order = "ORDER BY kind, likeness DESC, first, second"
     found = connection.sql(f"SELECT * FROM ({query}) {order} LIMIT {_MOST_LINKS}").to_arrow_table()

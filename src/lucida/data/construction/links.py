@@ -23,6 +23,7 @@ KEYS = pa.schema(
         ("id", pa.string()),
         ("identity", pa.string()),
         ("split", pa.string()),
+        ("pictured", pa.bool_()),  # names a picture, here or elsewhere
         ("text", pa.string()),  # normal form
         ("text_digest", pa.binary()),
         ("bands", pa.list_(pa.uint64())),
@@ -42,7 +43,7 @@ def write_keys(shard: tuple[int, Path], *, folder: Path) -> ShardFile:
     """What rows of a shard are compared by, beside it."""
     number, path = shard
     target = folder / "keys" / f"{number:05d}.parquet"
-    columns = ["id", "caption", "identity", "split", "digest", "across", "down", "look"]
+    columns = ["id", "caption", "identity", "split", "file", "digest", "across", "down", "look"]
     place = number << SHARD
     with RowWriter(target, KEYS) as writer:
         for batch in read_batches(path, columns):
@@ -51,6 +52,7 @@ def write_keys(shard: tuple[int, Path], *, folder: Path) -> ShardFile:
             values, ends = pa.array(listed.reshape(-1)), np.arange(len(texts) + 1, dtype=np.int32) * BANDS
             made = {
                 "number": pa.array(np.arange(place, place + len(texts))),
+                "pictured": batch.column("file").is_valid(),
                 "text": pa.array(texts, pa.string()),
                 "text_digest": pa.array([text_digest(text) for text in texts], pa.binary()),
                 "bands": pa.ListArray.from_arrays(ends, values),
@@ -62,16 +64,12 @@ def write_keys(shard: tuple[int, Path], *, folder: Path) -> ShardFile:
 
 
 def load_keys(connection: Any, paths: list[Path]) -> None:
-    """Tables ``keys``, ``texts`` (a row for each caption that differs) and ``pictures`` (for each identity).
+    """View ``keys`` of all rows, and table ``pictures`` (a row for each identity that was looked at).
 
-    The first row that has a text or a picture stands for it: its number is the node.
+    The first row that has a picture stands for it: its number is the node.
     """
     connection.execute(f"CREATE VIEW keys AS SELECT * FROM {parquet(paths)}")
     # Numbers are grouped, and what they stand for is joined: groups of long values could not go to disk.
-    connection.execute(
-        "CREATE TABLE texts AS SELECT g.text_digest, g.node, k.text, k.bands FROM"
-        " (SELECT text_digest, min(number) AS node FROM keys GROUP BY text_digest) g JOIN keys k ON k.number = g.node"
-    )
     connection.execute(
         "CREATE TABLE pictures AS SELECT g.identity, g.node, k.digest, k.across, k.down, k.look FROM"
         " (SELECT identity, min(number) AS node FROM keys WHERE look IS NOT NULL GROUP BY identity) g"
@@ -79,27 +77,44 @@ def load_keys(connection: Any, paths: list[Path]) -> None:
     )
 
 
-def link_captions(connection: Any, threshold: float) -> None:
-    """Table ``text_links`` (a, b, likeness): nodes of captions at least so alike, a < b.
+def load_texts(connection: Any, rows: str, texts: str = "texts") -> None:
+    """Table ``texts`` (scope, text_digest, node, text, bands): a row for each caption that differs within a scope.
+
+    The first row that has it stands for it, as for pictures.
+
+    Args:
+        connection: with :func:`load_keys`.
+        rows: a query of (number, text_digest, scope); captions of two scopes are not compared.
+        texts: name of the table.
+    """
+    connection.execute(
+        f"CREATE TABLE {texts} AS SELECT g.scope, g.text_digest, g.node, k.text, k.bands FROM"
+        f" (SELECT scope, text_digest, min(number) AS node FROM ({rows}) GROUP BY scope, text_digest) g"
+        " JOIN keys k ON k.number = g.node"
+    )
+
+
+def link_captions(connection: Any, threshold: float, texts: str = "texts", links: str = "text_links") -> None:
+    """Table ``links`` (a, b, likeness): nodes of captions of one scope that are at least so alike, a < b.
 
     A bucket of captions with one band links each with its first and with the one before it, not all with all: the
     work grows with the rows, and whatever a bucket misses seven others may find.
     """
-    connection.execute("CREATE TABLE text_links (a BIGINT, b BIGINT, likeness DOUBLE)")
+    connection.execute(f"CREATE TABLE {links} (a BIGINT, b BIGINT, likeness DOUBLE)")
     if threshold >= 1:
         return
     connection.execute(
         "CREATE TABLE candidates AS SELECT DISTINCT a, b FROM (SELECT unnest([first, previous]) AS a, node AS b FROM ("
         " SELECT node, first_value(node) OVER bucket AS first, lag(node) OVER bucket AS previous FROM"
-        " (SELECT node, unnest(bands) AS band, generate_subscripts(bands, 1) AS place FROM texts)"
-        " WINDOW bucket AS (PARTITION BY place, band ORDER BY node))) WHERE a < b"
+        f" (SELECT scope, node, unnest(bands) AS band, generate_subscripts(bands, 1) AS place FROM {texts})"
+        " WINDOW bucket AS (PARTITION BY scope, place, band ORDER BY node))) WHERE a < b"
     )
     query = (
         "SELECT a, b, x.text AS first, y.text AS second FROM candidates"
-        " JOIN texts x ON x.node = a JOIN texts y ON y.node = b"
+        f" JOIN {texts} x ON x.node = a JOIN {texts} y ON y.node = b"
     )
     _verify(
-        connection, "text_links", query, threshold,
+        connection, links, query, threshold,
         lambda batch: jaccard(batch.column("first").to_pylist(), batch.column("second").to_pylist()),
     )  # fmt: skip
     connection.execute("DROP TABLE candidates")

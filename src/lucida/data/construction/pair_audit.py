@@ -10,7 +10,7 @@ from typing import Any
 
 from lucida.data.construction.database import MEMORY, batches, count, database, parquet
 from lucida.data.construction.engines import Engine
-from lucida.data.construction.links import PIECES, link_captions, link_pictures, load_keys, write_keys
+from lucida.data.construction.links import PIECES, link_captions, link_pictures, load_keys, load_texts, write_keys
 
 CAPTIONS = 0.7
 """Jaccard likeness of letter groups from which captions are in doubt: below what ``deduplicate`` takes for the same."""
@@ -72,7 +72,6 @@ class PairAudit:
 
 
 BATCH = 1024
-_LEAKS = f"first_split <> second_split AND (kind = 'picture' OR likeness >= {LEAK})"
 
 
 def audit_pairs(paths: Sequence[Path], folder: Path, *, most: int = 12, memory: str = MEMORY) -> PairAudit:
@@ -87,10 +86,12 @@ def audit_pairs(paths: Sequence[Path], folder: Path, *, most: int = 12, memory: 
     keys = Engine().map(partial(write_keys, folder=folder), list(enumerate(paths)), "shards hashed")
     with database(folder, memory=memory) as connection:
         load_keys(connection, [folder / key.name for key in keys])
+        load_texts(connection, "SELECT number, text_digest, 0 AS scope FROM keys")
         link_captions(connection, CAPTIONS)
         link_pictures(connection, PIECES - 1, PICTURES)
         _join(connection)
-        groups = "SELECT text_digest, count(DISTINCT identity) AS n FROM keys WHERE text <> '' GROUP BY text_digest"
+        said = "SELECT DISTINCT text_digest, md5_number(identity) AS picture FROM keys WHERE text <> ''"
+        groups = f"SELECT text_digest, count(*) AS n FROM ({said}) GROUP BY text_digest"
         shared = connection.execute(f"SELECT sum(n) FILTER (n > 1), sum(n * (n - 1) / 2) FROM ({groups})").fetchall()[0]
         rows = count(connection, "keys")
         chance = BATCH * (BATCH - 1) / max(rows * (rows - 1), 1)  # that two given rows are in one batch
@@ -101,9 +102,7 @@ def audit_pairs(paths: Sequence[Path], folder: Path, *, most: int = 12, memory: 
             rows,
             count(connection, "doubtful WHERE kind = 'caption'"),
             count(connection, "doubtful WHERE kind = 'picture'"),
-            count(
-                connection, f"doubtful WHERE first_split <> second_split AND (kind = 'picture' OR likeness >= {LEAK})"
-            ),
+            count(connection, f"doubtful WHERE across AND (kind = 'picture' OR likeness >= {LEAK})"),
             int(shared[0] or 0),
             float(shared[1] or 0) * (chance if rows > BATCH else 1.0),
             count(connection, "pictures"),
@@ -113,39 +112,45 @@ def audit_pairs(paths: Sequence[Path], folder: Path, *, most: int = 12, memory: 
 
 
 def _join(connection: Any) -> None:
-    """Table ``doubtful``: likely pairs with the ids, identities and splits of both sides."""
-    connection.execute("CREATE TABLE doubtful (kind VARCHAR, likeness DOUBLE, first VARCHAR, second VARCHAR,"
-                       " first_split VARCHAR, second_split VARCHAR)")  # fmt: skip
-    sides = "coalesce(x.split, ''), coalesce(y.split, '')"
-    for kind, table in (("caption", "text_links"), ("picture", "picture_links")):
-        connection.execute(
-            f"INSERT INTO doubtful SELECT '{kind}', max(l.likeness), x.id, y.id, {sides} FROM {table} l"
-            " JOIN keys x ON x.number = l.a JOIN keys y ON y.number = l.b"
-            " WHERE x.identity <> y.identity GROUP BY x.id, y.id, x.split, y.split"
-        )
-    # Captions that are equal word for word share a node: each later picture with the first.
+    """Table ``doubtful``: likely pairs by the rows' numbers; what they stand for is joined to the few that are shown.
+
+    Captions that are equal word for word share a node: each later picture is linked with the first.
+    """
     connection.execute(
-        f"INSERT INTO doubtful SELECT 'caption', 1.0, x.id, y.id, {sides} FROM texts t JOIN keys x ON x.number = t.node"
-        " JOIN keys y ON y.text_digest = t.text_digest AND y.number > t.node"
-        " WHERE x.identity <> y.identity AND t.text <> ''"
+        "CREATE TABLE sides AS SELECT number, md5_number(identity) AS picture, coalesce(split, '') AS split FROM keys"
     )
+    linked = " UNION ALL ".join(
+        f"SELECT '{kind}' AS kind, a, b, likeness FROM {table}"
+        for kind, table in (("caption", "text_links"), ("picture", "picture_links"))
+    )
+    equal = (
+        "SELECT 'caption' AS kind, t.node AS a, k.number AS b, 1.0 AS likeness FROM texts t JOIN keys k"
+        " ON k.text_digest = t.text_digest AND k.number > t.node WHERE t.text <> ''"
+    )
+    connection.execute(
+        "CREATE TABLE doubtful AS SELECT l.kind, l.a, l.b, max(l.likeness) AS likeness, x.split <> y.split AS across"
+        f" FROM ({linked} UNION ALL {equal}) l JOIN sides x ON x.number = l.a JOIN sides y ON y.number = l.b"
+        " WHERE x.picture <> y.picture GROUP BY ALL"
+    )
+    connection.execute("DROP TABLE sides")
 
 
 def _listed(connection: Any, most: int) -> list[DoubtfulPair]:
-    """The likest of each kind, each id first in one pair only, so that one caption does not fill the list."""
-    apart = "kind, first_split <> second_split"
-    order = "ORDER BY likeness DESC"
-    own = f"SELECT *, row_number() OVER (PARTITION BY {apart}, first {order}, second) AS own FROM doubtful"
-    placed = (
-        f"SELECT *, row_number() OVER (PARTITION BY {apart} {order}, first, second) AS place FROM ({own}) WHERE own = 1"
-    )
-    query = (
-        f"SELECT kind, likeness, first, second, first_split, second_split FROM ({placed}) WHERE place <= {most}"
-        " ORDER BY kind, likeness DESC, first, second"
-    )
+    """The likest of each kind, each row first in one pair only, so that one caption does not fill the list."""
+    found = []
+    for kind in ("caption", "picture"):
+        for across in (False, True):
+            likest = (
+                "SELECT a, arg_max(b, {'likeness': likeness, 'place': -b}) AS b, max(likeness) AS most FROM doubtful"
+                f" WHERE kind = '{kind}' AND across = {across} GROUP BY a ORDER BY most DESC, a LIMIT {most}"
+            )
+            found += connection.execute(
+                f"SELECT '{kind}', l.most, x.id, y.id, coalesce(x.split, ''), coalesce(y.split, '')"
+                f" FROM ({likest}) l JOIN keys x ON x.number = l.a JOIN keys y ON y.number = l.b"
+                " ORDER BY l.most DESC, l.a"
+            ).fetchall()
     return [
-        DoubtfulPair(kind, likeness, first, second, (one, other))
-        for kind, likeness, first, second, one, other in connection.execute(query).fetchall()
+        DoubtfulPair(kind, likeness, first, second, (one, other)) for kind, likeness, first, second, one, other in found
     ]
 
 
@@ -158,13 +163,15 @@ def sample_rows(paths: Sequence[Path], folder: Path, *, each: int, reasons: bool
         each: rows.
         reasons: the shards hold dropped rows.
     """
-    part = "PARTITION BY reason" if reasons else ""
-    order = "reason, place" if reasons else "place"
+    if each < 1:
+        return []
+    # Only the best are held: a rank of every row would sort the corpus.
+    reason = "reason" if reasons else "''"
     query = (
-        f"SELECT * EXCLUDE (place) FROM (SELECT *, row_number() OVER ({part} ORDER BY md5(coalesce(id, '')), id)"
-        f" AS place FROM {parquet(paths)}) WHERE place <= {each} ORDER BY {order}"
+        f"SELECT {reason} AS reason, unnest(min_by(r, md5(coalesce(id, '')) || coalesce(id, ''), {each})) AS row"
+        f" FROM {parquet(paths)} r GROUP BY 1 ORDER BY 1"
     )
-    return _rows(folder, query)
+    return [row["row"] for row in _rows(folder, query)]
 
 
 def find_rows(paths: Sequence[Path], folder: Path, ids: Sequence[str]) -> dict[str, dict[str, Any]]:

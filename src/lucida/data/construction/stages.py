@@ -16,7 +16,7 @@ from lucida.core.results import read_json, write_json
 from lucida.data.construction.rows import ShardFile, ShardReport, file_hash
 
 MANIFEST = "manifest.json"
-VERSION = 1  # of what the stages do; another one does finished stages again
+VERSION = 2  # of what the stages do; another one does finished stages again
 
 
 @dataclass(frozen=True)
