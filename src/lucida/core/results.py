@@ -12,11 +12,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
+from lucida.core.config import from_dict
 from lucida.core.errors import LucidaError
+
+Detail = TypeVar("Detail")
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,23 @@ class Results:
     def leave_out(self, name: str, reason: str) -> None:
         """Record that something was not measured, and why: the report prints the reason."""
         self.left_out[name] = reason
+
+    def detail(self, kind: type[Detail], key: str, where: Path, *, missing: str, remedy: str | None = None) -> Detail:
+        """What ``details[key]`` holds, as the dataclass it was made from.
+
+        Args:
+            kind: the dataclass.
+            key: of the details.
+            where: the file these results are from.
+            missing, remedy: what to say where there is none: the results are of another kind.
+
+        Raises:
+            LucidaError: there is none, or it does not fit.
+        """
+        content = self.details.get(key)
+        if content is None:
+            raise LucidaError(missing, where=where, remedy=remedy)
+        return from_dict(kind, content, where=f"{where}: {key}")
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:

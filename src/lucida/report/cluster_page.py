@@ -8,12 +8,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
-from lucida.core.config import from_dict
-from lucida.core.errors import LucidaError
-from lucida.core.results import Metric, Results, write_text
+from lucida.core.results import Metric, Results
 from lucida.core.run_folder import RunFolder
 from lucida.report.figures import Dot, Line, bar_plot, dot_plot, line_plot
-from lucida.report.page import Run, Section, closing_sections, facts_of, framed
+from lucida.report.page import Run, Section, closing_sections, facts_of, write_page
 from lucida.report.sections import Figure, Headline
 from lucida.report.wording import interval, number
 
@@ -119,10 +117,9 @@ class ClusterFindings:
         Raises:
             LucidaError: it is not that of a clustering.
         """
-        content = results.details.get(KEY)
-        if content is None:
-            raise LucidaError("not the results of a clustering", where=where, remedy="`lucida cluster` makes one")
-        return from_dict(cls, content, where=f"{where}: {KEY}")
+        return results.detail(
+            cls, KEY, where, missing="not the results of a clustering", remedy="`lucida cluster` makes one"
+        )
 
 
 def write_cluster_report(folder: RunFolder) -> Path:
@@ -134,9 +131,7 @@ def write_cluster_report(folder: RunFolder) -> Path:
     run = Run.read(folder)
     findings = ClusterFindings.of(run.results, folder.results)
     parts = [*_sections(run, findings), *closing_sections(run, _words(run))]
-    page = framed(folder, run.material, parts, headlines=_headlines(run.results), facts=facts_of(run))
-    write_text(folder.report, page)
-    return folder.report
+    return write_page(run, parts, headlines=_headlines(run.results), facts=facts_of(run))
 
 
 def _sections(run: Run, findings: ClusterFindings) -> Iterable[Section]:

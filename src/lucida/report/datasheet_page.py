@@ -6,13 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from lucida.core.config import from_dict
-from lucida.core.errors import LucidaError
-from lucida.core.results import Metric, Results, write_text
+from lucida.core.results import Metric, Results
 from lucida.core.run_folder import RunFolder
 from lucida.report.figures import Line, bar_plot, line_plot
-from lucida.report.page import Run, Section, closing_sections, facts_of, framed
-from lucida.report.sections import Cell, Figure, Headline, Row, Table
+from lucida.report.page import Run, Section, closing_sections, facts_of, write_page
+from lucida.report.sections import Cell, Figure, Headline, Row, Table, drawn
 from lucida.report.wording import capitalised, number
 
 KEY = "datasheet"  # of Results.details
@@ -106,10 +104,9 @@ class Datasheet:
         Raises:
             LucidaError: it is not that of a construction.
         """
-        content = results.details.get(KEY)
-        if content is None:
-            raise LucidaError("not a folder of pairs", where=where, remedy="`lucida data construct` makes one")
-        return from_dict(cls, content, where=f"{where}: {KEY}")
+        return results.detail(
+            cls, KEY, where, missing="not a folder of pairs", remedy="`lucida data construct` makes one"
+        )
 
 
 def write_datasheet(folder: RunFolder) -> Path:
@@ -121,9 +118,7 @@ def write_datasheet(folder: RunFolder) -> Path:
     run = Run.read(folder)
     sheet = Datasheet.of(run.results, folder.results)
     parts = [*_sections(sheet, run.results), *closing_sections(run, _words(sheet))]
-    page = framed(folder, run.material, parts, headlines=_headlines(sheet, run.results), facts=_facts(run, sheet))
-    write_text(folder.report, page)
-    return folder.report
+    return write_page(run, parts, headlines=_headlines(sheet, run.results), facts=_facts(run, sheet))
 
 
 def as_text(sheet: Datasheet, results: Results) -> str:
@@ -218,7 +213,7 @@ def _stages(sheet: Datasheet) -> dict[str, object]:
     reasons.sort(key=lambda row: -row[1])
     title = "Dropped, by reason"
     figures = [Figure(title, bar_plot(title, reasons[:12]), "In brackets the stage.")] if reasons else []
-    return {"paragraphs": [], "figures": figures, "tables": [table]}
+    return drawn(figures=figures, tables=[table])
 
 
 def _by_stage(sheet: Datasheet) -> dict[str, list[DroppedPairs]]:

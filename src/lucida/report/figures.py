@@ -229,7 +229,7 @@ def line_plot(title: str, lines: Sequence[Line], *, x_label: str, share: bool = 
                 canvas.add("circle", cx=place(x, y)[0], cy=place(x, y)[1], r=2.5, class_="mark own")
         text = number(line.y[-1] if not line.noisy else course.y[-1], share=share)
         ends.append((place(0, course.y[-1])[1], line.label, text, kind))
-    for y, (_, label, text, kind) in zip(spread([e[0] for e in ends], 32), ends, strict=True):
+    for y, (_, label, text, kind) in zip(spread([e[0] for e in ends], 32, least=top), ends, strict=True):
         canvas.text(right + 6, y + 2, label, f"label {kind}")
         canvas.text(right + 6, y + 16, text, f"small {kind}")
     return canvas.svg()
@@ -240,11 +240,11 @@ def _polyline(canvas: Canvas, line: Line, place: Callable[[float, float], tuple[
     canvas.add("polyline", points=points, class_=class_)
 
 
-def spread(places: Sequence[float], gap: float) -> list[float]:
-    """Positions of labels, moved apart to at least ``gap``, the order kept.
+def spread(places: Sequence[float], gap: float, *, least: float = -math.inf) -> list[float]:
+    """Positions of labels, moved apart to at least ``gap``, the order kept, none below ``least``.
 
-    >>> spread([10, 12, 100], 20)
-    [1.0, 21.0, 100.0]
+    >>> spread([10, 12, 100], 20), spread([10, 12, 35], 20, least=10)
+    ([1.0, 21.0, 100.0], [10.0, 30.0, 50.0])
     """
     order = sorted(range(len(places)), key=lambda i: places[i])
     groups: list[list[int]] = []
@@ -261,6 +261,9 @@ def spread(places: Sequence[float], gap: float) -> list[float]:
     for group, centre in zip(groups, centres, strict=True):
         for k, i in enumerate(group):
             moved[i] = centre + gap * (k - (len(group) - 1) / 2)
+    for i in order:
+        moved[i] = max(moved[i], least)
+        least = moved[i] + gap
     return moved
 
 

@@ -7,14 +7,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lucida.core.config import from_dict
-from lucida.core.errors import LucidaError
-from lucida.core.results import Metric, write_text
+from lucida.core.results import Metric
 from lucida.core.run_folder import RunFolder
 from lucida.report.classification_tables import confusion_table
 from lucida.report.figures import Dot, Tone, dot_plot
-from lucida.report.page import Run, Section, closing_sections, facts_of, framed
-from lucida.report.sections import Cell, Figure, Headline, Row, Table, cell
+from lucida.report.page import Run, Section, closing_sections, facts_of, write_page
+from lucida.report.sections import Cell, Figure, Headline, Row, Table, cell, drawn
 from lucida.report.wording import capitalised, duration, interval, number
 
 KEY = "long_tail"  # of Results.details
@@ -93,12 +91,8 @@ def write_long_tail_page(folder: RunFolder) -> Path:
         LucidaError: there are no results of ``lucida evaluate long-tail``.
     """
     run = Run.read(folder)
-    if KEY not in run.results.details:
-        raise LucidaError("no results of lucida evaluate long-tail", where=folder.results)
-    facts = from_dict(LongTail, run.results.details[KEY], where=folder.results.name)
-    page = framed(folder, run.material, _sections(run, facts), headlines=_headlines(run, facts), facts=facts_of(run))
-    write_text(folder.report, page)
-    return folder.report
+    facts = run.results.detail(LongTail, KEY, folder.results, missing="no results of lucida evaluate long-tail")
+    return write_page(run, _sections(run, facts), headlines=_headlines(run, facts), facts=facts_of(run))
 
 
 def _headlines(run: Run, facts: LongTail) -> list[Headline]:
@@ -134,9 +128,9 @@ def _title(facts: LongTail, name: str) -> str:
 def _sections(run: Run, facts: LongTail) -> Iterable[Section]:
     metrics = run.results.metrics
     said = [*advice(metrics, facts), *filter(None, [facts.warning])]
-    yield Section("advice", "What to do", "tables.html", _content(said, figures=_ranking(metrics, facts)))
-    yield Section("methods", "All methods", "tables.html", _content(tables=_tables(metrics, facts)))
-    yield Section("against-plain", "Against doing nothing", "tables.html", _content(tables=[_against(metrics, facts)]))
+    yield Section("advice", "What to do", "tables.html", drawn(said, figures=_ranking(metrics, facts)))
+    yield Section("methods", "All methods", "tables.html", drawn(tables=_tables(metrics, facts)))
+    yield Section("against-plain", "Against doing nothing", "tables.html", drawn(tables=[_against(metrics, facts)]))
     if len(facts.classes) <= _MOST_CLASSES:
         yield Section("classes", "Class by class", "tables.html", _by_class(metrics, facts))
     yield from closing_sections(run, _WHAT_WORDS_MEAN)
@@ -161,12 +155,6 @@ def _careful(metrics: Mapping[str, Metric], facts: LongTail) -> str:
         f"{limit}: {_title(facts, facts.careful)} ({every} points of {metric}, {few} on the rarest third, "
         f"{many} on the most frequent)."
     )
-
-
-def _content(
-    paragraphs: Iterable[str] = (), figures: Iterable[Figure] = (), tables: Iterable[Table] = ()
-) -> Mapping[str, list]:
-    return {"paragraphs": list(paragraphs), "figures": list(figures), "tables": list(tables)}
 
 
 def _ranking(metrics: Mapping[str, Metric], facts: LongTail) -> list[Figure]:
@@ -272,7 +260,7 @@ def _by_class(metrics: Mapping[str, Metric], facts: LongTail) -> Mapping[str, li
     if facts.confusion:
         title = f"Confusions of {_title(facts, facts.chosen)}, all seeds together"
         tables.append(confusion_table(title, facts.confusion, facts.classes))
-    return _content(tables=tables)
+    return drawn(tables=tables)
 
 
 _WHAT_WORDS_MEAN = [

@@ -90,6 +90,19 @@ def render(run: Run) -> str:
     return framed(run.folder, run.material, _sections(run), headlines=_headlines(run), facts=facts_of(run))
 
 
+def write_page(
+    run: Run,
+    parts: Iterable[Section],
+    *,
+    headlines: Sequence[sections.Headline],
+    facts: Sequence[tuple[str, str]],
+) -> Path:
+    """Write ``report.html`` of a run: see :func:`framed`; returns its path."""
+    page = framed(run.folder, run.material, parts, headlines=headlines, facts=facts)
+    write_text(run.folder.report, page)
+    return run.folder.report
+
+
 def framed(
     folder: RunFolder,
     material: Material,
@@ -199,12 +212,12 @@ def _sections(run: Run) -> Iterable[Section]:
 
 def _remedy(metrics: Mapping[str, Metric]) -> dict[str, Any]:
     table = remedy_table(metrics)
-    return {"paragraphs": [], "figures": remedy_figures(metrics), "tables": [table] if table else []}
+    return sections.drawn(figures=remedy_figures(metrics), tables=[table] if table else [])
 
 
 def _adaptation(metrics: Mapping[str, Metric]) -> dict[str, Any]:
     table = adaptation_table(metrics)
-    return {"paragraphs": [], "figures": adaptation_figures(metrics), "tables": [table] if table else []}
+    return sections.drawn(figures=adaptation_figures(metrics), tables=[table] if table else [])
 
 
 def closing_sections(run: Run, words: Sequence[tuple[str, str]]) -> Iterable[Section]:

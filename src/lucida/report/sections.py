@@ -96,6 +96,13 @@ class Headline:
     beside: tuple[str, ...] = ()
 
 
+def drawn(
+    paragraphs: Iterable[str] = (), figures: Iterable[Figure] = (), tables: Iterable[Table] = ()
+) -> dict[str, list]:
+    """What the template ``tables.html`` shows: sentences, figures, then tables."""
+    return {"paragraphs": list(paragraphs), "figures": list(figures), "tables": list(tables)}
+
+
 def cell(name: str, metric: Metric | None) -> Cell:
     """A metric as a table shows it; a dash where nothing was measured."""
     if metric is None:
