@@ -49,11 +49,15 @@ DATA_USAGE = """usage: lucida data construct --pictures PATH [--out FOLDER] [--s
        lucida data inspect FOLDER
 
 PATH        WebDataset archives (.tar), Parquet, a .csv or .jsonl table, a folder of them, a folder of pictures with a
-            .txt beside each, or a COCO captions .json
+            .txt beside each, a COCO captions .json, a folder of the library datasets, or owner/name on the hub
 --stages    some of clean, deduplicate and balance, in this order; none with ""
 --format    references (where each picture lies), or webdataset or parquet: with the pictures
 --captions-only   a table whose pictures are not here yet
 --concepts  a file with a concept a line; by default the words of the captions
+--deduplicate.same-caption N   of one caption at most N pairs with different pictures; by default all
+--encoder   a CLIP or SigLIP (Hugging Face folder or hub name, open_clip folder) or a `lucida run --pictures`, for
+            --min-similarity X or --keep-share S: pairs whose picture and caption are near enough, before balancing
+            --hard-negatives K: the ids of the K nearest other pairs, with each pair
 --engine    ray: the same shards on Ray Data, byte for byte (pip install 'camera-lucida[ray]')
 
 A stage that is finished is not done again. Each has a manifest, and its dropped/ holds every pair that it dropped, with

@@ -46,14 +46,22 @@ class ParquetSource(EncodedSource):
         Raises:
             BadPicture: they cannot be read.
         """
-        value = _rows(self.path, self.column, file_state(self.path)).value(self.row)
-        if isinstance(value, Mapping):
-            value = value.get("bytes") or value.get("path")
-        if isinstance(value, str) and value:
-            return FileSource(str(Path(self.path).parent / value)).stream()
-        if not isinstance(value, bytes) or not value:
-            raise BadPicture("the row holds no picture")
-        return io.BytesIO(value)
+        return stream_of(_rows(self.path, self.column, file_state(self.path)).value(self.row), self.path)
+
+
+def stream_of(value: Any, table: str) -> BinaryIO:
+    """The bytes of a cell, or where it holds a path as seen from its table, of that file.
+
+    Raises:
+        BadPicture: it holds neither, or the file cannot be read.
+    """
+    if isinstance(value, Mapping):
+        value = value.get("bytes") or value.get("path")
+    if isinstance(value, str) and value:
+        return FileSource(str(Path(table).parent / value)).stream()
+    if not isinstance(value, bytes) or not value:
+        raise BadPicture("the row holds no picture")
+    return io.BytesIO(value)
 
 
 class _Rows:

@@ -19,14 +19,20 @@ from lucida.data.construction.balancing import BalanceSettings, balance, read_co
 from lucida.data.construction.cleaning import CleanSettings, clean, without_pictures
 from lucida.data.construction.duplicates import DuplicateSettings, deduplicate
 from lucida.data.construction.engines import Engine, EngineName
+from lucida.data.construction.hard_negatives import NegativeSettings, add_negatives
+from lucida.data.construction.hub import fetch_dataset, is_hub_name
 from lucida.data.construction.pair_files import WriteSettings, write_pairs
 from lucida.data.construction.reading import ReadSettings, read_source
+from lucida.data.construction.similarity import SimilaritySettings, filter_by_similarity
 from lucida.data.construction.sources import find_parts
 from lucida.data.construction.stages import StageResult
 from lucida.report.datasheet_page import write_datasheet
 from lucida.workflows.data_findings import describe, material
 
 STAGES = ("clean", "deduplicate", "balance")
+ENCODING = ("filter", "negatives")
+"""Stages that an encoder's options add."""
+ORDER = ("clean", "deduplicate", "filter", "balance", "negatives")
 
 
 @dataclass(frozen=True)
@@ -35,13 +41,20 @@ class ConstructConfig:
 
     Attributes:
         pictures: WebDataset archives, Parquet, a CSV or JSON-lines table, a folder of them, a folder of pictures with a
-            .txt beside each, or COCO captions.
+            .txt beside each, COCO captions, a folder of the library datasets, or a data set of the Hugging Face hub by
+            name.
         out: the run folder; a finished stage with the same settings and inputs is not done again (pictures beside a
             table are taken to be unchanged while the table is).
         stages: of clean, deduplicate and balance, in this order.
         format: "references": rows that say where the picture lies; "webdataset" or "parquet": with the pictures.
         captions_only: a table of captions whose pictures are not here (a column "url" is kept).
         concepts: a file with a concept a line, to balance; by default the words of the captions.
+        encoder: a CLIP or SigLIP (Hugging Face folder or hub name, open_clip folder), or a run of
+            ``lucida run --pictures``, for the next three.
+        min_similarity: adds the stage filter before balancing: pairs stay whose picture and caption have at least this
+            cosine.
+        keep_share: or this part of them, the most similar.
+        hard_negatives: adds the stage negatives at the end: so many of the nearest other pairs are noted with each.
         engine: "local", or "ray" for Ray Data.
         workers: processes.
         shard_rows: rows of a shard at most.
@@ -56,6 +69,10 @@ class ConstructConfig:
     format: Literal["references", "webdataset", "parquet"] = "references"
     captions_only: bool = False
     concepts: Path | None = None
+    encoder: str | None = None
+    min_similarity: float | None = None
+    keep_share: float | None = None
+    hard_negatives: int = 0
     engine: EngineName = "local"
     workers: int = 1
     shard_rows: int = 50_000
@@ -74,8 +91,13 @@ class ConstructConfig:
                 "examples": self.examples >= 0,
                 "memory": bool(re.fullmatch(r"\d+(\.\d+)? ?[kKMGT]i?B", self.memory)),
                 "format": not (self.captions_only and self.format != "references"),
+                "min_similarity": self.min_similarity is None or -1 <= self.min_similarity <= 1,
+                "keep_share": self.keep_share is None or (0 < self.keep_share <= 1 and self.min_similarity is None),
+                "hard_negatives": self.hard_negatives >= 0,
             },
         )
+        if problem := self._encoder_problem():
+            raise LucidaError(problem, where="--encoder", remedy="see lucida data construct --help")
         named = self.chosen
         if list(named) != [name for name in STAGES if name in named]:
             raise LucidaError(
@@ -83,6 +105,25 @@ class ConstructConfig:
                 where="--stages",
                 remedy=f"name some of {', '.join(STAGES)}, each once, in this order, with commas",
             )
+
+    def _encoder_problem(self) -> str:
+        if self.encodes and self.captions_only:
+            return "captions alone cannot be compared with pictures"
+        if self.encodes and self.encoder is None:
+            return "similarity needs an encoder"
+        if self.encoder is not None and not self.encodes:
+            return "an encoder is for --min-similarity, --keep-share or --hard-negatives"
+        return ""
+
+    @property
+    def filters(self) -> bool:
+        """Whether pairs are filtered by similarity."""
+        return self.min_similarity is not None or self.keep_share is not None
+
+    @property
+    def encodes(self) -> bool:
+        """Whether an encoder is needed."""
+        return self.filters or self.hard_negatives > 0
 
     @property
     def chosen(self) -> tuple[str, ...]:
@@ -102,7 +143,8 @@ def construct_data(config: ConstructConfig) -> Path:
     if config.pictures is None:
         raise LucidaError("no pictures are named", where="--pictures", remedy="see lucida data construct --help")
     engine, results = Engine(config.engine, config.workers), Results()
-    parts = find_parts(config.pictures, captions_only=config.captions_only)
+    pictures = fetch_dataset(str(config.pictures)) if is_hub_name(config.pictures) else config.pictures
+    parts = find_parts(pictures, captions_only=config.captions_only)
     folder = _open_folder(config)
     done: list[StageResult] = []
     plan = _plan(config, engine, parts[0].root)
@@ -133,23 +175,49 @@ def construct_data(config: ConstructConfig) -> Path:
     return write_datasheet(folder)
 
 
-def _plan(config: ConstructConfig, engine: Engine, root: Path) -> dict[str, Callable[[StageResult, Path], StageResult]]:
-    """Stages by name, in their order; each takes the stage before and its own folder."""
+Do = Callable[[StageResult, Path], StageResult]
+"""Takes the stage before and the folder of its own."""
+
+
+def _plan(config: ConstructConfig, engine: Engine, root: Path) -> dict[str, Do]:
+    """Stages by name, in their order."""
     cleaning = without_pictures(config.clean) if config.captions_only else config.clean
     balancing = config.balance
     if config.concepts is not None:
         balancing = dataclasses.replace(balancing, concepts=read_concepts(config.concepts))
     memory = config.memory
-    known: dict[str, Callable[[StageResult, Path], StageResult]] = {
+    known: dict[str, Do] = {
         "clean": lambda before, folder: clean(before, folder, root, cleaning, engine),
         "deduplicate": lambda before, folder: deduplicate(before, folder, config.deduplicate, engine, memory=memory),
+        **_encoding(config, engine, root),
         "balance": lambda before, folder: balance(before, folder, balancing, engine, memory=memory),
     }
-    plan = {"read": lambda before, folder: before, **{name: known[name] for name in config.chosen}}
+    wanted = (*config.chosen, *ENCODING)
+    plan: dict[str, Do] = {"read": lambda before, folder: before}
+    plan |= {name: known[name] for name in ORDER if name in wanted and name in known}
     if config.format != "references":
         written = WriteSettings(config.format)
         plan["write"] = lambda before, folder: write_pairs(before, folder, root, written, engine)
     return plan
+
+
+def _encoding(config: ConstructConfig, engine: Engine, root: Path) -> dict[str, Do]:
+    """The stages that need an encoder, as far as they are asked for; it is loaded here, once."""
+    if config.encoder is None:
+        return {}
+    from lucida.workflows.pair_encoder import load_pair_encoder  # models take seconds to import
+
+    name, encode = load_pair_encoder(config.encoder)
+    stages: dict[str, Do] = {}
+    if config.filters:
+        nearness = SimilaritySettings(name, config.min_similarity, config.keep_share)
+        stages["filter"] = lambda before, folder: filter_by_similarity(
+            before, folder, root, encode, nearness, engine, memory=config.memory
+        )
+    if config.hard_negatives:
+        settings = NegativeSettings(name, config.hard_negatives)
+        stages["negatives"] = lambda before, folder: add_negatives(before, folder, root, encode, settings, engine)
+    return stages
 
 
 def _remove_others(folder: Path, names: Sequence[str]) -> None:

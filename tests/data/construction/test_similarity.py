@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lucida.core.errors import LucidaError
 from lucida.data.construction.engines import Engine
-from lucida.data.construction.hard_negatives import hard_negatives
+from lucida.data.construction.hard_negatives import NegativeSettings, add_negatives, hard_negatives
 from lucida.data.construction.reading import ReadSettings, read_source
 from lucida.data.construction.rows import read_rows
 from lucida.data.construction.similarity import SimilaritySettings, filter_by_similarity
@@ -84,16 +84,40 @@ def test_hard_negatives_are_the_nearest_of_another_identity(seed, count, k):
         assert len(set(found.rows[i, there])) == len(best)
 
 
-def test_hard_negatives_cross_blocks_and_are_written(tmp_path, monkeypatch):
+def test_hard_negatives_cross_blocks(monkeypatch):
     monkeypatch.setattr("lucida.data.construction.hard_negatives._BLOCK", 3)
     features = np.array([[1, 0], [1, 0.1], [1, 0.3], [0, 1], [0.1, 1], [-1, 0], [1, 0.001]], np.float32)
     found = hard_negatives(features, ["a", "b", "c", "d", "e", "f", "g"], k=2, too_near=0.9999)
     assert found.rows[0].tolist() == [1, 2]  # row 6 is too near: the same thing under another name
-    found.write(tmp_path / "n.parquet", list("tuvwxyz"))
-    rows = [row for rows in read_rows(tmp_path / "n.parquet") for row in rows]
-    assert rows[0]["id"] == "t"
-    assert rows[0]["negatives"] == ["u", "v"]
-    with pytest.raises(LucidaError, match="2 ids for 7 rows"):
-        found.write(tmp_path / "m.parquet", ["a", "b"])
+    captions = ["one", "two", "one", "x", "y", "z", "w"]
+    assert hard_negatives(features, range(7), captions=captions, k=2, too_near=0.9999).rows[0].tolist() == [1, 4]
     with pytest.raises(LucidaError, match="row 3"):
         hard_negatives(np.where(np.arange(7)[:, None] == 3, 0, features), range(7))
+
+
+def test_a_stage_notes_hard_negatives_with_each_pair(source, tmp_path):
+    """All rows stay; the neighbours are those of the plain function on both features, and no caption's own."""
+    done = add_negatives(source, tmp_path / "n", tmp_path / "s", encode, NegativeSettings("angles", each=2), Engine())
+    rows = [row for path in done.paths for rows in read_rows(path) for row in rows]
+    before = [row for path in source.paths for rows in read_rows(path) for row in rows]
+    assert [{**row, "negatives": None} for row in rows] == before
+    captions = [row["caption"] for row in rows]
+    unit = angles(captions) / 7
+    features = np.concatenate([np.tile([1.0, 0.0], (len(rows), 1)), unit], axis=1)
+    plain = hard_negatives(features, captions, k=2).rows
+    assert [row["negatives"] for row in rows] == [[rows[i]["id"] for i in near if i >= 0] for near in plain]
+    assert len(rows[0]["negatives"]) == 2
+    assert done.manifest.facts == {"without_negatives": 0}
+    assert not (tmp_path / "n" / "features.npy").exists()
+    again = add_negatives(source, tmp_path / "n", tmp_path / "s", encode, NegativeSettings("angles", each=2), Engine())
+    assert again.resumed
+
+
+def test_pairs_of_one_caption_are_no_negatives_of_each_other(pair_sources, tmp_path):
+    pair_sources.write_samples(tmp_path / "s" / "a.tar", ["a dog 0", "A dog, 0", "a dog 1", "a dog 5"])
+    read = read_source(find_parts(tmp_path / "s"), tmp_path / "read", ReadSettings(), Engine())
+    done = add_negatives(read, tmp_path / "n", tmp_path / "s", encode, NegativeSettings("angles", each=1), Engine())
+    rows = [row for path in done.paths for rows in read_rows(path) for row in rows]
+    assert [row["negatives"] for row in rows[:2]] == [[rows[3]["id"]]] * 2  # "a dog 1" is too near
+    with pytest.raises(LucidaError, match="each cannot be 0"):
+        NegativeSettings("x", each=0)

@@ -6,11 +6,13 @@ import json
 import os
 from collections import Counter
 
+import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from lucida.core.errors import LucidaError
+from lucida.data.arrow import ArrowSource
 from lucida.data.construction import rows as rows_module
 from lucida.data.construction.engines import Engine
 from lucida.data.construction.reading import ReadSettings, read_source
@@ -43,6 +45,13 @@ def write_source(kind, folder, pair_sources):
         (folder / "train").mkdir(parents=True)
         pq.write_table(table, folder / "train" / "a.parquet")
         return folder, ParquetSource
+    if kind == "arrow":
+        columns = {"image": [{"bytes": data, "path": None} for data in pictures], "caption": [*CAPTIONS, None]}
+        features = datasets.Features({"image": datasets.Image(), "caption": datasets.Value("string")})
+        made = datasets.Dataset.from_dict(columns, features=features)
+        datasets.DatasetDict({"train": made}).save_to_disk(folder)
+        (folder / "train" / "cache-0123.arrow").write_bytes(b"what datasets computed")
+        return folder, ArrowSource
     (folder / "images").mkdir(parents=True)
     for i, data in enumerate(pictures):
         (folder / "images" / f"{i}.jpg").write_bytes(data)
@@ -69,7 +78,7 @@ def write_source(kind, folder, pair_sources):
     return path, FileSource
 
 
-@pytest.mark.parametrize("kind", ["tar", "parquet", "texts", "jsonl", "csv", "paths", "coco"])
+@pytest.mark.parametrize("kind", ["tar", "parquet", "arrow", "texts", "jsonl", "csv", "paths", "coco"])
 def test_every_kind_of_source_gives_the_same_pairs(pair_sources, tmp_path, kind):
     path, source_kind = write_source(kind, tmp_path / "source", pair_sources)
     rows, refused, root = found(path)
@@ -195,6 +204,7 @@ def test_a_changed_source_is_read_again(pair_sources, tmp_path):
         (lambda p: (p.mkdir(), (p / "a.tar").write_bytes(b"x" * 600)), "not a tar archive"),
         (lambda p: (p.mkdir(), (p / "a.tar").write_bytes(bytes(1024))), "there is no pair"),
         (lambda p: p.write_text("x"), "pairs cannot be read"),
+        (lambda p: (p.mkdir(), (p / "a.arrow").write_bytes(b"x" * 600)), "not a readable Arrow file"),
     ],
 )
 def test_what_holds_no_pair_is_one_line(tmp_path, make, message):
@@ -203,3 +213,18 @@ def test_what_holds_no_pair_is_one_line(tmp_path, make, message):
         read_source(find_parts(tmp_path / "s"), tmp_path / "out", ReadSettings(), Engine())
     assert not (tmp_path / "out").exists()
     assert not list(tmp_path.glob(".*"))
+
+
+def test_a_picture_of_a_damaged_arrow_file_is_one_reason(tmp_path):
+    (tmp_path / "a.arrow").write_bytes(b"x" * 600)
+    with pytest.raises(BadPicture, match="not a readable Arrow file"):
+        ArrowSource(str(tmp_path / "a.arrow"), "image", 0).stream()
+    datasets.Dataset.from_dict({"image": [None]}).save_to_disk(tmp_path / "d")
+    (path,) = (tmp_path / "d").glob("*.arrow")
+    for column, row, message in (
+        ("image", 0, "holds no picture"),
+        ("image", 9, "no such row"),
+        ("x", 0, "no such row"),
+    ):
+        with pytest.raises(BadPicture, match=message):
+            ArrowSource(str(path), column, row).stream()

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from lucida.core.errors import LucidaError
 from lucida.data.construction.engines import Engine
-from lucida.data.construction.rows import Row, ShardReport, read_picture, read_rows, source_of, split_rows
+from lucida.data.construction.rows import UNREADABLE, Row, ShardReport, picture_bytes, read_rows, split_rows
 from lucida.data.construction.stages import StageResult, Work, run_stage
 from lucida.data.decoding import decode
 from lucida.data.picture_hashes import difference_hash, look
@@ -125,14 +125,11 @@ class _Judge:
         return {**row, **facts}, problem
 
     def _looked(self, row: Row) -> tuple[Row, str]:
-        source = source_of(row, self.root)
-        if source is None:
-            return {}, "no picture"
         try:
-            data = read_picture(source)
+            data = picture_bytes(row, self.root)
             picture, (width, height) = decode(io.BytesIO(data), at_least=_ENOUGH)
         except BadPicture:
-            return {}, "a picture that cannot be read"
+            return {}, UNREADABLE if row.get("file") else "no picture"
         digest = hashlib.blake2b(data, digest_size=16).hexdigest()
         facts: Row = {"width": width, "height": height, "digest": digest}
         if min(width, height) < self.settings.min_side:

@@ -14,13 +14,13 @@ import pyarrow as pa
 from lucida.data.construction.engines import Engine
 from lucida.data.construction.rows import (
     DROPPED,
+    UNREADABLE,
     Row,
     RowWriter,
     ShardFile,
     ShardReport,
-    read_picture,
+    picture_bytes,
     read_rows,
-    source_of,
 )
 from lucida.data.construction.stages import StageResult, Work, run_stage
 from lucida.data.construction.web_datasets import WebDatasetWriter
@@ -36,6 +36,7 @@ PAIRS = pa.schema(
         ("identity", pa.string()),
         ("split", pa.string()),
         ("concepts", pa.list_(pa.string())),
+        ("negatives", pa.list_(pa.string())),  # ids
     ]
 )
 _ROWS = 256  # pictures in memory at once
@@ -78,10 +79,11 @@ def write_shard(shard: tuple[int, Path], *, folder: Path, root: Path, format: Fo
         for row in (row for rows in read_rows(path) for row in rows):
             report.rows_in += 1
             try:
-                data, kind = _encoded(row, root)
+                data = picture_bytes(row, root)
+                kind = encoded_kind(data)
             except BadPicture:
-                report.dropped["a picture that cannot be read"] += 1
-                dropper.add({**row, "reason": "a picture that cannot be read"})
+                report.dropped[UNREADABLE] += 1
+                dropper.add({**row, "reason": UNREADABLE})
                 continue
             add(report.rows_out, data, kind, row)
             report.rows_out += 1
@@ -90,21 +92,8 @@ def write_shard(shard: tuple[int, Path], *, folder: Path, root: Path, format: Fo
     return report
 
 
-def _encoded(row: Row, root: Path) -> tuple[bytes, str]:
-    """The bytes of a row's picture, and how a file of that kind is called.
-
-    Raises:
-        BadPicture: they cannot be read, or are of no kind.
-    """
-    source = source_of(row, root)
-    if source is None:
-        raise BadPicture("no picture")
-    data = read_picture(source)
-    return data, encoded_kind(data)
-
-
 def _facts(row: Row) -> dict[str, Any]:
-    return {key: row[key] for key in ("id", "identity", "split", "concepts") if row.get(key)}
+    return {key: row[key] for key in ("id", "identity", "split", "concepts", "negatives") if row.get(key)}
 
 
 Add = Callable[[int, bytes, str, Row], None]

@@ -19,12 +19,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lucida.core.errors import LucidaError
+from lucida.data.arrow import ArrowSource
 from lucida.data.construction.tar_files import MEMBER_LIMIT, TarSource
 from lucida.data.decoding import EncodedSource, FileSource, file_state
 from lucida.data.parquet import ParquetSource, open_parquet
 from lucida.data.pictures import BadPicture
 
 Row = dict[str, Any]
+ARROW = ".arrow"
 
 SCHEMA = pa.schema(
     [
@@ -35,7 +37,7 @@ SCHEMA = pa.schema(
         ("file", pa.string()),  # of the picture, seen from the root; null where there is none
         ("offset", pa.int64()),  # within a tar archive
         ("length", pa.int64()),
-        ("column", pa.string()),  # within a Parquet file
+        ("column", pa.string()),  # within a Parquet or Arrow file
         ("row", pa.int64()),
         ("width", pa.int32()),  # pixels, as stored; from here on what stages find out
         ("height", pa.int32()),
@@ -45,10 +47,14 @@ SCHEMA = pa.schema(
         ("look", pa.binary()),
         ("similarity", pa.float32()),  # of picture and caption
         ("concepts", pa.list_(pa.string())),
+        ("negatives", pa.list_(pa.string())),  # ids of the nearest pairs that are something else
     ]
 )
 # Why a row is dropped, and of a duplicate the id of the pair that stays instead.
 DROPPED = SCHEMA.append(pa.field("reason", pa.string())).append(pa.field("twin", pa.string()))
+UNREADABLE = "a picture that cannot be read"
+"""The reason for which a stage that opens pictures drops a row."""
+
 _GROUP = 8192  # rows of a row group: what a reader holds at once
 _KEPT = 4096  # rows a writer collects
 
@@ -60,7 +66,22 @@ def source_of(row: Mapping[str, Any], root: Path) -> EncodedSource | None:
     path = str(root / row["file"])
     if row.get("offset") is not None:
         return TarSource(path, row["offset"], row["length"])
-    return FileSource(path) if row.get("row") is None else ParquetSource(path, row["column"], row["row"])
+    if row.get("row") is None:
+        return FileSource(path)
+    kind = ArrowSource if path.endswith(ARROW) else ParquetSource
+    return kind(path, row["column"], row["row"])
+
+
+def picture_bytes(row: Mapping[str, Any], root: Path) -> bytes:
+    """The encoded bytes of a row's picture.
+
+    Raises:
+        BadPicture: it has none, it cannot be read, or is larger than a picture is.
+    """
+    source = source_of(row, root)
+    if source is None:
+        raise BadPicture("no picture")
+    return read_picture(source)
 
 
 def read_picture(source: EncodedSource) -> bytes:
@@ -86,7 +107,7 @@ def reference(source: Any, root: Path) -> Row:
     if isinstance(source, TarSource):
         place |= {"offset": source.offset, "length": source.length}
         identity += f":{source.offset}"
-    elif isinstance(source, ParquetSource):
+    elif isinstance(source, ParquetSource | ArrowSource):
         place |= {"column": source.column, "row": source.row}
         identity += f":{source.row}"
     elif isinstance(source, FileSource):

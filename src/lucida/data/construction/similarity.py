@@ -89,33 +89,38 @@ def _score(shard: tuple[int, Path], folder: Path, root: Path, encode: Encode) ->
     target = folder / "scores" / f"{number:05d}.parquet"
     place = number << SHARD
     with RowWriter(target, SCORES) as writer:
-        for rows in read_rows(path):
-            for start in range(0, len(rows), _BATCH):
-                part = rows[start : start + _BATCH]
-                pictures, texts = encode([source_of(row, root) for row in part], [row["caption"] for row in part])
-                for cosine in cosines(pictures, texts, part).tolist():
-                    writer.add({"number": place, "similarity": cosine})
-                    place += 1
+        for _, pictures, texts in encoded(path, root, encode):
+            for cosine in np.einsum("nd,nd->n", pictures, texts).tolist():
+                writer.add({"number": place, "similarity": cosine})
+                place += 1
     return target
 
 
-def cosines(pictures: NDArray, texts: NDArray, rows: Sequence[Row]) -> NDArray[np.float32]:
-    """Of each picture and its caption, ``float32 [n]``.
+def encoded(
+    path: Path, root: Path, encode: Encode
+) -> Iterator[tuple[list[Row], NDArray[np.float64], NDArray[np.float64]]]:
+    """The rows of a shard with the features of their pictures and captions, ``float64 [n, d]`` of length one.
 
     Raises:
         LucidaError: the features do not fit the rows, or one is not finite or of length zero.
     """
-    a, b = np.asarray(pictures, np.float64), np.asarray(texts, np.float64)
-    if a.ndim != 2 or a.shape != b.shape or len(a) != len(rows):
-        raise LucidaError(
-            f"features of shape {list(a.shape)} and {list(b.shape)} for {len(rows)} pairs", where="filter"
-        )
-    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    values = np.einsum("nd,nd->n", a, b) / np.where(lengths == 0, np.nan, lengths)
-    bad = np.flatnonzero(~np.isfinite(values))
+    for rows in read_rows(path):
+        for start in range(0, len(rows), _BATCH):
+            part = rows[start : start + _BATCH]
+            found = encode([source_of(row, root) for row in part], [row["caption"] for row in part])
+            pictures, texts = (np.asarray(each, np.float64) for each in found)
+            if pictures.ndim != 2 or pictures.shape != texts.shape or len(pictures) != len(part):
+                shapes = f"{list(pictures.shape)} and {list(texts.shape)}"
+                raise LucidaError(f"features of shape {shapes} for {len(part)} pairs", where="encoder")
+            yield part, _unit(pictures, part), _unit(texts, part)
+
+
+def _unit(features: NDArray[np.float64], rows: Sequence[Row]) -> NDArray[np.float64]:
+    lengths = np.linalg.norm(features, axis=1)
+    bad = np.flatnonzero(~(np.isfinite(lengths) & (lengths > 0)))
     if len(bad):
         raise LucidaError("features that are not finite, or zero", where=str(rows[int(bad[0])]["id"]))
-    return values.astype(np.float32)
+    return features / lengths[:, None]
 
 
 def _lowest(scores: list[Path], folder: Path, settings: SimilaritySettings, memory: str) -> tuple[float, int]:

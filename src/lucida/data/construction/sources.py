@@ -1,4 +1,4 @@
-"""Sources of pairs, read as a stream: WebDataset archives, Parquet, CSV, JSON lines, folders, COCO captions.
+"""Sources of pairs, read as a stream: WebDataset archives, Parquet, Arrow, CSV, JSON lines, folders, COCO captions.
 
 Archives and tables are read row by row. A folder's names and one COCO file are listed by
 :mod:`lucida.data.readers`, which holds their names and captions, but no pictures.
@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from lucida.core.errors import LucidaError
+from lucida.data.arrow import ArrowSource, open_arrow
 from lucida.data.columns import find_columns, read_facts, text_columns
-from lucida.data.construction.rows import Row, reference
+from lucida.data.construction.rows import ARROW, Row, reference
 from lucida.data.construction.tar_files import Refused
 from lucida.data.construction.web_datasets import samples
 from lucida.data.decoding import SUFFIXES, FileSource
@@ -27,11 +28,15 @@ from lucida.data.tables import FOLDERS, TABLES, holds_bytes
 
 TEXT_BESIDE = (".txt", ".caption")
 _CHUNK = 1024
+_NO_DATA = "cache-"  # what ``datasets`` computed from its files lies beside them
 _FIELD = 1_000_000  # letters of a field; a quote that is never closed must not take the whole file into memory
-READABLE = "name WebDataset archives (.tar), a .parquet, .csv or .jsonl table, a folder of them, or a COCO .json file"
+READABLE = (
+    "name WebDataset archives (.tar), a .parquet, .csv or .jsonl table, a folder of them or of the library datasets, a"
+    " COCO .json file, or a data set of the Hugging Face hub (owner/name)"
+)
 
 
-Kind = Literal["tar", "parquet", "text", "folder", "listing"]
+Kind = Literal["tar", "parquet", "arrow", "text", "folder", "listing"]
 Found = tuple[Row, str]
 """A row, and the reason for which it is no pair, or none."""
 
@@ -64,7 +69,7 @@ def find_parts(path: Path, *, captions_only: bool = False) -> list[Part]:
         raise LucidaError("no such file or folder", where=path, remedy=READABLE)
     root = path if path.is_dir() else path.parent
     files = sorted(_below(path)) if path.is_dir() else [path]
-    for kind, suffixes in (("tar", (".tar",)), ("parquet", (".parquet",)), ("text", TABLES)):
+    for kind, suffixes in (("tar", (".tar",)), ("parquet", (".parquet",)), ("arrow", (ARROW,)), ("text", TABLES)):
         found = [file for file in files if file.suffix.lower() in suffixes]
         if found:
             return [Part(kind, file, root, captions_only) for file in found]  # type: ignore[arg-type]  # a Kind
@@ -82,7 +87,8 @@ def _below(folder: Path) -> Iterator[Path]:
     for pattern in ("*", "*/*", "*/*/*"):
         for path in folder.glob(pattern):
             inner = path.relative_to(folder).parts
-            if path.suffix.lower() in (".tar", *TABLES) and path.is_file() and not any(p[0] == "." for p in inner):
+            known = path.suffix.lower() in (".tar", ARROW, *TABLES) and not path.name.startswith(_NO_DATA)
+            if known and path.is_file() and not any(p[0] == "." for p in inner):
                 yield path
 
 
@@ -103,8 +109,7 @@ def find_pairs(part: Part) -> Iterator[Found]:
     Raises:
         LucidaError: it cannot be read at all.
     """
-    reader = {"tar": _archive, "parquet": _parquet, "text": _text, "folder": _folder, "listing": _listing}[part.kind]
-    for row, reason in reader(part):
+    for row, reason in _READERS[part.kind](part):
         yield _encodable(row, reason)
 
 
@@ -145,24 +150,44 @@ def _archive(part: Part) -> Iterator[Found]:
             yield from _pairs(f"{name}:{sample.key}", sample.captions, place, sample.split or split)
 
 
+Batches = Callable[[list[str]], Iterable[Any]]
+"""Names of columns to record batches of them."""
+
+
 def _parquet(part: Part) -> Iterator[Found]:
     file = open_parquet(part.path)
-    schema, name = file.schema_arrow, part.path.relative_to(part.root).as_posix()
+
+    def batches(names: list[str]) -> Iterable[Any]:
+        return file.iter_batches(_CHUNK, columns=names, use_threads=False)
+
+    yield from _typed(part, file.schema_arrow, batches, ParquetSource)
+
+
+def _arrow(part: Part) -> Iterator[Found]:
+    table = open_arrow(part.path)
+    yield from _typed(
+        part, table.schema, lambda names: table.select(names).to_batches(max_chunksize=_CHUNK), ArrowSource
+    )
+
+
+def _typed(
+    part: Part, schema: Any, batches: Batches, source: type[ParquetSource] | type[ArrowSource]
+) -> Iterator[Found]:
+    """Rows of a table whose columns have types: pictures in it, or named by it."""
+    name = part.path.relative_to(part.root).as_posix()
     columns = find_columns(schema.names, part.path) if not part.captions_only else text_columns(schema.names, part.path)
     kind = str(schema.field(columns.image).type) if columns.image else ""
     is_name = kind in ("string", "large_string", "string_view")
     if columns.image and not is_name and not holds_bytes(schema.field(columns.image).type):
         raise LucidaError(f"column {columns.image!r} holds {kind}, not encoded pictures", where=part.path)
     wanted = [*columns.facts, *([columns.image] if is_name else [])]
-    rows: Iterator[tuple[int, Any]] = enumerate(
-        row for batch in file.iter_batches(_CHUNK, columns=wanted, use_threads=False) for row in batch.to_pylist()
-    )
+    rows: Iterator[tuple[int, Any]] = enumerate(row for batch in batches(wanted) for row in batch.to_pylist())
     try:
         if is_name or not columns.image:
             yield from _named(part, columns, rows, class_names(schema))
             return
         for number, row in rows:
-            place = reference(ParquetSource(str(part.path), columns.image, number), part.root)
+            place = reference(source(str(part.path), columns.image, number), part.root)
             told = _told(row, columns, class_names(schema))
             if isinstance(told, str):
                 yield {"id": f"{name}:{number}", **place}, told
@@ -170,7 +195,8 @@ def _parquet(part: Part) -> Iterator[Found]:
             split = told.split or split_in_name(part.path.stem) or split_word(part.path.parent.name)
             yield from _pairs(f"{name}:{number}", told.captions, place, split)
     except (OSError, ValueError) as error:  # pyarrow's errors are both
-        yield {"id": f"{name}:"}, f"the Parquet file is damaged ({str(error).splitlines()[0][:80]})"
+        kind = "Arrow" if source is ArrowSource else "Parquet"
+        yield {"id": f"{name}:"}, f"the {kind} file is damaged ({str(error).splitlines()[0][:80]})"
 
 
 def _told(row: Any, columns: Any, names: Any) -> Any:
@@ -294,3 +320,13 @@ def _listing(part: Part) -> Iterator[Found]:
                 continue
             place = reference(picture.source, part.root)
             yield from _pairs(picture.id, picture.captions, place, listing.splits[number])
+
+
+_READERS: Mapping[Kind, Callable[[Part], Iterator[Found]]] = {
+    "tar": _archive,
+    "parquet": _parquet,
+    "arrow": _arrow,
+    "text": _text,
+    "folder": _folder,
+    "listing": _listing,
+}
