@@ -1,12 +1,13 @@
 """Captions through `lucida data construct`: rows a second by stage, and peak memory, which must not follow the corpus.
 
-    python benchmarks/data_construction.py [--rows 1000000] [--memory 256MB]
+    python benchmarks/data_construction.py [--rows 1000000] [--memory 256MB] [--ray]
         [--out docs/results/benchmarks/data-construction.json]
 
 Made-up captions without pictures (a Zipf vocabulary of 20,000 words, 5 to 12 words each; 5 % are said again,
 5 % with one word more, 2 % say nothing) go through reading, cleaning, deduplicating and balancing, a quarter of them
 first and then all, each in a process of its own. Asserted: every planted repetition is dropped, what says nothing too,
-and four times the rows take at most 1.5 times the memory.
+and four times the rows take at most 1.5 times the memory. With ``--ray`` all rows go through Ray Data, too
+(pip install 'camera-lucida[ray]'), and every manifest, with the hashes of all that was written, must be the same.
 
 What bounds it. Reading and cleaning are Python, row by row: some ten microseconds for each of decoding, normal form and
 regular expressions. Deduplicating hashes each group of four letters 32 times, about 45 groups a caption: 1,500 mixes of
@@ -67,16 +68,22 @@ def write_captions(path: Path, rows: int) -> dict[str, int]:
     return planted
 
 
-def measure(rows: int, folder: Path, memory: str, results: Results) -> float:
-    """Construct so many rows in a process of its own; returns its peak memory in MB."""
-    planted = write_captions(folder / "captions.parquet", rows)
-    out = folder / "run"
+def construct(rows: int, folder: Path, memory: str, *, engine: str) -> Path:
+    """Construct so many rows in a process of its own; returns the run's folder."""
+    out = folder / engine
     shutil.rmtree(out, ignore_errors=True)
     command = ["data", "construct", "--captions-only", "--pictures", folder / "captions.parquet", "--out", out]
-    settings = ["--memory", memory, "--balance.cap", rows // 1000, "--examples", "0"]
+    settings = ["--engine", engine, "--memory", memory, "--balance.cap", rows // 1000, "--examples", "0"]
     settings += ["--deduplicate.same-caption", "1"]  # the addresses all differ: without it nothing would be a duplicate
     program = "import sys; from lucida.cli import main; main(sys.argv[1:])"
     subprocess.run([sys.executable, "-c", program, *map(str, [*command, *settings])], check=True)
+    return out
+
+
+def measure(rows: int, folder: Path, memory: str, results: Results) -> float:
+    """Write captions and construct pairs of them; returns the peak memory in MB."""
+    planted = write_captions(folder / "captions.parquet", rows)
+    out = construct(rows, folder, memory, engine="local")
     found = Results.load(out / "results.json")
     manifests = {path.parent.name[2:]: read_json(path) for path in sorted(out.glob("stages/*/manifest.json"))}
     check(manifests, planted)
@@ -89,6 +96,18 @@ def measure(rows: int, folder: Path, memory: str, results: Results) -> float:
     results.details[f"{rows}"] = {name: manifest["dropped"] for name, manifest in manifests.items()}
     print(f"{rows:>9,} rows: {rows / total:8,.0f} rows/s, peak {found.peak_mb:,.0f} MB", flush=True)
     return float(found.peak_mb or 0)
+
+
+def compare(rows: int, folder: Path, memory: str, results: Results) -> None:
+    """The same rows on Ray Data: every manifest is the same, byte for byte."""
+    out = construct(rows, folder, memory, engine="ray")
+    paths = sorted(path.relative_to(out) for path in out.glob("stages/*/manifest.json"))
+    assert len(paths) == 4, paths
+    for path in paths:
+        assert (out / path).read_bytes() == (folder / "local" / path).read_bytes(), path
+    seconds = sum(Results.load(out / "results.json").seconds.values())
+    results.add(f"{rows}/ray/rows a second", Metric(rows / seconds, None, 1))
+    results.details["ray"] = f"{len(paths)} manifests of {rows:,} rows equal those of the local engine, byte for byte"
 
 
 def check(manifests: dict[str, dict], planted: dict[str, int]) -> None:
@@ -106,11 +125,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--memory", default="256MB")
+    parser.add_argument("--ray", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("docs/results/benchmarks/data-construction.json"))
     given = parser.parse_args()
     results = Results()
     with tempfile.TemporaryDirectory() as folder:
         peaks = [measure(rows, Path(folder), given.memory, results) for rows in (given.rows // 4, given.rows)]
+        if given.ray:
+            compare(given.rows, Path(folder), given.memory, results)
     results.add("all/peak, four times the rows", Metric(peaks[1] / peaks[0], None, 1))
     results.details |= {"interval": "one run", "memory": given.memory, "environment": environment(seed=0)}
     results.save(given.out)
