@@ -25,6 +25,9 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
     "objects": ("objects",),
     "split": ("split",),
 }
+ADDRESSES = ("url", "image_url")
+"""Columns that say where a picture lies in the network."""
+
 _BOXES = ("bbox", "bboxes", "box", "boxes")
 _CATEGORIES = ("categories", "category", "name", "names", "label", "labels")
 
@@ -79,7 +82,7 @@ def text_columns(names: Sequence[str], where: Path) -> Columns:
     caption = next((by_name[word] for word in _NAMES["captions"] if word in by_name), None)
     if caption is None:
         raise _missing("no column with captions", ("caption", "text"), names, where)
-    address = next((by_name[word] for word in ("url", "image_url", *_NAMES["file"]) if word in by_name), "")
+    address = next((by_name[word] for word in (*ADDRESSES, *_NAMES["file"]) if word in by_name), "")
     return Columns(address, caption, None, None, by_name.get("split"))
 
 

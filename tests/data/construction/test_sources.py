@@ -228,3 +228,15 @@ def test_a_picture_of_a_damaged_arrow_file_is_one_reason(tmp_path):
     ):
         with pytest.raises(BadPicture, match=message):
             ArrowSource(str(path), column, row).stream()
+
+
+def test_a_table_of_addresses_says_how_it_is_read(tmp_path):
+    """As LAION's are: pictures are elsewhere."""
+    pq.write_table(
+        pa.table({"URL": ["http://x/1.jpg", "http://x/2.jpg"], "TEXT": ["a dog", None]}), tmp_path / "a.parquet"
+    )
+    with pytest.raises(LucidaError, match="--captions-only"):
+        found(tmp_path)
+    rows, refused, _ = found(tmp_path, captions_only=True)
+    assert [(row["file"], row["caption"]) for row in rows] == [("http://x/1.jpg", "a dog")]
+    assert refused == {"an empty caption": 1}

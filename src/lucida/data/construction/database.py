@@ -30,6 +30,7 @@ def database(folder: Path, *, memory: str = MEMORY) -> Iterator[Any]:
         try:
             connection.execute(f"SET temp_directory = {quoted(scratch / 'overflow')}")
             connection.execute("SET preserve_insertion_order = false")  # every order that matters is asked for
+            connection.execute("SET enable_progress_bar = false")  # it would stand among the lines of the command
             yield connection
         finally:
             connection.close()

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from lucida.core.errors import LucidaError
 from lucida.data.arrow import ArrowSource, open_arrow
-from lucida.data.columns import find_columns, read_facts, text_columns
+from lucida.data.columns import ADDRESSES, Columns, find_columns, read_facts, text_columns
 from lucida.data.construction.rows import ARROW, Row, reference
 from lucida.data.construction.tar_files import Refused
 from lucida.data.construction.web_datasets import samples
@@ -175,7 +175,7 @@ def _typed(
 ) -> Iterator[Found]:
     """Rows of a table whose columns have types: pictures in it, or named by it."""
     name = part.path.relative_to(part.root).as_posix()
-    columns = find_columns(schema.names, part.path) if not part.captions_only else text_columns(schema.names, part.path)
+    columns = _columns(part, schema.names)
     kind = str(schema.field(columns.image).type) if columns.image else ""
     is_name = kind in ("string", "large_string", "string_view")
     if columns.image and not is_name and not holds_bytes(schema.field(columns.image).type):
@@ -199,6 +199,19 @@ def _typed(
         yield {"id": f"{name}:"}, f"the {kind} file is damaged ({str(error).splitlines()[0][:80]})"
 
 
+def _columns(part: Part, names: Sequence[str]) -> Columns:
+    """Which column is which; a table of addresses alone is read where somebody says that he means it."""
+    if part.captions_only:
+        return text_columns(names, part.path)
+    try:
+        return find_columns(names, part.path)
+    except LucidaError as error:
+        if not any(name.strip().lower() in ADDRESSES for name in names):
+            raise
+        remedy = "fetch the pictures and name their files in a column file_name, or use --captions-only"
+        raise LucidaError(error.what, where=part.path, remedy=remedy) from None
+
+
 def _told(row: Any, columns: Any, names: Any) -> Any:
     """What a row says, or the reason why that cannot be understood."""
     try:
@@ -219,6 +232,9 @@ def _named(part: Part, columns: Any, rows: Iterable[tuple[int, Any]], names: Any
             continue
         name = str(row.get(columns.image) or "").strip() if columns.image else ""
         split = told.split or split_in_name(part.path.stem) or split_word(part.path.parent.name)
+        if part.captions_only and not told.captions:
+            yield {"id": id, "split": split, "file": name or None}, "an empty caption"
+            continue
         if part.captions_only:
             yield from _pairs(id, told.captions, {"file": name or None, "identity": name or id}, split)
             continue
@@ -244,8 +260,7 @@ def _text(part: Part) -> Iterator[Found]:
                 names = list(_first_keys(file))
                 file.seek(0)
                 rows = _json_rows(file)
-            find = text_columns if part.captions_only else find_columns
-            yield from _named(part, find(names, part.path), rows, {})
+            yield from _named(part, _columns(part, names), rows, {})
     except UnicodeDecodeError:
         raise LucidaError("the table is not UTF-8 text", where=part.path, remedy="save it as UTF-8") from None
     except csv.Error as error:
