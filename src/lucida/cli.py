@@ -162,10 +162,11 @@ def _evaluate(given: list[str]) -> None:
         _evaluate_chair(given[1:])
     elif given[0] == "remedies":
         _evaluate_remedies(given[1:])
+    elif given[0] == "instructions":
+        _evaluate_instructions(given[1:])
     else:
-        raise LucidaError(
-            f"nothing to evaluate is called {given[0]!r}", remedy="there are long-tail, chats, pope, chair and remedies"
-        )
+        known = "there are long-tail, chats, pope, chair, remedies and instructions"
+        raise LucidaError(f"nothing to evaluate is called {given[0]!r}", remedy=known)
 
 
 def _evaluate_long_tail(given: list[str]) -> None:
@@ -196,6 +197,13 @@ def _evaluate_remedies(given: list[str]) -> None:
 
     config = override(EvaluateRemediesConfig(), given, command="lucida evaluate remedies")
     print(f"{as_text(evaluate_remedies(config))}\n\nresults: {config.out / 'results.json'}")
+
+
+def _evaluate_instructions(given: list[str]) -> None:
+    from lucida.workflows.evaluate_instructions import EvaluateInstructionsConfig, as_text, evaluate_instructions
+
+    config = override(EvaluateInstructionsConfig(), given, command="lucida evaluate instructions")
+    print(f"{as_text(evaluate_instructions(config))}\n\nresults: {config.out / 'results.json'}")
 
 
 def _cluster(given: list[str]) -> None:

@@ -17,6 +17,7 @@ usage: lucida run [--recipe NAME] [--pictures PATH] [--out FOLDER] [--split-seed
        lucida evaluate pope --questions Q.jsonl --answers A.jsonl [--parser NAME] [--json]
        lucida evaluate chair --captions C.jsonl --objects instances.json [--json]
        lucida evaluate remedies --run RUN [...]
+       lucida evaluate instructions --run RUN [...]
        lucida cluster [--pictures PATH] [...]
        lucida lab list | run NAME ... | run --all | book
        lucida --version
@@ -98,7 +99,8 @@ EVALUATE_USAGE = """usage: lucida evaluate long-tail --pictures PATH [--out FOLD
        lucida evaluate pope --questions Q.jsonl --answers A.jsonl [--parser NAME] [--json]
        lucida evaluate chair --captions C.jsonl --objects instances.json [--references captions.json] [--json]
        lucida evaluate remedies --run RUN [--out FOLDER] [--examples N] [...]
-       lucida evaluate long-tail|chats|pope|chair|remedies --help    every setting
+       lucida evaluate instructions --run RUN [--out FOLDER] [--stage.scenes N] [--stage.kinds N] [...]
+       lucida evaluate long-tail|chats|pope|chair|remedies|instructions --help    every setting
 
 PATH     labelled pictures: a folder for each class, a table with a column "label", Parquet
 --ratio  thins the classes to this imbalance first, to see on balanced data what a long tail does

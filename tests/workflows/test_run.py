@@ -38,6 +38,9 @@ EXPECTED = (
     "count/accuracy",
     "blind/shuffled/accuracy",
     "twins/pasted/no_ratio",
+    "instructions/held_out/accuracy",
+    "instructions/held_out/blind/shuffled/accuracy",
+    "instructions/trained/new_wording_accuracy",
 )
 
 
@@ -214,3 +217,16 @@ def test_remedies_of_nothing_are_refused(arguments, message, capsys):
         main(["evaluate", "remedies", *arguments])
     assert stop.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_finished_run_is_asked_kinds_of_instruction(tiny, tmp_path, capsys):
+    settings = ["--stage.scenes", "8", "--stage.test-pictures", "4", "--stage.train.duration", "2 steps"]
+    command = ["evaluate", "instructions", "--run", str(tiny.path), "--out", str(tmp_path / "out"), *settings]
+    main(command)
+    said = capsys.readouterr().out
+    found = Results.load(tmp_path / "out" / "results.json")
+    assert found.metrics["instructions/held_out/accuracy"].n == 4
+    assert all(kind in said for kind in found.details["instructions"]["held_out"])
+    with pytest.raises(SystemExit):
+        main([*command, "--stage.held-out", "40"])
+    assert "cannot be held out" in capsys.readouterr().err

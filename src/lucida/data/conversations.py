@@ -23,7 +23,7 @@ class Turn:
     """One question and its answer.
 
     Attributes:
-        form: key of :data:`FORMS`.
+        form: key of :data:`FORMS`, or of :data:`~lucida.data.instruction_kinds.INSTRUCTION_KINDS`.
         question: what is asked.
         answer: what is true.
         subject: the object asked about, singular; empty if the question names none.

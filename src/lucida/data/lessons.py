@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -19,6 +20,23 @@ from lucida.data.statistics import ObjectStatistics
 from lucida.data.truth import Facts
 
 Draw = Callable[[int], np.random.Generator]
+
+
+class Conversed(Protocol):
+    """Pictures that are talked about, as :class:`ConversationData` takes them: a :class:`Lesson`, or instructions."""
+
+    @property
+    def turns(self) -> Collection[str]:
+        """What is asked, by name."""
+
+    @property
+    def rows(self) -> list[int]:
+        """The pictures about which something can be asked."""
+
+    def converse(self, i: int, generator: np.random.Generator) -> list[Turn]:
+        """Questions and answers about picture ``i``."""
+
+
 _CORE = 0.8  # of a box's width and height: nearer to its border a place shows the ground as much as the object
 
 
@@ -164,7 +182,7 @@ class ConversationData:
         LucidaError: no picture supports a question.
     """
 
-    def __init__(self, lesson: Lesson, chat: ChatFormat, see: Callable[[], Tensor]):
+    def __init__(self, lesson: Conversed, chat: ChatFormat, see: Callable[[], Tensor]):
         self.lesson, self.chat, self._see = lesson, chat, see
         self.rows = np.array(lesson.rows, np.int64)
         if len(self.rows) == 0:

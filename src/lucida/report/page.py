@@ -20,6 +20,7 @@ from lucida.report import looking, sections
 from lucida.report.adaptation import adaptation_figures, adaptation_lead, adaptation_table
 from lucida.report.figures import Line, bar_plot, calibration_plot, kind_bars, line_plot
 from lucida.report.glossary import entries
+from lucida.report.instructions import instruction_figures, instruction_lead, instruction_table
 from lucida.report.material import Curve, Example, Material, TrainableRow, data_uri
 from lucida.report.remedy import remedy_figures, remedy_lead, remedy_table
 from lucida.report.sections import Figure
@@ -203,6 +204,9 @@ def _sections(run: Run) -> Iterable[Section]:
     yield Section("remedy", "Grounded in the picture", "tables.html", _remedy(metrics), remedy_lead(metrics))
     yield Section("questions", "Counting and places", "figures.html", {"figures": sections.question_figures(metrics)})
     yield Section(
+        "instructions", "Other kinds of instruction", "tables.html", _instructions(metrics), instruction_lead(metrics)
+    )
+    yield Section(
         "adaptation", "Adapted to the second artist", "tables.html", _adaptation(metrics), adaptation_lead(metrics)
     )
     yield Section("parameters", "Trainable parameters", "parameters.html", {"models": _trainable(material.trainable)})
@@ -213,6 +217,11 @@ def _sections(run: Run) -> Iterable[Section]:
 def _remedy(metrics: Mapping[str, Metric]) -> dict[str, Any]:
     table = remedy_table(metrics)
     return sections.drawn(figures=remedy_figures(metrics), tables=[table] if table else [])
+
+
+def _instructions(metrics: Mapping[str, Metric]) -> dict[str, Any]:
+    table = instruction_table(metrics)
+    return {"paragraphs": [], "figures": instruction_figures(metrics), "tables": [table] if table else []}
 
 
 def _adaptation(metrics: Mapping[str, Metric]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from lucida.workflows.adaptation_stage import adapt_to_second_artist
 from lucida.workflows.before_and_after import grounded_too
 from lucida.workflows.encoder_stage import EncoderRun, run_encoder
 from lucida.workflows.hallucination_stage import examine
+from lucida.workflows.instruction_stage import measure_instructions, tune_on_instructions
 from lucida.workflows.language_stage import LanguageRun
 from lucida.workflows.records import curves, open_run, trainable
 from lucida.workflows.run_config import RunConfig
@@ -57,6 +58,7 @@ def run_artwork(config: RunConfig, results: Results) -> tuple[RunFolder, Materia
     with timed_stage(results, "remedy"):
         findings.examples += grounded_too(findings, stage.captions, folder, results)
     table = trainable({"dual encoder": encoder.model, "multimodal LLM": language.model})
+    _instructed(language, world, config, folder, results)
     _adapted(language, world, config, folder, results)
     return folder, Material(
         title="From artwork to a measured vision-language model",
@@ -73,6 +75,19 @@ def run_artwork(config: RunConfig, results: Results) -> tuple[RunFolder, Materia
         trainable=table,
         stage_titles=TITLES,
     )
+
+
+def _instructed(
+    language: LanguageRun, world: SceneWorld, config: RunConfig, folder: RunFolder, results: Results
+) -> None:
+    stage = config.instructions
+    if not stage.scenes:
+        results.leave_out("instructions", "no scenes to tune on instructions were asked for (instructions.scenes)")
+        return
+    with timed_stage(results, "instructions"):
+        tuned = tune_on_instructions(language.answerer, world, stage, folder, seed=config.seed)
+        exam = Lesson.of_scenes(world, "test", stage.test_pictures)
+        measure_instructions(language.answerer, tuned, exam, stage, results, seed=config.seed)
 
 
 def _adapted(language: LanguageRun, world: SceneWorld, config: RunConfig, folder: RunFolder, results: Results) -> None:

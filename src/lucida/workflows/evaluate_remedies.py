@@ -75,7 +75,7 @@ def evaluate_remedies(config: EvaluateRemediesConfig) -> Results:
         LucidaError: the run is not finished, or not one on scenes.
     """
     answerer, world = treated(config.run)
-    folder = _folder_for(config)
+    folder = folder_for(config.run, config.out, config, seed=config.seed)
     results, trials = Results(), decoding_trials(answerer)
     trials += list(_trained(answerer, world, config, folder))
     say(f"{len(trials)} remedies on {config.pictures} test scenes")
@@ -103,19 +103,17 @@ def treated(run: Path) -> tuple[Answerer, SceneWorld]:
     return answerer, world
 
 
-def _folder_for(config: EvaluateRemediesConfig) -> RunFolder:
-    """The folder of the results; what was trained there goes on with the very same model alone.
+def folder_for(run: Path, out: Path, config: Any, *, seed: int) -> RunFolder:
+    """The folder of what is done to the model of a run; what was trained there goes on with the very same model alone.
 
     Raises:
         LucidaError: another model was treated there.
     """
-    weights, known = config.run / MODEL / WEIGHTS, config.out / MODEL_OF
+    weights, known = run / MODEL / WEIGHTS, out / MODEL_OF
     own = {"weights": content_hash(weights.read_bytes())}
     if known.is_file() and read_json(known) != own:
-        raise LucidaError(
-            "another model was treated in this folder", where=config.out, remedy="name another with --out"
-        )
-    folder = RunFolder.create(config.out, config, seed=config.seed)
+        raise LucidaError("another model was treated in this folder", where=out, remedy="name another with --out")
+    folder = RunFolder.create(out, config, seed=seed)
     write_json(known, own)
     return folder
 
@@ -124,7 +122,7 @@ def _config_of(run: Path) -> RunConfig:
     """What decides which scenes a run saw."""
     stored: dict[str, Any] = RunFolder.open(run).load_config()
     if "scenes" not in stored or stored.get("pictures") is not None:
-        raise LucidaError("remedies are tried on runs on scenes", where=run, remedy="lucida run without --pictures")
+        raise LucidaError("only runs on scenes can be treated", where=run, remedy="lucida run without --pictures")
     scenes = SceneConfig(**stored["scenes"])
     return replace(
         RunConfig(), scenes=scenes, split_seed=int(stored["split_seed"]), artwork_size=int(stored["artwork_size"])

@@ -9,6 +9,7 @@ from lucida.core.errors import LucidaError
 from lucida.data.scenes import SceneConfig
 from lucida.workflows.adaptation_stage import AdaptationStage
 from lucida.workflows.encoder_stage import FROZEN_START, EncoderStage
+from lucida.workflows.instruction_stage import InstructionStage
 from lucida.workflows.language_stage import LanguageStage
 
 
@@ -28,6 +29,8 @@ class RunConfig:
         scenes: what the multimodal LLM is asked about; mildly skewed in training, so that some things are popular and
             some go together, which POPE's questions turn against the model.
         language: the multimodal LLM.
+        instructions: how a copy of the multimodal LLM is tuned on kinds of instruction and asked about others; left out
+            unless it is given scenes; for the artwork that is always there.
         second_artist: how it is adapted to the second artist; for the artwork that is always there.
     """
 
@@ -41,6 +44,7 @@ class RunConfig:
     encoder: EncoderStage = field(default_factory=EncoderStage)
     scenes: SceneConfig = field(default_factory=lambda: SceneConfig(concept_frequency=0.3, co_occurrence_skew=0.3))
     language: LanguageStage = field(default_factory=LanguageStage)
+    instructions: InstructionStage = field(default_factory=InstructionStage)
     second_artist: AdaptationStage = field(default_factory=AdaptationStage)
 
     def __post_init__(self) -> None:

@@ -18,6 +18,7 @@ TITLES = {
     "naming": "Multimodal LLM: naming places",
     "looking": "Multimodal LLM: is it there?",
     "language": "Multimodal LLM: answering",
+    "instructions": "Multimodal LLM: tuning on kinds of instruction",
     "adaptation": "Multimodal LLM: adapting to the second artist",
     "remedies": "Remedies for rare classes",
     "reading": "Reading model and chats",
@@ -37,7 +38,7 @@ TITLES = {
 }
 """What a person reads for the keys of stages."""
 
-TRAINED = ("frozen_start", "dual_encoder", "naming", "looking", "language", "adaptation")
+TRAINED = ("frozen_start", "dual_encoder", "naming", "looking", "language", "instructions", "adaptation")
 """The stages that train, in their order."""
 
 

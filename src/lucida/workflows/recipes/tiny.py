@@ -12,6 +12,7 @@ from lucida.models.language_models import SmallLlama
 from lucida.workflows.adaptation_stage import AdaptationStage
 from lucida.workflows.described_encoder import ReaderConfig
 from lucida.workflows.encoder_stage import FROZEN_START, EncoderStage
+from lucida.workflows.instruction_stage import InstructionStage
 from lucida.workflows.language_stage import LanguageStage
 from lucida.workflows.run_config import RunConfig
 
@@ -39,6 +40,9 @@ def recipe() -> RunConfig:
             test_pictures=16,
             captions=8,
             twins=8,
+        ),
+        instructions=InstructionStage(
+            scenes=16, test_pictures=4, train=replace(adaptation.train, duration=few.duration)
         ),
         second_artist=replace(
             adaptation, scenes=16, test_pictures=8, train=replace(adaptation.train, duration=few.duration)
