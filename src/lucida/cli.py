@@ -148,25 +148,27 @@ def _ask(given: list[str]) -> None:
 
 
 def _evaluate(given: list[str]) -> None:
+    known = {
+        "long-tail": _evaluate_long_tail,
+        "chats": _evaluate_chats,
+        "pope": _evaluate_pope,
+        "chair": _evaluate_chair,
+        "remedies": _evaluate_remedies,
+        "instructions": _evaluate_instructions,
+        "zero-shot": _evaluate_zero_shot,
+    }
     if not given or given[0] in ("-h", "--help"):
         print(EVALUATE_USAGE, end="")
-    elif given[0] == "long-tail":
-        _evaluate_long_tail(given[1:])
-    elif given[0] == "chats":
-        from lucida.workflows.evaluate_chats import EvaluateChatsConfig, evaluate_chats
-
-        print(f"report: {evaluate_chats(override(EvaluateChatsConfig(), given[1:], command='lucida evaluate chats'))}")
-    elif given[0] == "pope":
-        _evaluate_pope(given[1:])
-    elif given[0] == "chair":
-        _evaluate_chair(given[1:])
-    elif given[0] == "remedies":
-        _evaluate_remedies(given[1:])
-    elif given[0] == "instructions":
-        _evaluate_instructions(given[1:])
+    elif given[0] in known:
+        known[given[0]](given[1:])
     else:
-        known = "there are long-tail, chats, pope, chair, remedies and instructions"
-        raise LucidaError(f"nothing to evaluate is called {given[0]!r}", remedy=known)
+        raise LucidaError(f"nothing to evaluate is called {given[0]!r}", remedy=f"there are {', '.join(known)}")
+
+
+def _evaluate_chats(given: list[str]) -> None:
+    from lucida.workflows.evaluate_chats import EvaluateChatsConfig, evaluate_chats
+
+    print(f"report: {evaluate_chats(override(EvaluateChatsConfig(), given, command='lucida evaluate chats'))}")
 
 
 def _evaluate_long_tail(given: list[str]) -> None:
@@ -204,6 +206,13 @@ def _evaluate_instructions(given: list[str]) -> None:
 
     config = override(EvaluateInstructionsConfig(), given, command="lucida evaluate instructions")
     print(f"{as_text(evaluate_instructions(config))}\n\nresults: {config.out / 'results.json'}")
+
+
+def _evaluate_zero_shot(given: list[str]) -> None:
+    from lucida.workflows.evaluate_zero_shot import EvaluateZeroShotConfig, evaluate_zero_shot
+
+    config = override(EvaluateZeroShotConfig(), given, command="lucida evaluate zero-shot")
+    print(f"{evaluate_zero_shot(config).as_text()}\n\nresults: {config.out / 'results.json'}")
 
 
 def _cluster(given: list[str]) -> None:

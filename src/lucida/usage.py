@@ -18,6 +18,7 @@ usage: lucida run [--recipe NAME] [--pictures PATH] [--out FOLDER] [--split-seed
        lucida evaluate chair --captions C.jsonl --objects instances.json [--json]
        lucida evaluate remedies --run RUN [...]
        lucida evaluate instructions --run RUN [...]
+       lucida evaluate zero-shot --model CLIP --pictures PATH [...]
        lucida cluster [--pictures PATH] [...]
        lucida lab list | run NAME ... | run --all | book
        lucida --version
@@ -40,6 +41,8 @@ commands:
             pope: answers to "is there a …?", made by any model, scored as ours or as published scripts do
             chair: captions, made by any model: how many of the objects they name are not there
             remedies: every remedy against making things up on the model of a run: what it mends, breaks and costs
+            zero-shot: a CLIP or SigLIP on your labelled pictures by the names of their classes, and the prompt
+            templates that suit both best
   cluster   a Gaussian mixture of your pictures: named clusters, outliers, near-duplicates
   lab       controlled experiments on questions about training, each with a verdict; `book` makes pages of the results
 """
@@ -100,7 +103,8 @@ EVALUATE_USAGE = """usage: lucida evaluate long-tail --pictures PATH [--out FOLD
        lucida evaluate chair --captions C.jsonl --objects instances.json [--references captions.json] [--json]
        lucida evaluate remedies --run RUN [--out FOLDER] [--examples N] [...]
        lucida evaluate instructions --run RUN [--out FOLDER] [--stage.scenes N] [--stage.kinds N] [...]
-       lucida evaluate long-tail|chats|pope|chair|remedies|instructions --help    every setting
+       lucida evaluate zero-shot --model CLIP --pictures PATH [--templates FILE] [--by accuracy|margin] [...]
+       lucida evaluate long-tail|chats|pope|chair|remedies|instructions|zero-shot --help    every setting
 
 PATH     labelled pictures: a folder for each class, a table with a column "label", Parquet
 --ratio  thins the classes to this imbalance first, to see on balanced data what a long tail does
@@ -113,10 +117,15 @@ A.jsonl  rows with question_id and answer (or text), in any order
 C.jsonl  rows with image_id (or image) and caption (or text); the pictures themselves are not needed
 --parser lucida (the default), pope, llava, opera, vcd or lmms-eval: how the answers are read
 
+CLIP     a CLIP or SigLIP: a Hugging Face folder or hub name, or an open_clip folder
+--templates  a file with a prompt template a line, such as "a photo of a {}."; the best set of these and of ours is
+         searched on the pictures outside the test split, and measured on that
+
 example: lucida evaluate long-tail --pictures my/pictures
          lucida evaluate chats --model runs/adapt --data held-out.json
          lucida evaluate chair --captions captions.jsonl --objects instances_val2014.json
          lucida evaluate pope --questions coco_pope_popular.json --answers answers.jsonl
+         lucida evaluate zero-shot --model my/clip --pictures my/pictures
 """
 
 LAB_USAGE = """usage: lucida lab list

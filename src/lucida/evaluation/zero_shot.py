@@ -68,15 +68,42 @@ def class_embeddings(
     Raises:
         LucidaError: no template, or one without exactly one ``{}``.
     """
+    each = template_embeddings(encode_text, names, templates, batch_size=batch_size)
+    return normalize(each.mean(dim=1), dim=-1)
+
+
+def template_embeddings(
+    encode_text: Callable[[Sequence[str]], Tensor | NDArray],
+    names: Sequence[str],
+    templates: Sequence[str],
+    *,
+    batch_size: int = 256,
+) -> Tensor:
+    """The directions that :func:`class_embeddings` takes the mean of: each class in each prompt.
+
+    Returns:
+        float32 ``[K, T, d]``, rows of length one.
+
+    Raises:
+        LucidaError: as there.
+    """
+    check_templates(templates)
+    prompts = [template.replace("{}", name) for name in names for template in templates]
+    features = [_rows(encode_text(prompts[i : i + batch_size])) for i in range(0, len(prompts), batch_size)]
+    return normalize(torch.cat(features), dim=-1).view(len(names), len(templates), -1)
+
+
+def check_templates(templates: Sequence[str]) -> None:
+    """Every template has one place for a name.
+
+    Raises:
+        LucidaError: there is no template, or one without exactly one ``{}``.
+    """
     if not templates:
         raise LucidaError("no prompt template", remedy='give at least one, for example "a photo of a {}."')
     for template in templates:
         if template.count("{}") != 1:
             raise LucidaError("a prompt template needs exactly one {}", where=repr(template))
-    prompts = [template.replace("{}", name) for name in names for template in templates]
-    features = [_rows(encode_text(prompts[i : i + batch_size])) for i in range(0, len(prompts), batch_size)]
-    each = normalize(torch.cat(features), dim=-1)
-    return normalize(each.view(len(names), len(templates), -1).mean(dim=1), dim=-1)
 
 
 def _rows(features: Tensor | NDArray) -> Tensor:

@@ -1,0 +1,83 @@
+"""Anyone's CLIP or SigLIP beside anyone's labelled pictures: what it sees, what it reads, who is which class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lucida.core.errors import LucidaError
+from lucida.core.progress import counted
+from lucida.data.corpus import Corpus
+from lucida.data.galleries import as_words
+from lucida.data.pixels import DecodedPictures, decode_all
+from lucida.data.readers import read_pictures
+from lucida.models.dual_encoder import DualEncoder
+from lucida.models.features import device_of, evaluating
+
+
+class Labelled(NamedTuple):
+    """Labelled pictures of a corpus.
+
+    Attributes:
+        rows: which pictures, ``int64 [N]``.
+        labels: number of each one's class among the corpus' classes, ``int64 [N]``.
+    """
+
+    rows: NDArray[np.int64]
+    labels: NDArray[np.int64]
+
+
+def read_for(encoder: DualEncoder, path: Path, *, limit: int, split_seed: int) -> DecodedPictures:
+    """Pictures at the size that an encoder asks for.
+
+    Raises:
+        LucidaError: they cannot be read.
+    """
+    tower = encoder.vision_tower
+    size = getattr(tower, "crop_from", None) or tower.image_size
+    return decode_all(read_pictures(path, limit=limit, split_seed=split_seed), size)
+
+
+def labelled(corpus: Corpus, splits: Sequence[str]) -> Labelled:
+    """The labelled pictures of some splits."""
+    rows = [int(i) for split in splits for i in corpus.rows(split) if corpus.pictures[int(i)].label]
+    place = {name: k for k, name in enumerate(corpus.classes)}
+    return Labelled(np.array(rows, np.int64), np.array([place[str(corpus.pictures[i].label)] for i in rows], np.int64))
+
+
+def class_names(corpus: Corpus) -> list[str]:
+    """Classes as a reader would write them; as they are where two would read alike.
+
+    Raises:
+        LucidaError: there are fewer than two.
+    """
+    if len(corpus.classes) < 2:
+        remedy = "put the pictures of each class in a folder of their own, or give the table a column 'label'"
+        raise LucidaError(f"{len(corpus.classes)} classes: nothing to tell apart", where=corpus.name, remedy=remedy)
+    words = [as_words(name) for name in corpus.classes]
+    return words if len({*words, ""}) == len(words) + 1 else [*corpus.classes]
+
+
+def encode_pictures(encoder: DualEncoder, pixels: np.ndarray, rows: NDArray[np.int64], *, batch: int = 32) -> Tensor:
+    """Pictures in the common space, float32 ``[N, d]``, of length one; in eval mode, where the weights lie."""
+    parts = []
+    device = device_of(encoder)
+    with evaluating(encoder):
+        for start in counted(range(0, len(rows), batch), "pictures", each=batch):
+            seen = torch.from_numpy(np.stack([pixels[i] for i in rows[start : start + batch]])).to(device)
+            parts.append(encoder.encode_image(encoder.vision_tower.preprocess(seen)).float().cpu())
+    return torch.cat(parts)
+
+
+def encode_words(encoder: DualEncoder, texts: Sequence[str]) -> Tensor:
+    """Texts in the common space, float32 ``[N, d]``, of length one; in eval mode, where the weights lie."""
+    device = device_of(encoder)
+    with evaluating(encoder):
+        tokens = {name: x.to(device) for name, x in encoder.text_tower.tokenize(list(texts)).items()}
+        return encoder.encode_text(**tokens).float().cpu()
