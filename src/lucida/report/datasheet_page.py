@@ -197,7 +197,7 @@ _LEADS = {
 }
 
 
-def _stages(sheet: Datasheet) -> dict[str, object]:
+def _stages(sheet: Datasheet) -> dict[str, list]:
     rows = []
     for stage in sheet.stages:
         share = number(stage.rows_out / stage.rows_in, share=True) if stage.rows_in else ""
