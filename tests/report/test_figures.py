@@ -115,6 +115,9 @@ def test_labels_keep_their_distance_and_order(places: list[float]) -> None:
     moved = spread(places, 30)
     order = sorted(range(len(places)), key=lambda i: places[i])
     assert all(moved[b] - moved[a] >= 30 - 1e-6 for a, b in pairwise(order))
+    below = spread(places, 30, least=12)
+    assert min(below, default=12) >= 12  # what lies above would stand in the figure's title
+    assert all(below[b] - below[a] >= 30 - 1e-6 for a, b in pairwise(order))
 
 
 def test_kinds_are_ranked_and_those_without_errors_left_out() -> None:
