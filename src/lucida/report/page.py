@@ -82,21 +82,11 @@ def write_report(folder: RunFolder) -> Path:
         LucidaError: there are no results, or a file is broken.
     """
     run = Run.read(folder)
-    write_text(folder.report, render(run))
-    return folder.report
-
-
-def render(run: Run) -> str:
-    """The page as text."""
-    return framed(run.folder, run.material, _sections(run), headlines=_headlines(run), facts=facts_of(run))
+    return write_page(run, _sections(run), headlines=_headlines(run), facts=facts_of(run))
 
 
 def write_page(
-    run: Run,
-    parts: Iterable[Section],
-    *,
-    headlines: Sequence[sections.Headline],
-    facts: Sequence[tuple[str, str]],
+    run: Run, parts: Iterable[Section], *, headlines: Sequence[sections.Headline], facts: Sequence[tuple[str, str]]
 ) -> Path:
     """Write ``report.html`` of a run: see :func:`framed`; returns its path."""
     page = framed(run.folder, run.material, parts, headlines=headlines, facts=facts)
