@@ -18,6 +18,7 @@ STEPS = 50
 TASKS = (
     "contrastive",
     "contrastive:3",
+    "multi:3",
     "language",
     "language:3",
     "chats",

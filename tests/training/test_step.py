@@ -33,7 +33,7 @@ def gradients(model: nn.Module) -> dict[str, Tensor]:
     return {name: p.grad.clone() for name, p in model.named_parameters()}
 
 
-@pytest.mark.parametrize("name", ["contrastive", "language"])
+@pytest.mark.parametrize("name", ["contrastive", "language", "multi"])
 @pytest.mark.parametrize("size", [1, 3, 5, 8])
 def test_micro_batches_give_the_gradient_of_one_batch(toys: ModuleType, name: str, size: int) -> None:
     results = []
@@ -48,6 +48,53 @@ def test_micro_batches_give_the_gradient_of_one_batch(toys: ModuleType, name: st
     assert parts.grad_norm == pytest.approx(whole.grad_norm, rel=1e-5)
     for key, gradient in expected.items():
         torch.testing.assert_close(found[key], gradient, rtol=1e-5, atol=1e-6, msg=key)
+
+
+@pytest.mark.parametrize("size", [None, 3, 5])
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_the_gradient_of_several_tasks_is_that_of_their_weighted_means(
+    toys: ModuleType, size: int | None, dropout: float
+) -> None:
+    """Against one plain sum of means over the whole batch, with the dropout that each micro-batch drew."""
+    task, data = toys.toy("multi", dropout)
+    batches = BatchStream(data, batch_size=16, micro_batch_size=size).micro_batches(STEP)
+    torch.manual_seed(7)
+    output = one_step(task, batches, toys.settings(9))
+    found = gradients(task.model)
+
+    task, data = toys.toy("multi", dropout)
+    torch.manual_seed(7)
+    task.model.train()
+    model, said, told = task.main.model, task.parts["captioning"].task.model, task.parts["classification"].task.model
+    images, texts, caption_sum, words, logits, classes, ids = [], [], 0.0, 0, [], [], []
+    for batch in batches:
+        images.append(model.encode_image(**batch["image"]))
+        texts.append(model.encode_text(**batch["text"]))
+        caption = said(images[-1], batch["words"], batch["next"])
+        caption_sum, words = caption_sum + caption.loss_sum, words + caption.n_supervised
+        logits.append(told(images[-1]))
+        classes.append(batch["classes"])
+        ids.append(batch["ids"])
+    options = {"ids": torch.cat(ids), "label_smoothing": 0.05, "hard_negatives": 0.3}
+    loss = contrastive_loss(torch.cat(images), torch.cat(texts), model.logit_scale, **options)
+    named = torch.nn.functional.cross_entropy(torch.cat(logits), torch.cat(classes))  # the mean over labelled ones
+    (loss + 0.7 * caption_sum / words + 0.3 * named).backward()
+    for key, gradient in gradients(task.model).items():
+        torch.testing.assert_close(found[key], gradient, rtol=1e-5, atol=1e-6, msg=key)
+    assert output.loss == pytest.approx((loss + 0.7 * caption_sum / words + 0.3 * named).item(), rel=1e-5)
+    assert output.metrics["captioning"] == pytest.approx((caption_sum / words).item(), rel=1e-5)
+    assert output.metrics["classification"] == pytest.approx(named.item(), rel=1e-5)
+
+
+def test_a_part_that_nothing_in_the_batch_belongs_to_adds_nothing(toys: ModuleType) -> None:
+    task, data = toys.toy("multi")
+    batches = BatchStream(data, batch_size=16, micro_batch_size=5).micro_batches(STEP)
+    unlabelled = [batch | {"classes": torch.full_like(batch["classes"], IGNORE_INDEX)} for batch in batches]
+    output = one_step(task, unlabelled, toys.settings(9))
+    assert output.metrics["classification"] == 0
+    assert not task.parts["classification"].task.model.linear.weight.grad.any()
+    other, _ = toys.toy("multi")
+    assert one_step(other, batches, toys.settings(9)).metrics["classification"] > 0
 
 
 @pytest.mark.parametrize("size", [None, 5])

@@ -1,4 +1,4 @@
-"""Three tiny problems with everything that makes real ones hard, and a run of them as a script of its own.
+"""A few tiny problems with everything that makes real ones hard, and a run of them as a script of its own.
 
 Answers of different length, epochs that no batch size divides, a random draw for each example, dropout, several pairs
 of one identity. The script is what the tests kill, resume and launch in several processes::
@@ -26,13 +26,14 @@ from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForCon
 from lucida.core.durations import Duration
 from lucida.core.run_folder import RunFolder
 from lucida.losses.language_modeling import IGNORE_INDEX, language_modeling_loss, shift_labels
+from lucida.models.captioner import Captioner
 from lucida.models.image_text_models import ImageTextModel
 from lucida.models.seen_pictures import SeenPictures
 from lucida.training.batches import Batch, Draw
 from lucida.training.chats import ChatData
 from lucida.training.distributed import Accelerator, leave_processes
 from lucida.training.loop import TrainConfig, train
-from lucida.training.tasks import ContrastiveTask, LanguageTask
+from lucida.training.tasks import ClassificationTask, ContrastiveTask, LanguageTask, MultiTask, Part
 
 
 class DualEncoder(nn.Module):
@@ -74,6 +75,27 @@ class Pairs:
             "text": {"x": torch.tensor(hidden[:, :5] ** 2, dtype=torch.float32)},
             "ids": torch.tensor(concepts),
         }
+
+
+class Told(Pairs):
+    """The same pairs with a caption of one to nine words each, and a class for two in three of them."""
+
+    def batch(self, indices: Sequence[int], draw: Draw) -> Batch:
+        said = Sentences().batch(indices, draw)
+        classes = [index % 4 if index % 3 else IGNORE_INDEX for index in indices]
+        told = {"words": said["input_ids"], "next": shift_labels(said["labels"]), "classes": torch.tensor(classes)}
+        return super().batch(indices, draw) | told
+
+
+class Named(nn.Module):
+    """Classes by a linear layer on picture features."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(8, 4)
+
+    def forward(self, image_features: Tensor) -> Tensor:
+        return self.linear(image_features)
 
 
 class LanguageOutput(NamedTuple):
@@ -157,6 +179,16 @@ def toy(name: str, dropout: float = 0.0) -> tuple[Any, Any]:
         torch.manual_seed(0)
         if name == "contrastive":
             return ContrastiveTask(DualEncoder(dropout), label_smoothing=0.05), Pairs()
+        if name == "multi":
+            said = {"image_features": "image_features", "input_ids": "words", "labels": "next"}
+            captioner = LanguageTask(Captioner(8, 12, hidden_size=8, heads=2, dropout=dropout))
+            classes = ClassificationTask(Named())
+            main = ContrastiveTask(DualEncoder(dropout), label_smoothing=0.05, hard_negatives=0.3)
+            parts = {
+                "captioning": Part(captioner, 0.7, said),
+                "classification": Part(classes, 0.3, {"image_features": "image_features", "labels": "classes"}),
+            }
+            return MultiTask(main, parts), Told()
         if name == "chats":
             return LanguageTask(adapted(dropout)), chats()
         return LanguageTask(LanguageModel(dropout)), Sentences()
@@ -172,7 +204,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument(
-        "task", nargs="+", help="one run each: contrastive, language, chats, or with micro-batches language:3"
+        "task", nargs="+", help="one run each: contrastive, multi, language, chats, or with micro-batches language:3"
     )
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--dropout", type=float, default=0.0)

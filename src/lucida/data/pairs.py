@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lucida.core.errors import LucidaError
+from lucida.data.caption_tokens import CaptionTokens
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,8 @@ class FeaturePairs:
         text_features: ``[T, E]``, one row a text.
         texts: for each picture the rows of ``text_features`` that are true of it, at least one.
         ids: ``int64 [N]``: pictures of one id are positives of each other's texts.
+        words: the texts as tokens, one row a text, for who learns to say them.
+        classes: ``int64 [N]``, the class of each picture, ``IGNORE_INDEX`` where it has none; for who learns to tell.
 
     Raises:
         LucidaError: the sizes do not fit, or a picture has no text.
@@ -30,6 +33,8 @@ class FeaturePairs:
     text_features: Tensor
     texts: Sequence[np.ndarray]
     ids: np.ndarray
+    words: CaptionTokens | None = None
+    classes: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         n = self.picture_features.shape[1]
@@ -38,12 +43,19 @@ class FeaturePairs:
         for i, rows in enumerate(self.texts):
             if len(rows) == 0:
                 raise LucidaError("a picture without any text cannot be a pair", where=f"picture {i}")
+        if self.classes is not None and len(self.classes) != n:
+            raise LucidaError(f"{len(self.classes)} classes do not fit {n} pictures")
+        if self.words is not None and len(self.words.input_ids) != len(self.text_features):
+            raise LucidaError(f"{len(self.words.input_ids)} rows of tokens do not fit {len(self.text_features)} texts")
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def batch(self, indices: Sequence[int], draw: Callable[[int], np.random.Generator]) -> dict:
-        """``image`` and ``text`` with ``features``, and ``ids``; views and texts come from ``draw(k)``."""
+        """``image`` and ``text`` with ``features``, and ``ids``; views and texts come from ``draw(k)``.
+
+        With ``words`` also ``caption_ids`` and ``caption_labels``, with ``classes`` those.
+        """
         rows = np.asarray(indices)
         views, chosen = np.empty(len(rows), np.int64), np.empty(len(rows), np.int64)
         for k, index in enumerate(rows):
@@ -51,8 +63,13 @@ class FeaturePairs:
             views[k] = generator.integers(len(self.picture_features))
             chosen[k] = generator.choice(self.texts[index])
         pictures = np.asarray(self.picture_features[views, rows], np.float32)
-        return {
+        batch = {
             "image": {"features": torch.from_numpy(pictures)},
             "text": {"features": self.text_features[torch.from_numpy(chosen)]},
             "ids": torch.from_numpy(self.ids[rows]),
         }
+        if self.words is not None:
+            batch["caption_ids"], batch["caption_labels"] = self.words.rows(torch.from_numpy(chosen))
+        if self.classes is not None:
+            batch["classes"] = torch.from_numpy(self.classes[rows])
+        return batch

@@ -168,11 +168,24 @@ class DualEncoder(nn.Module):
         return logits if self.logit_bias is None else logits + self.logit_bias
 
 
-def seeded_heads(image_size: int, text_size: int, config: HeadConfig, seed: int) -> DualEncoder:
+def seeded_heads(
+    image_size: int,
+    text_size: int,
+    config: HeadConfig,
+    seed: int,
+    *,
+    initial_temperature: float = 0.07,
+    logit_bias: float | None = None,
+) -> DualEncoder:
     """Two fresh heads for vectors of these lengths; their weights depend on ``seed`` and nothing that ran before."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return DualEncoder(Head(image_size, config), Head(text_size, config))
+        return DualEncoder(
+            Head(image_size, config),
+            Head(text_size, config),
+            initial_temperature=initial_temperature,
+            logit_bias=logit_bias,
+        )
 
 
 def with_examples(class_features: Tensor, examples: Tensor, example_class: Tensor, *, weight: float = 1.0) -> Tensor:

@@ -9,6 +9,7 @@ from lucida.core.cache import cached_array, content_hash
 from lucida.core.progress import counted
 from lucida.core.seeds import derive_seed
 from lucida.data.augmentation import augmented_view, plain_view
+from lucida.data.collation import IGNORE_INDEX
 from lucida.data.corpus import Corpus
 from lucida.data.emoji import concepts, load_artwork
 from lucida.models.efficientnet import EfficientNetLite0
@@ -20,6 +21,13 @@ _SHAPE_SIDE = 96  # pixels from which shapes are described
 def concept_rows() -> dict[str, int]:
     """The row of each concept's code in every array of this module."""
     return {concept.code: i for i, concept in enumerate(concepts())}
+
+
+def category_numbers() -> np.ndarray:
+    """Unicode's category of each concept as a number, ``int64 [N]``; ``IGNORE_INDEX`` where it is not known."""
+    known = sorted({concept.category for concept in concepts()} - {""})
+    place = {category: i for i, category in enumerate(known)} | {"": IGNORE_INDEX}
+    return np.array([place[concept.category] for concept in concepts()], np.int64)
 
 
 def split_rows(corpus: Corpus, split: str, artist: str) -> np.ndarray:

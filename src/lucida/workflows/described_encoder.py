@@ -18,10 +18,12 @@ from torch.nn.functional import normalize
 from lucida.core.durations import Duration
 from lucida.core.run_folder import RunFolder
 from lucida.core.seeds import derive_seed
+from lucida.data.caption_tokens import caption_tokens
 from lucida.data.corpus import Corpus
 from lucida.data.emoji import ARTISTS, Concept, concepts
 from lucida.data.pairs import FeaturePairs
 from lucida.evaluation.retrieval import retrieval_metrics
+from lucida.evaluation.template_search import Score, greedy_templates, margins, score_of
 from lucida.evaluation.zero_shot import zero_shot_metrics
 from lucida.models.descriptions import Description, DescriptionReader
 from lucida.models.dual_encoder import HeadConfig, seeded_heads
@@ -30,8 +32,14 @@ from lucida.models.kernel_reader import FeatureBlocks, KernelReader, PairMetric
 from lucida.models.shape_descriptors import SIZES
 from lucida.models.text_features import TextFeatures
 from lucida.training.loop import TrainConfig, train
-from lucida.training.tasks import ContrastiveTask
-from lucida.workflows.artwork_features import artwork_features, artwork_shapes, concept_rows, split_rows
+from lucida.training.objectives import ObjectiveConfig, heads_task
+from lucida.workflows.artwork_features import (
+    artwork_features,
+    artwork_shapes,
+    category_numbers,
+    concept_rows,
+    split_rows,
+)
 
 
 @dataclass(frozen=True)
@@ -81,6 +89,8 @@ class DescribedEncoder:
         read: features of texts.
         prompts: templates around a name.
         train: how the heads are trained; for how long, ``config`` says.
+        objective: what they are trained for.
+        candidates: of these templates, those that do best on validation pictures are used after training.
     """
 
     def __init__(
@@ -91,7 +101,11 @@ class DescribedEncoder:
         read: TextFeatures,
         prompts: Sequence[str],
         train: TrainConfig,
+        *,
+        objective: ObjectiveConfig,
+        candidates: Sequence[str] = (),
     ):
+        self.objective, self.candidates = objective, tuple(candidates)
         self.train = replace(train, duration=config.duration)
         self.corpus, self.config, self.row = corpus, config, concept_rows()
         self.known = {artist: split_rows(corpus, "train", artist) for artist in ARTISTS}
@@ -104,7 +118,7 @@ class DescribedEncoder:
         read.remember([text for d in everything for part in self.texts.parts(d) for text in part])
         self.class_texts = self.texts(everything)
         sizes = self.pictures["openmoji"].shape[-1], self.class_texts.shape[-1]
-        self.model = seeded_heads(*sizes, config.head, derive_seed(train.seed, "heads"))
+        self.model = seeded_heads(*sizes, config.head, derive_seed(train.seed, "heads"), **objective.start)
 
     def _features(self, artist: str, artwork_size: int) -> Tensor:
         """Of the tower at all sizes, then shapes: ``float16 [views, N, D]``."""
@@ -148,14 +162,41 @@ class DescribedEncoder:
         pairs = self._pairs()
         self.model.image_head.standardize(torch.from_numpy(pairs.picture_features[0].astype(np.float32)))
         self.model.text_head.standardize(self.class_texts[np.unique(pairs.ids)])  # not the texts of unseen concepts
-        train(ContrastiveTask(self.model), pairs, self.train, folder, resume=resume)
+        size = self.config.head.embedding_size
+        task = heads_task(self.model, self.objective, pairs, embedding_size=size, seed=self.train.seed)
+        train(task, pairs, self.train, folder, resume=resume)
         self.model.eval()
+        if self.candidates:
+            self.texts.prompts = self._searched_prompts()
 
     def _pairs(self) -> FeaturePairs:
         """Each training picture with its class's description."""
         rows = np.concatenate([self.known[artist] for artist in ARTISTS])
         views = torch.cat([self.pictures[artist][:, self.known[artist]] for artist in ARTISTS], dim=1)
-        return FeaturePairs(views.numpy(), self.class_texts, [np.array([row]) for row in rows], rows)
+        known = {*rows.tolist()}
+        said = [describe(concept).sentence if i in known else "" for i, concept in enumerate(concepts())]
+        return FeaturePairs(
+            views.numpy(),
+            self.class_texts,
+            [np.array([row]) for row in rows],
+            rows,
+            words=caption_tokens(said) if self.objective.captioning else None,
+            classes=category_numbers()[rows] if self.objective.classification else None,
+        )
+
+    @torch.inference_mode()
+    def _searched_prompts(self) -> tuple[str, ...]:
+        """The templates that name the validation concepts best, by both artists."""
+        rows = split_rows(self.corpus, "validation_unseen", "openmoji")
+        pictures = torch.cat([self.encode_pictures(artist, rows) for artist in ARTISTS])
+        names, labels = [concepts()[i].name for i in rows], np.tile(np.arange(len(rows)), len(ARTISTS))
+
+        def score(some: tuple[int, ...]) -> Score:
+            self.texts.prompts = tuple(self.candidates[i] for i in some)
+            return score_of(margins(pictures, self.encode_names(names), labels))
+
+        found = greedy_templates(len(self.candidates), score)
+        return tuple(self.candidates[i] for i in found.chosen)
 
     @torch.inference_mode()
     def encode_pictures(self, artist: str, rows: np.ndarray) -> Tensor:

@@ -16,21 +16,23 @@ from lucida.core.errors import LucidaError
 from lucida.core.results import Results
 from lucida.core.run_folder import RunFolder
 from lucida.core.seeds import derive_seed
+from lucida.data.caption_tokens import caption_tokens
 from lucida.data.corpus import Corpus
 from lucida.data.emoji import ARTISTS, concepts
 from lucida.data.pairs import FeaturePairs
 from lucida.evaluation.retrieval import retrieval_metrics
-from lucida.evaluation.zero_shot import TEMPLATES, class_embeddings, zero_shot_metrics
+from lucida.evaluation.template_search import search_templates
+from lucida.evaluation.zero_shot import TEMPLATES, class_embeddings, template_embeddings, zero_shot_metrics
 from lucida.models.dual_encoder import DualEncoder, HeadConfig, seeded_heads, with_examples
 from lucida.models.text_features import TextFeatures
 from lucida.models.text_towers import MiniLM
 from lucida.training.loop import TrainConfig, train
-from lucida.training.tasks import ContrastiveTask
-from lucida.workflows.artwork_features import artwork_features, concept_rows, split_rows
+from lucida.training.objectives import ObjectiveConfig, heads_task
+from lucida.workflows.artwork_features import artwork_features, category_numbers, concept_rows, split_rows
 from lucida.workflows.described_encoder import DescribedEncoder, ReaderConfig
 from lucida.workflows.stages import timed_stage
 
-PROMPTS = TEMPLATES["artwork"]
+PROMPTS: tuple[str, ...] = TEMPLATES["artwork"]
 BUILT_IN = ("efficientnet-lite0", "minilm")
 
 
@@ -38,8 +40,8 @@ BUILT_IN = ("efficientnet-lite0", "minilm")
 class EncoderStage:
     """Settings of the dual encoder.
 
-    With a ``reader``, the artwork is encoded as that says, and of the rest only ``prompts`` and ``train`` (without its
-    duration) count; your own pictures are always encoded by two heads.
+    With a ``reader``, the artwork is encoded as that says, and of the rest only ``objective``, ``prompts``,
+    ``template_search`` and ``train`` (without its duration) count; your own pictures are always encoded by two heads.
 
     Attributes:
         reader: classes by description, two readers and looks; ``None`` for two heads on names.
@@ -50,9 +52,11 @@ class EncoderStage:
         pooled: which of the tower's layers the head reads (:class:`EfficientNetLite0`).
         example_weight: of training pictures in a class's vector, where it has any.
         prompts: templates around a name, in training and in testing.
+        template_search: classes are named in the templates that do best on validation pictures.
         captions: at most so many names of a picture are trained on; the first is its own.
         head: of both towers.
-        train: how the heads are trained.
+        objective: what the heads are trained for.
+        train: how they are trained.
     """
 
     reader: ReaderConfig | None = field(default_factory=ReaderConfig)
@@ -64,8 +68,10 @@ class EncoderStage:
     pooled: str = "stages"
     example_weight: float = 2.0
     prompts: int = 4
+    template_search: bool = False
     captions: int = 8
     head: HeadConfig = field(default_factory=HeadConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     train: TrainConfig = field(
         default_factory=lambda: TrainConfig(
             Duration(40, "epochs"), batch_size=256, learning_rate=1e-3, weight_decay=0.1, warmup_share=0.1
@@ -122,20 +128,29 @@ class HeadsEncoder:
         self.flat = view("openmoji-flat", views=stage.flat_views) if stage.flat_views else None
         vision_size = self.features["openmoji"].shape[-1]
         seed = derive_seed(stage.train.seed, "heads")
-        self.model = seeded_heads(vision_size, read.hidden_size, stage.head, seed)
-
-    @property
-    def prompts(self) -> tuple[str, ...]:
-        """Templates around a name."""
-        return PROMPTS[: self.stage.prompts]
+        self.model = seeded_heads(vision_size, read.hidden_size, stage.head, seed, **stage.objective.start)
+        self.prompts = PROMPTS[: stage.prompts]  # around a name
 
     def fit(self, folder: RunFolder, *, resume: bool) -> None:
         """Train the heads on the pictures of split "train"."""
         pairs = self._pairs()
         self.model.image_head.standardize(torch.from_numpy(pairs.picture_features[0].astype(np.float32)))
         self.model.text_head.standardize(pairs.text_features)
-        train(ContrastiveTask(self.model), pairs, self.stage.train, folder, resume=resume)
+        own, size = self.stage, self.stage.head.embedding_size
+        task = heads_task(self.model, own.objective, pairs, embedding_size=size, seed=own.train.seed)
+        train(task, pairs, own.train, folder, resume=resume)
         self.model.eval()
+        if own.template_search:
+            self.prompts = self._searched_prompts()
+
+    @torch.inference_mode()
+    def _searched_prompts(self) -> tuple[str, ...]:
+        """The templates that name the validation concepts best, by both artists."""
+        rows = split_rows(self.corpus, "validation_unseen", "openmoji")
+        pictures = torch.cat([self.encode_pictures(artist, rows) for artist in ARTISTS])
+        each = template_embeddings(self._encode_texts, [concepts()[i].name for i in rows], PROMPTS)
+        found = search_templates(pictures, each, np.tile(np.arange(len(rows)), len(ARTISTS)))
+        return tuple(PROMPTS[i] for i in found.chosen)
 
     def _pairs(self) -> FeaturePairs:
         pictures = self.corpus.split("train").pictures
@@ -152,11 +167,14 @@ class HeadsEncoder:
         texts = [[p.format(c) for c in picture.captions[:most] for p in prompts] for picture in pictures]
         place = {text: i for i, text in enumerate(dict.fromkeys(text for listed in texts for text in listed))}
         numbers = {identity: i for i, identity in enumerate(dict.fromkeys(p.identity for p in pictures))}
+        objective, rows = self.stage.objective, [self.row[p.identity] for p in pictures]
         return FeaturePairs(
             np.stack(parts, axis=1),
             self.read(list(place)),
             [np.array([place[text] for text in listed]) for listed in texts],
             np.array([numbers[p.identity] for p in pictures]),
+            words=caption_tokens(list(place)) if objective.captioning else None,
+            classes=category_numbers()[rows] if objective.classification else None,
         )
 
     @torch.inference_mode()
@@ -168,12 +186,11 @@ class HeadsEncoder:
 
     @torch.inference_mode()
     def encode_names(self, names: list[str]) -> Tensor:
-        """Classes by name, ``[n, d]``, with the prompts of training."""
+        """Classes by name, ``[n, d]``, with the prompts of training, or those that were searched."""
+        return class_embeddings(self._encode_texts, names, self.prompts)
 
-        def encode(texts: Any) -> Tensor:
-            return self.model.encode_text(features=self.read(texts))
-
-        return class_embeddings(encode, names, self.prompts)
+    def _encode_texts(self, texts: Any) -> Tensor:
+        return self.model.encode_text(features=self.read(texts))
 
     def measure(self) -> dict[str, Any]:
         """Metrics of the test splits: unseen concepts by both artists, the second artist, retrieval."""
@@ -212,7 +229,16 @@ def make_encoder(corpus: Corpus, stage: EncoderStage, artwork_size: int, read: T
         raise LucidaError("the artwork is encoded by the built-in towers", remedy="other towers need --pictures PATH")
     if stage.reader is None:
         return HeadsEncoder(corpus, stage, artwork_size, read)
-    return DescribedEncoder(corpus, stage.reader, artwork_size, read, PROMPTS[: stage.prompts], stage.train)
+    return DescribedEncoder(
+        corpus,
+        stage.reader,
+        artwork_size,
+        read,
+        PROMPTS[: stage.prompts],
+        stage.train,
+        objective=stage.objective,
+        candidates=PROMPTS if stage.template_search else (),
+    )
 
 
 def run_encoder(

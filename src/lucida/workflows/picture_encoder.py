@@ -12,19 +12,22 @@ from lucida.core.cache import content_hash
 from lucida.core.results import Metric, Results
 from lucida.core.run_folder import RunFolder
 from lucida.core.seeds import derive_seed, stream
+from lucida.data.caption_tokens import caption_tokens
 from lucida.data.captions import describe
+from lucida.data.collation import IGNORE_INDEX
 from lucida.data.galleries import PictureGallery, as_words
 from lucida.data.pairs import FeaturePairs
 from lucida.data.pixels import DecodedPictures
 from lucida.evaluation.retrieval import retrieval_metrics
-from lucida.evaluation.zero_shot import TEMPLATES, class_embeddings, zero_shot_metrics
+from lucida.evaluation.template_search import search_templates
+from lucida.evaluation.zero_shot import TEMPLATES, class_embeddings, template_embeddings, zero_shot_metrics
 from lucida.models.dual_encoder import seeded_heads
 from lucida.models.features import vision_features
 from lucida.models.hugging_face import load_text_tower, load_vision_tower
 from lucida.models.text_features import TextFeatures
 from lucida.models.towers import VisionTower
 from lucida.training.loop import train
-from lucida.training.tasks import ContrastiveTask
+from lucida.training.objectives import heads_task
 from lucida.workflows.encoder_stage import BUILT_IN, EncoderStage, beside_the_start
 
 PROMPTS = TEMPLATES["single"] + TEMPLATES["photographs"]
@@ -75,7 +78,8 @@ class PictureEncoder:
             views.append(vision_features(tower, decoded.pixels[:, :, ::-1], key=f"{key} mirrored"))
         self.features = np.stack(views)
         seed = derive_seed(stage.train.seed, "heads")
-        self.model = seeded_heads(tower.pooled_size, read.hidden_size, stage.head, seed)
+        self.model = seeded_heads(tower.pooled_size, read.hidden_size, stage.head, seed, **stage.objective.start)
+        self.prompts = PROMPTS  # around a class's name
 
     def rows(self, split: str) -> np.ndarray:
         """The pictures of a split that have texts."""
@@ -92,11 +96,35 @@ class PictureEncoder:
             self.read(list(place)),
             [np.array([place[text] for text in self.texts[i]]) for i in rows],
             np.array([number[identity] for identity in identities]),
+            words=caption_tokens(list(place)) if self.stage.objective.captioning else None,
+            classes=self.class_numbers(rows) if self.stage.objective.classification else None,
         )
         self.model.image_head.standardize(torch.from_numpy(pairs.picture_features[0].astype(np.float32)))
         self.model.text_head.standardize(pairs.text_features)
-        train(ContrastiveTask(self.model), pairs, self.stage.train, folder, resume=resume)
+        own, size = self.stage, self.stage.head.embedding_size
+        task = heads_task(self.model, own.objective, pairs, embedding_size=size, seed=own.train.seed)
+        train(task, pairs, own.train, folder, resume=resume)
         self.model.eval()
+        if own.template_search:
+            self.prompts = self._searched_prompts()
+
+    def class_numbers(self, rows: np.ndarray) -> np.ndarray:
+        """The class of each picture, ``int64 [n]``; ``IGNORE_INDEX`` where it has no label."""
+        corpus = self.decoded.corpus
+        place = {name: k for k, name in enumerate(corpus.classes)}
+        return np.array([place.get(str(corpus.pictures[i].label), IGNORE_INDEX) for i in rows], np.int64)
+
+    @torch.inference_mode()
+    def _searched_prompts(self) -> tuple[str, ...]:
+        """Of all templates there are, those that name the validation pictures best; the usual ones without labels."""
+        every = tuple(dict.fromkeys([*PROMPTS, *(template for some in TEMPLATES.values() for template in some)]))
+        rows = self.rows("validation")
+        labels = self.class_numbers(rows)
+        rows, labels = rows[labels != IGNORE_INDEX], labels[labels != IGNORE_INDEX]
+        if len(rows) == 0 or len(self.decoded.corpus.classes) < 2:
+            return PROMPTS
+        each = template_embeddings(lambda texts: self.encode_texts(list(texts)), self.class_words(), every)
+        return tuple(every[i] for i in search_templates(self.encode_pictures(rows), each, labels).chosen)
 
     def identity(self, i: int) -> str:
         """Pictures of one identity are right for each other's texts: so says the source, or they have the same texts.
@@ -120,8 +148,11 @@ class PictureEncoder:
 
     def classes(self) -> Tensor:
         """The classes of the corpus by name, ``[K, d]``."""
-        names = [as_words(name) for name in self.decoded.corpus.classes]
-        return class_embeddings(lambda texts: self.encode_texts(list(texts)), names, PROMPTS)
+        return class_embeddings(lambda texts: self.encode_texts(list(texts)), self.class_words(), self.prompts)
+
+    def class_words(self) -> list[str]:
+        """The classes as a reader would write them."""
+        return [as_words(name) for name in self.decoded.corpus.classes]
 
     def measure(self, split: str = "test") -> dict[str, Metric]:
         """Zero-shot by class and retrieval by text, where the pictures have them."""
