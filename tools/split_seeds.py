@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import lucida
 from lucida.core.cache import content_hash
 from lucida.core.config import to_dict
 from lucida.core.results import Results, peak_memory_mb, read_json, write_json
@@ -23,6 +22,7 @@ from lucida.core.statistics import mean_interval
 from lucida.data.emoji import read_emoji
 from lucida.workflows.encoder_stage import run_encoder
 from lucida.workflows.recipes import load
+from lucida.workflows.zero_shot_ablation import source
 
 START = "frozen_start_top1"
 
@@ -72,12 +72,6 @@ def measured(seed: int, recipe: str, path: Path) -> dict[str, Any]:
     }
     write_json(path, row)
     return row
-
-
-def source() -> str:
-    """Another text when the library's code is another: its results may be too."""
-    files = sorted(Path(lucida.__file__).parent.rglob("*.py"))
-    return content_hash([file.read_bytes().hex() for file in files if not {"report", "cli.py"} & {*file.parts}])
 
 
 def summarize(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:

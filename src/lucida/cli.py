@@ -156,6 +156,7 @@ def _evaluate(given: list[str]) -> None:
         "remedies": _evaluate_remedies,
         "instructions": _evaluate_instructions,
         "zero-shot": _evaluate_zero_shot,
+        "zero-shot-ablation": _evaluate_zero_shot_ablation,
     }
     if not given or given[0] in ("-h", "--help"):
         print(EVALUATE_USAGE, end="")
@@ -213,6 +214,13 @@ def _evaluate_zero_shot(given: list[str]) -> None:
 
     config = override(EvaluateZeroShotConfig(), given, command="lucida evaluate zero-shot")
     print(f"{evaluate_zero_shot(config).as_text()}\n\nresults: {config.out / 'results.json'}")
+
+
+def _evaluate_zero_shot_ablation(given: list[str]) -> None:
+    from lucida.workflows.zero_shot_ablation import ZeroShotAblationConfig, as_text, zero_shot_ablation
+
+    config = override(ZeroShotAblationConfig(), given, command="lucida evaluate zero-shot-ablation")
+    print(f"{as_text(zero_shot_ablation(config))}\n\nresults: {config.out / 'results.json'}")
 
 
 def _cluster(given: list[str]) -> None:

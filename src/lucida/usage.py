@@ -19,6 +19,7 @@ usage: lucida run [--recipe NAME] [--pictures PATH] [--out FOLDER] [--split-seed
        lucida evaluate remedies --run RUN [...]
        lucida evaluate instructions --run RUN [...]
        lucida evaluate zero-shot --model CLIP --pictures PATH [...]
+       lucida evaluate zero-shot-ablation [--seeds 31 32 33 34 35] [...]
        lucida cluster [--pictures PATH] [...]
        lucida lab list | run NAME ... | run --all | book
        lucida --version
@@ -43,6 +44,7 @@ commands:
             remedies: every remedy against making things up on the model of a run: what it mends, breaks and costs
             zero-shot: a CLIP or SigLIP on your labelled pictures by the names of their classes, and the prompt
             templates that suit both best
+            zero-shot-ablation: what each step of the default dual encoder is worth, over split seeds
   cluster   a Gaussian mixture of your pictures: named clusters, outliers, near-duplicates
   lab       controlled experiments on questions about training, each with a verdict; `book` makes pages of the results
 """
@@ -104,6 +106,7 @@ EVALUATE_USAGE = """usage: lucida evaluate long-tail --pictures PATH [--out FOLD
        lucida evaluate remedies --run RUN [--out FOLDER] [--examples N] [...]
        lucida evaluate instructions --run RUN [--out FOLDER] [--stage.scenes N] [--stage.kinds N] [...]
        lucida evaluate zero-shot --model CLIP --pictures PATH [--templates FILE] [--by accuracy|margin] [...]
+       lucida evaluate zero-shot-ablation [--seeds 31 32 33 34 35] [--out FOLDER]
        lucida evaluate long-tail|chats|pope|chair|remedies|instructions|zero-shot --help    every setting
 
 PATH     labelled pictures: a folder for each class, a table with a column "label", Parquet

@@ -52,7 +52,10 @@ class ReaderConfig:
         shape_share: of shape descriptors in the distance of two pictures, when they are read.
         looks_shape_share: the same when looks are compared.
         ridge: of the kernel reader.
-        head_weight: of the contrastive heads beside the kernel reader, whose weight is one.
+        keywords: of a class, beside its name.
+        words: of descriptions have a dimension each, beside the sentence encoder's.
+        reader_weight: of the kernel reader, and of what hubs give back, which is known from it alone.
+        head_weight: of the contrastive heads beside it.
         hub_weight: how much of what strangers' pictures score with it a class gives back.
         looks_weight: of example pictures' looks beside words.
         looks_size, looks_shrinkage: of the metric of looks.
@@ -65,6 +68,9 @@ class ReaderConfig:
     shape_share: float = 0.2
     looks_shape_share: float = 0.5
     ridge: float = 0.05
+    keywords: bool = True
+    words: bool = True
+    reader_weight: float = 1.0
     head_weight: float = 0.5
     hub_weight: float = 0.7
     looks_weight: float = 2.0
@@ -74,9 +80,9 @@ class ReaderConfig:
     duration: Duration = field(default_factory=lambda: Duration(20, "epochs"))
 
 
-def describe(concept: Concept) -> Description:
+def describe(concept: Concept, *, keywords: bool = True) -> Description:
     """Its name and keywords."""
-    return Description(concept.name, concept.keywords)
+    return Description(concept.name, concept.keywords if keywords else ())
 
 
 class DescribedEncoder:
@@ -112,9 +118,10 @@ class DescribedEncoder:
         features = {artist: self._features(artist, artwork_size) for artist in ARTISTS}
         self.pictures = self._blocks(features, config.shape_share)
         self.looks = {a: normalize(x.mean(dim=0), dim=1) for a, x in self._looks(features).items()}
-        self.described = {concept.name: describe(concept) for concept in concepts()}
-        self.texts = DescriptionReader(read, prompts, [describe(concepts()[i]) for i in self.known["openmoji"]])
-        everything = [describe(concept) for concept in concepts()]
+        everything = [describe(concept, keywords=config.keywords) for concept in concepts()]
+        self.described = {description.name: description for description in everything}
+        known = [everything[i] for i in self.known["openmoji"]] if config.words else []
+        self.texts = DescriptionReader(read, prompts, known)
         read.remember([text for d in everything for part in self.texts.parts(d) for text in part])
         self.class_texts = self.texts(everything)
         sizes = self.pictures["openmoji"].shape[-1], self.class_texts.shape[-1]
@@ -167,14 +174,14 @@ class DescribedEncoder:
         train(task, pairs, self.train, folder, resume=resume)
         self.model.eval()
         if self.candidates:
-            self.texts.prompts = self._searched_prompts()
+            self.search_prompts()
 
     def _pairs(self) -> FeaturePairs:
         """Each training picture with its class's description."""
         rows = np.concatenate([self.known[artist] for artist in ARTISTS])
         views = torch.cat([self.pictures[artist][:, self.known[artist]] for artist in ARTISTS], dim=1)
         known = {*rows.tolist()}
-        said = [describe(concept).sentence if i in known else "" for i, concept in enumerate(concepts())]
+        said = [self.described[c.name].sentence if i in known else "" for i, c in enumerate(concepts())]
         return FeaturePairs(
             views.numpy(),
             self.class_texts,
@@ -185,8 +192,8 @@ class DescribedEncoder:
         )
 
     @torch.inference_mode()
-    def _searched_prompts(self) -> tuple[str, ...]:
-        """The templates that name the validation concepts best, by both artists."""
+    def search_prompts(self) -> None:
+        """From now on classes are named in the candidates that name the validation concepts best, by both artists."""
         rows = split_rows(self.corpus, "validation_unseen", "openmoji")
         pictures = torch.cat([self.encode_pictures(artist, rows) for artist in ARTISTS])
         names, labels = [concepts()[i].name for i in rows], np.tile(np.arange(len(rows)), len(ARTISTS))
@@ -196,7 +203,7 @@ class DescribedEncoder:
             return score_of(margins(pictures, self.encode_names(names), labels))
 
         found = greedy_templates(len(self.candidates), score)
-        return tuple(self.candidates[i] for i in found.chosen)
+        self.texts.prompts = tuple(self.candidates[i] for i in found.chosen)
 
     @torch.inference_mode()
     def encode_pictures(self, artist: str, rows: np.ndarray) -> Tensor:
@@ -220,11 +227,13 @@ class DescribedEncoder:
         own = torch.from_numpy(self.read_names[:, None] == np.array([d.name for d in descriptions])[None])
         scores = (self.reader.held_out @ read.T).masked_fill(own, -torch.inf)
         offsets = hub_offsets(scores, weight=self.config.hub_weight)
-        return extend_classes(self._join(read, heads), offsets / (1 + self.config.head_weight), length=2.0)
+        weight = self.config.reader_weight
+        offsets = weight * offsets / (weight + self.config.head_weight)
+        return extend_classes(self._join(read, heads), offsets, length=2.0)
 
     def _join(self, read: Tensor, heads: Tensor) -> Tensor:
-        weight = self.config.head_weight
-        return torch.cat([read, weight**0.5 * heads], dim=1) / (1 + weight) ** 0.5
+        weights = self.config.reader_weight, self.config.head_weight
+        return torch.cat([weights[0] ** 0.5 * read, weights[1] ** 0.5 * heads], dim=1) / sum(weights) ** 0.5
 
     @torch.inference_mode()
     def with_looks(self, pictures: Tensor, artist: str, rows: np.ndarray) -> Tensor:
