@@ -84,6 +84,13 @@ def _data(given: list[str]) -> None:
         )
 
 
+def _train(given: list[str]) -> None:
+    from lucida.workflows.tune_encoder import MODEL, TuneEncoderConfig, as_text, tune_encoder
+
+    config = override(TuneEncoderConfig(), given, command="lucida train")
+    print(f"{as_text(tune_encoder(config))}\n\nresults: {config.out / 'results.json'}\nmodel: {config.out / MODEL}")
+
+
 def _adapt(given: list[str]) -> None:
     from lucida.workflows.adapt import AdaptConfig, adapt
 
@@ -281,6 +288,6 @@ def _follow(path: Path, idle: float | None) -> None:
 
 
 _VERBS: Mapping[str, Callable[[list[str]], None]] = {
-    "run": _run, "audit": _audit, "compare": _compare, "data": _data, "adapt": _adapt, "export": _export, "ask": _ask,
-    "diagnose": _diagnose, "evaluate": _evaluate, "cluster": _cluster, "lab": _lab,
+    "run": _run, "audit": _audit, "compare": _compare, "data": _data, "train": _train, "adapt": _adapt,
+    "export": _export, "ask": _ask, "diagnose": _diagnose, "evaluate": _evaluate, "cluster": _cluster, "lab": _lab,
 }  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,6 +70,49 @@ class FeaturePairs:
         }
         if self.words is not None:
             batch["caption_ids"], batch["caption_labels"] = self.words.rows(torch.from_numpy(chosen))
+        if self.classes is not None:
+            batch["classes"] = torch.from_numpy(self.classes[rows])
+        return batch
+
+
+@dataclass(frozen=True)
+class PixelPairs:
+    """Training data of whole towers: each example is a picture; its text is drawn anew every epoch.
+
+    Attributes:
+        pixels: ``uint8 [M, H, W, 3]``, memory-mapped or not.
+        rows: which of them are the N examples, ``int64 [N]``.
+        preprocess: pixels as the vision tower takes them.
+        tokens: of all texts, ``[T, L]`` each, as the text tower takes them.
+        texts: for each example the rows of ``tokens`` that are true of it, at least one.
+        ids: ``int64 [N]``: pictures of one id are positives of each other's texts.
+        words, classes: as in :class:`FeaturePairs`.
+    """
+
+    pixels: np.ndarray
+    rows: np.ndarray
+    preprocess: Callable[[Tensor], Tensor]
+    tokens: Mapping[str, Tensor]
+    texts: Sequence[np.ndarray]
+    ids: np.ndarray
+    words: CaptionTokens | None = None
+    classes: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def batch(self, indices: Sequence[int], draw: Callable[[int], np.random.Generator]) -> dict:
+        """``image`` with ``pixel_values``, ``text`` with tokens, and ``ids``; texts come from ``draw(k)``."""
+        rows = np.asarray(indices)
+        chosen = torch.tensor([int(draw(k).choice(self.texts[index])) for k, index in enumerate(rows)])
+        seen = torch.from_numpy(np.stack([self.pixels[i] for i in self.rows[rows]]))
+        batch = {
+            "image": {"pixel_values": self.preprocess(seen)},
+            "text": {name: tensor[chosen] for name, tensor in self.tokens.items()},
+            "ids": torch.from_numpy(self.ids[rows]),
+        }
+        if self.words is not None:
+            batch["caption_ids"], batch["caption_labels"] = self.words.rows(chosen)
         if self.classes is not None:
             batch["classes"] = torch.from_numpy(self.classes[rows])
         return batch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from lucida.data.captions import describe
 from lucida.data.collation import IGNORE_INDEX
 from lucida.data.galleries import PictureGallery, as_words
 from lucida.data.pairs import FeaturePairs
+from lucida.data.pictures import Picture
 from lucida.data.pixels import DecodedPictures
 from lucida.evaluation.retrieval import retrieval_metrics
 from lucida.evaluation.template_search import search_templates
@@ -48,6 +50,14 @@ def picture_texts(gallery: PictureGallery, i: int) -> tuple[str, ...]:
     if not facts.counts:
         return ()
     return tuple(describe(facts, stream(0, "captions", i, k)).text for k in range(_PHRASINGS))
+
+
+def identity_of(picture: Picture, texts: Sequence[str]) -> str:
+    """Pictures of one identity are right for each other's texts: so says the source, or they have the same texts.
+
+    Those with nothing but a class share its texts; so may pictures that somebody captioned alike.
+    """
+    return picture.identity if picture.identity != picture.id else "\n".join(texts)
 
 
 def make_tower(stage: EncoderStage) -> VisionTower:
@@ -127,12 +137,8 @@ class PictureEncoder:
         return tuple(every[i] for i in search_templates(self.encode_pictures(rows), each, labels).chosen)
 
     def identity(self, i: int) -> str:
-        """Pictures of one identity are right for each other's texts: so says the source, or they have the same texts.
-
-        Those with nothing but a class share its texts; so may pictures that somebody captioned alike.
-        """
-        picture = self.decoded.corpus.pictures[i]
-        return picture.identity if picture.identity != picture.id else "\n".join(self.texts[i])
+        """See :func:`identity_of`."""
+        return identity_of(self.decoded.corpus.pictures[i], self.texts[i])
 
     @torch.inference_mode()
     def encode_pictures(self, rows: np.ndarray) -> Tensor:

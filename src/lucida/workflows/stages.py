@@ -26,6 +26,7 @@ TITLES = {
     "pictures_seen": "Pictures as the model sees them",
     "before": "Measuring the model as it is",
     "adapting": "Adapting",
+    "tuning": "Tuning the dual encoder",
     "asking": "Asking the model",
     "after": "Measuring the adapted model",
     "hallucination": "Measuring what it makes up",

@@ -1,0 +1,112 @@
+"""A checkpoint tuned on one's own pictures: what is locked stays, and the base task is measured again."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lucida.cli import main
+from lucida.core.durations import Duration
+from lucida.core.errors import LucidaError
+from lucida.core.results import Results
+from lucida.models.imported_encoders import load_dual_encoder
+from lucida.models.interpolation import interpolated
+from lucida.training.loop import TrainConfig
+from lucida.training.objectives import ObjectiveConfig
+from lucida.workflows.tune_encoder import BaseTask, TuneEncoderConfig, read_for, tune_encoder
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
+from tiny_encoders import clip, siglip
+
+COLOURS = {"red": (220, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 220), "white": (250, 250, 250)}
+
+
+def pictures(path: Path, names: list[str], n: int = 12, seed: int = 0) -> Path:
+    """Noisy squares, a folder for each colour."""
+    generator = np.random.default_rng(seed)
+    for name in names:
+        (path / name).mkdir(parents=True)
+        for i in range(n):
+            pixels = np.clip(np.array(COLOURS[name]) + generator.normal(0, 20, (32, 32, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(path / name / f"{i}.png")
+    return path
+
+
+def config(tmp_path: Path, **changes) -> TuneEncoderConfig:
+    training = TrainConfig(
+        Duration(30, "steps"), batch_size=16, micro_batch_size=8, learning_rate=1e-3, probe_every=None
+    )
+    given = {"model": str(tmp_path / "base"), "pictures": tmp_path / "own", "out": tmp_path / "run", "train": training}
+    return TuneEncoderConfig(**given | changes)
+
+
+@pytest.mark.parametrize("locked", ["none", "vision", "text", "both"])
+def test_what_is_locked_stays_and_the_rest_moves(locked, tmp_path):
+    clip(tmp_path / "base", scale=10.0)
+    pictures(tmp_path / "own", ["red", "green"])
+    few = TrainConfig(Duration(2, "steps"), batch_size=8, learning_rate=1e-3, probe_every=None)
+    tune_encoder(config(tmp_path, locked=locked, shares=(0.0, 1.0), train=few))
+    base, tuned = (load_dual_encoder(tmp_path / name).state_dict() for name in ("base", "run/model"))
+    moved = {name.split(".")[0] for name, tensor in tuned.items() if not torch.equal(tensor, base[name])}
+    frozen = {"none": set(), "vision": {"vision_tower"}, "text": {"text_tower"}, "both": {"vision_tower", "text_tower"}}
+    assert moved == {"vision_tower", "text_tower", "image_head", "text_head", "log_logit_scale"} - frozen[locked]
+
+
+def test_own_pictures_are_learned_and_the_base_task_is_measured_again(tmp_path, capsys):
+    clip(tmp_path / "base", scale=10.0)
+    pictures(tmp_path / "own", ["red", "green", "blue"])
+    pictures(tmp_path / "old", ["blue", "white"], seed=1)
+    paths = {"--model": "base", "--pictures": "own", "--base-pictures": "old", "--out": "run"}
+    named = [word for option, name in paths.items() for word in (option, str(tmp_path / name))]
+    training = ["--train.duration", "40 steps", "--train.batch-size", "16", "--train.learning-rate", "1e-3"]
+    asked = ["--locked", "none", "--objective.captioning", "0.5", "--shares", "0", "0.5", "1"]
+    main(["train", *named, *training, *asked, "--train.micro-batch-size", "8"])
+    metrics = Results.load(tmp_path / "run/results.json").metrics
+    own = [metrics[f"own/zero_shot/top1/at_{share}"].value for share in ("0", "0.5", "1")]
+    assert own[-1] == 1.0 > own[0]
+    base, tuned, between = (load_dual_encoder(tmp_path / name) for name in ("base", "run/model", "base"))
+    between.load_state_dict(interpolated(base.state_dict(), tuned.state_dict(), 0.5))
+    exam = BaseTask(read_for(base, tmp_path / "old", limit=100, split_seed=0))
+    for share, encoder in (("0", base), ("0.5", between), ("1", tuned)):
+        again = exam(encoder).metrics["zero_shot/top1"]
+        assert metrics[f"base/zero_shot/top1/at_{share}"].value == pytest.approx(again.value)
+        assert again.n == 24
+    change = metrics["base/zero_shot/top1_change/at_1"]
+    ends = [metrics[f"base/zero_shot/top1/at_{share}"].value for share in ("1", "0")]
+    assert change.value == pytest.approx(ends[0] - ends[1])
+    assert "base/zero_shot/top1_change/at_0" not in metrics
+    printed = capsys.readouterr().out
+    assert "the base task by tuning" in printed
+    assert "own/zero_shot/top1" in printed
+
+
+def test_captions_are_retrieved_by_a_siglip(tmp_path):
+    siglip(tmp_path / "base", scale=10.0, bias=-2.0)
+    pictures(tmp_path / "made", ["red", "green"], n=20)
+    (tmp_path / "own").mkdir()
+    rows = []
+    for path in sorted((tmp_path / "made").glob("*/*.png")):
+        name = f"{path.parent.name}{path.name}"
+        path.rename(tmp_path / "own" / name)
+        rows.append(f"{name},a {path.parent.name} cat")
+    (tmp_path / "own" / "metadata.csv").write_text("file_name,caption\n" + "\n".join(rows) + "\n")
+    results = tune_encoder(config(tmp_path, locked="text", objective=ObjectiveConfig("sigmoid"), shares=(0.0, 1.0)))
+    assert results.metrics["own/retrieval/image_to_text/recall_at_1/at_1"].value == 1.0
+    assert not any("zero_shot" in name for name in results.metrics)
+
+
+def test_what_cannot_be_tuned_is_one_line(tmp_path):
+    with pytest.raises(LucidaError, match="no model was named"):
+        tune_encoder(TuneEncoderConfig())
+    with pytest.raises(LucidaError, match="shares"):
+        TuneEncoderConfig(shares=(0.5, 1.0))
+    clip(tmp_path / "base")
+    pictures(tmp_path / "own", ["red", "green"])
+    with pytest.raises(LucidaError, match="needs a logit_bias"):
+        tune_encoder(config(tmp_path, objective=ObjectiveConfig("sigmoid")))
+    assert not (tmp_path / "run").exists()
