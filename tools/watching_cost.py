@@ -33,6 +33,7 @@ from lucida.training.distributed import Accelerator
 from lucida.training.loop import TrainConfig, make_optimizer, training_steps
 from lucida.training.probes import watch
 from lucida.training.probes.watch import LOOKS_EVERY
+from lucida.training.sharding import place
 from lucida.training.state import TrainState
 from lucida.training.tasks import ContrastiveTask
 from lucida.workflows import language_stage
@@ -107,7 +108,8 @@ def cost(task: Any, data: Any, config: TrainConfig, rounds: int, pictures: str |
     for one in (task, plain):
         optimizer = make_optimizer(one.model, config)
         stream = BatchStream(data, batch_size=config.batch_size, seed=0)
-        steps = training_steps(one, stream, config, optimizer, accelerator, TrainState(), total)
+        placed = place(one, optimizer, accelerator, precision=config.precision, sharded=False)
+        steps = training_steps(placed, stream, config, accelerator, TrainState(), total)
         sides.append((steps, optimizer))
 
     def ten(side: int) -> float:

@@ -209,12 +209,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--dropout", type=float, default=0.0)
     parser.add_argument("--checkpoint-every", type=int)
+    parser.add_argument("--sharding", default="none")
     options = parser.parse_args(arguments)
     every = Duration(options.checkpoint_every, "steps") if options.checkpoint_every else None
     for run in options.task:
         name, _, size = run.partition(":")
         task, data = toy(name, options.dropout)
-        config = settings(options.steps, micro_batch_size=int(size) if size else None, checkpoint_every=every)
+        config = settings(
+            options.steps,
+            micro_batch_size=int(size) if size else None,
+            checkpoint_every=every,
+            sharding=options.sharding,
+        )
         train(task, data, config, RunFolder(options.folder / run), resume=True, progress=False)
     assert Accelerator().num_processes == int(os.environ.get("WORLD_SIZE", 1))  # the launcher's processes took part
     sys.stdout.write(f"processes: {Accelerator().num_processes}\n")  # one write: the processes share the stream

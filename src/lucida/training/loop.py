@@ -18,11 +18,12 @@ from lucida.core.errors import LucidaError
 from lucida.core.run_folder import RunFolder
 from lucida.core.seeds import derive_seed
 from lucida.training.batches import BatchStream, OrderedData, TrainingData, prefetched
-from lucida.training.distributed import Accelerator, Precision, TaskModule, same_everywhere, seed_step, send_to_device
+from lucida.training.distributed import Accelerator, Precision, same_everywhere, seed_step, send_to_device
 from lucida.training.parameter_groups import ParameterRow, parameter_groups, trainable_by_block
 from lucida.training.probes.watch import Watch, watch
 from lucida.training.progress import MetricsLog, Progress
 from lucida.training.schedules import cosine_with_warmup
+from lucida.training.sharding import Placed, Sharding, place
 from lucida.training.state import TrainState, restore_run, save_run
 from lucida.training.step import StepOutput, train_step
 from lucida.training.tasks import FeatureTask, ScheduledTask, Task
@@ -36,9 +37,15 @@ class TrainConfig:
 
     Attributes:
         duration: of the whole run.
-        batch_size: examples in one update, over all processes and micro-batches.
-        micro_batch_size: examples in one forward pass of one process; ``None`` for the whole share. Smaller needs less
-            memory and changes no gradient.
+        batch_size: examples in one update, over all processes; with ``effective_batch``, those that are in memory at
+            once.
+        effective_batch: examples in one update where that is more than memory holds. They go through the model
+            ``batch_size`` at a time: the gradient, dropout included, is that of the whole, negatives of a contrastive
+            loss too, and its features are computed twice. ``None``: no more than ``batch_size``.
+        micro_batch_size: the same from the other end: examples in one forward pass of one process, of an update of
+            ``batch_size``; ``None`` for its whole share.
+        sharding: ``"full"`` spreads weights, gradients and optimizer state over the processes
+            (:class:`~lucida.training.sharding.Shards`); ``"none"``: each has them all.
         learning_rate: the peak.
         weight_decay: AdamW's, of matrices.
         betas: AdamW's.
@@ -50,12 +57,15 @@ class TrainConfig:
         parameters: rows of (pattern, learning-rate multiplier, decay); the first that matches a parameter counts.
         seed: of the order, the examples' draws and dropout.
         validate_every, checkpoint_every, log_every: how often, besides at the end; ``None`` for only then.
-        probe_every: how often the run is looked into for ``lucida diagnose``; ``None`` for never.
+        probe_every: how often the run is looked into for ``lucida diagnose``; ``None`` for never, as under
+            sharding, where no process has whole weights to look at.
     """
 
     duration: Duration = field(default=Duration(1, "epochs"))
     batch_size: int = 64
+    effective_batch: int | None = None
     micro_batch_size: int | None = None
+    sharding: Sharding = "none"
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
     betas: tuple[float, float] = (0.9, 0.98)
@@ -80,14 +90,37 @@ class TrainConfig:
             "final_fraction": 0 <= self.final_fraction <= 1,
             "max_grad_norm": self.max_grad_norm is None or self.max_grad_norm > 0,
             "precision": self.precision in get_args(Precision),
+            "sharding": self.sharding in get_args(Sharding),
         }
         for name, fine in allowed.items():
             if not fine:
                 raise LucidaError(f"{name} cannot be {getattr(self, name)!r}", where="TrainConfig")
+        if self.effective_batch is not None and self.micro_batch_size is not None:
+            remedy = "with effective_batch, batch_size says what goes through the model at once"
+            raise LucidaError("micro_batch_size and effective_batch say the same", where="TrainConfig", remedy=remedy)
+        if self.effective_batch is not None and self.effective_batch < self.batch_size:
+            what = f"an effective batch of {self.effective_batch} is less than the {self.batch_size} in memory at once"
+            raise LucidaError(what, where="TrainConfig", remedy="lower batch_size, or leave out effective_batch")
+
+    @property
+    def update_size(self) -> int:
+        """Examples in one update, over all processes."""
+        return self.effective_batch or self.batch_size
+
+    def pass_size(self, num_processes: int) -> int | None:
+        """Examples that one of so many processes takes through the model at once; ``None`` for its whole share.
+
+        >>> TrainConfig(batch_size=64, effective_batch=512).pass_size(2)
+        32
+        """
+        if self.effective_batch is None:
+            return self.micro_batch_size
+        return max(1, self.batch_size // num_processes)
 
 
-# What may differ between a run and its continuation: it changes no weight (the micro-batch: none beyond rounding).
-_FREE_TO_CHANGE = {"micro_batch_size", "validate_every", "checkpoint_every", "log_every", "probe_every"}
+# What may differ between a run and its continuation: it changes no weight, or none beyond rounding.
+_FREE_TO_CHANGE = {"effective_batch", "micro_batch_size", "sharding"}
+_FREE_TO_CHANGE |= {"validate_every", "checkpoint_every", "log_every", "probe_every"}
 
 
 def train(
@@ -104,8 +137,9 @@ def train(
     """Train ``task.model`` in place, in evaluation mode afterwards; metrics and checkpoints are in the run folder.
 
     Every random number is a function of (seed, step), so a resumed run continues bit for bit, in the middle of an
-    epoch too, and the global batch is the same for any number of processes (``torchrun --nproc-per-node 2 …``; on GPUs
-    ``accelerate launch`` too, which starts a single process on CPUs unless it finds MPI).
+    epoch too, and the global batch is the same for any number of processes (``torchrun --nproc-per-node 2 …``, with
+    ``--nnodes`` on several machines that share the run folder; on GPUs ``accelerate launch`` too, which starts a single
+    process on CPUs unless it finds MPI). A run may be resumed by another number of processes, sharded or not.
 
     Args:
         task: the model and its loss.
@@ -121,15 +155,15 @@ def train(
     Raises:
         NonFiniteError: a loss, gradient or weight is NaN or infinite; the last checkpoint is untouched.
         LucidaError: nothing to train, nothing supervised, a pattern without a match, a folder that holds another run,
-            a checkpoint that is broken or of another configuration.
+            a checkpoint that is broken or of another configuration, or a model that cannot be sharded.
     """
     accelerator = Accelerator(mixed_precision="no")  # the precision is the config's, not the launcher's
     main = accelerator.is_main_process
     model = task.model.to(accelerator.device)
     stream = BatchStream(
         data,
-        batch_size=config.batch_size,
-        micro_batch_size=config.micro_batch_size,
+        batch_size=config.update_size,
+        micro_batch_size=config.pass_size(accelerator.num_processes),
         seed=config.seed,
         process=(accelerator.process_index, accelerator.num_processes),
     )
@@ -138,17 +172,18 @@ def train(
     state = restore_run(folder.checkpoints, model, optimizer, settings, resume=resume)
     if not same_everywhere(state.step, accelerator):
         raise LucidaError("the processes see different checkpoints", where=folder.path, remedy="share the run folder")
+    placed = place(task, optimizer, accelerator, precision=config.precision, sharded=config.sharding == "full")
 
     def due(every: Duration | None) -> bool:
         return state.step == total or (every is not None and state.step % in_steps(every, config, data) == 0)
 
-    probed = config.probe_every if main and state.step < total else None
+    probed = config.probe_every if main and placed.task is task and state.step < total else None
     every = None if probed is None else in_steps(probed, config, data)
     with (
         MetricsLog(folder, state.step, enabled=main) as log,
-        Progress(total, start=state.step, batch_size=config.batch_size, shown=progress and main) as bar,
+        Progress(total, start=state.step, batch_size=config.update_size, shown=progress and main) as bar,
         _watching(every, model, optimizer, folder, state, pictures) as watched,
-        closing(training_steps(task, stream, config, optimizer, accelerator, state, total)) as steps,
+        closing(training_steps(placed, stream, config, accelerator, state, total)) as steps,
     ):
         bar.say(describe_trainable(model) if state.step < total else f"already trained for {total} steps")
         for output, learning_rate in steps:
@@ -158,14 +193,18 @@ def train(
             if due(config.log_every):
                 log.write("train", state, output.row() | {"learning_rate": learning_rate})
             if validate is not None and due(config.validate_every):
-                state.validation = _validated(validate, model)
+                with placed.whole():
+                    state.validation = _validated(validate, model)
                 log.write("validation", state, state.validation)
                 bar.say(f"step {state.step}: " + "  ".join(f"{k} {v:.4f}" for k, v in state.validation.items()))
-            if main and due(config.checkpoint_every):
-                state.checkpoint = save_run(folder.checkpoints, state, model, optimizer, settings)
+            if due(config.checkpoint_every):
+                with placed.whole():
+                    moments = placed.optimizer_state()
+                    if main:
+                        state.checkpoint = save_run(folder.checkpoints, state, model, moments, settings)
     accelerator.wait_for_everyone()
-    optimizer.zero_grad(set_to_none=True)
-    model.eval()
+    placed.optimizer.zero_grad(set_to_none=True)
+    model.to(accelerator.device).eval()
     return state
 
 
@@ -184,10 +223,9 @@ def _watching(
 
 
 def training_steps(
-    task: Task | FeatureTask,
+    placed: Placed,
     stream: BatchStream,
     config: TrainConfig,
-    optimizer: torch.optim.Optimizer,
     accelerator: Accelerator,
     state: TrainState,
     total: int,
@@ -196,7 +234,7 @@ def training_steps(
 
     The caller may do anything between two steps, draw random numbers too: each step seeds its own.
     """
-    module = accelerator.prepare(TaskModule(task, device=accelerator.device, precision=config.precision))
+    task, module, optimizer = placed.task, placed.module, placed.optimizer
     set_training_modes(task.model)
     with torch.random.fork_rng(), closing(prefetched(stream.micro_batches, range(state.step, total))) as batches:
         clock = time.perf_counter()
@@ -209,14 +247,14 @@ def training_steps(
             output = train_step(
                 task, module, micro_batches, optimizer, accelerator, max_grad_norm=config.max_grad_norm, step=state.step
             )
-            state.advance(output, config.batch_size, time.perf_counter() - clock)
+            state.advance(output, config.update_size, time.perf_counter() - clock)
             yield output, learning_rate
             clock = time.perf_counter()
 
 
 def in_steps(duration: Duration, config: TrainConfig, data: TrainingData) -> int:
     """A duration as optimizer steps of this configuration."""
-    return duration.steps(batch_size=config.batch_size, examples_per_epoch=len(data))
+    return duration.steps(batch_size=config.update_size, examples_per_epoch=len(data))
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
@@ -277,5 +315,6 @@ def _settings(config: TrainConfig, data: TrainingData) -> dict[str, Any]:
     sampling = {"sampling": data.sampling} if isinstance(data, OrderedData) else {}
     return {key: value for key, value in to_dict(config).items() if key not in _FREE_TO_CHANGE} | {
         "examples in an epoch": len(data),
+        "batch_size": config.update_size,  # however much of it was in memory at once
         **sampling,
     }

@@ -44,12 +44,14 @@ class TrainState:
 
 
 def save_run(
-    folder: Path, state: TrainState, model: nn.Module, optimizer: torch.optim.Optimizer, settings: dict[str, Any]
+    folder: Path, state: TrainState, model: nn.Module, optimizer_state: dict[str, Any], settings: dict[str, Any]
 ) -> Path:
-    """A checkpoint of the run.
+    """A checkpoint of the run: always of the whole, so that any number of processes goes on from it.
 
     Args:
         folder: of the run's checkpoints.
+        model: whole.
+        optimizer_state: whole, as its ``state_dict`` says it.
         settings: what a continued run must have in common with this one, in plain values.
 
     Raises:
@@ -63,7 +65,7 @@ def save_run(
         "loss": state.loss,
         "validation": state.validation,
         "settings": settings,
-        "optimizer": optimizer.state_dict(),
+        "optimizer": optimizer_state,
     }
     return save_checkpoint(folder, state.step, model, content)
 

@@ -13,6 +13,7 @@ from lucida.core.errors import LucidaError, NonFiniteError
 from lucida.losses.ring import Ring
 from lucida.training.batches import Batch
 from lucida.training.distributed import Accelerator, random_state, set_random_state, sum_over_processes
+from lucida.training.sharding import gradient_norm, gradients, local_part, synchronised
 from lucida.training.tasks import Features, FeatureTask, LossOutput, Task
 
 
@@ -43,7 +44,8 @@ def train_step(
 
     Args:
         task: says how features or losses are made.
-        module: the task's :class:`~lucida.training.distributed.TaskModule`, as accelerate prepared it.
+        module: the task's :class:`~lucida.training.distributed.TaskModule`, ready for the processes
+            (:func:`~lucida.training.sharding.place`).
         micro_batches: this process' share of the batch, on its device.
         max_grad_norm: the gradient is scaled down to this norm; ``None`` to leave it.
         step: for the message of an error.
@@ -60,12 +62,11 @@ def train_step(
         loss, weight, metrics = summed_gradients(task, module, micro_batches, accelerator)
     if not torch.isfinite(loss):
         raise NonFiniteError(f"the loss is {loss.item()} at step {step}", where=_first_bad(task.model, micro_batches))
-    parameters = [p for p in task.model.parameters() if p.grad is not None]
-    grad_norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    grad_norm = gradient_norm(task.model, accelerator)
     if not torch.isfinite(grad_norm):
         raise NonFiniteError(f"the gradient is not finite at step {step}", where=_first_bad(task.model, micro_batches))
     if max_grad_norm is not None:
-        torch.nn.utils.clip_grads_with_norm_(parameters, max_grad_norm, grad_norm)
+        torch._foreach_mul_(gradients(task.model), (max_grad_norm / (grad_norm + 1e-6)).clamp(max=1.0))
     optimizer.step()
     return StepOutput(loss.item(), weight, grad_norm.item(), metrics)
 
@@ -80,7 +81,7 @@ def summed_gradients(task: Task, module: nn.Module, micro_batches: list[Batch], 
     """
     outputs = []
     for k, batch in enumerate(micro_batches):
-        with _synchronised(module, accelerator, last=k == len(micro_batches) - 1):
+        with synchronised(module, accelerator, last=k == len(micro_batches) - 1):
             output: LossOutput = module(batch)
             output.loss_sum.backward()
         outputs.append(output)
@@ -88,8 +89,7 @@ def summed_gradients(task: Task, module: nn.Module, micro_batches: list[Batch], 
     weight = totals[1].item()
     if weight == 0:
         raise LucidaError("nothing in this batch is supervised", where="labels", remedy="check the answer masks")
-    grads = [p.grad for p in task.model.parameters() if p.grad is not None]
-    torch._foreach_mul_(grads, accelerator.num_processes / weight)  # DDP has averaged over the processes
+    torch._foreach_mul_(gradients(task.model), accelerator.num_processes / weight)  # they were averaged over processes
     means = (totals / weight).tolist()
     return totals[0] / weight, weight, dict(zip(outputs[0].metrics, means[2:], strict=True))
 
@@ -126,7 +126,7 @@ def cached_gradients(
     if torch.isfinite(mean):
         mean.backward()
         for k, (batch, state) in enumerate(zip(micro_batches, states, strict=True)):
-            with _synchronised(module, accelerator, last=k == len(micro_batches) - 1):
+            with synchronised(module, accelerator, last=k == len(micro_batches) - 1):
                 part = parts[0] if once else _replayed(module, batch, state, accelerator.device)
                 offset = sum(_count(p) for p in parts[:k])
                 _carry_on(part, cached, offset, accelerator.num_processes, last=k == len(micro_batches) - 1)
@@ -145,7 +145,7 @@ def _refuse_batch_norm(model: nn.Module) -> None:
             raise LucidaError(
                 "batch norm would take its statistics from micro-batches, and the gradient would not be the batch's",
                 where=name,
-                remedy="freeze it, use layer norm, or leave out micro_batch_size",
+                remedy="freeze it, use layer norm, or take the batch at once (no effective_batch, no micro_batch_size)",
             )
 
 
@@ -170,8 +170,8 @@ def _count(part: Features) -> int:
 def _carry_on(part: Features, cached: Features, offset: int, num_processes: int, *, last: bool) -> None:
     """Back-propagate the cached gradient of a micro-batch's features; that of shared scalars once, with the last.
 
-    DDP averages over processes: rows are each process' own and need the factor back, shared scalars are the same
-    in all.
+    Gradients are averaged over processes: rows are each process' own and need the factor back, shared scalars are the
+    same in all.
     """
     tensors, grads = [], []
     for name, rows in part.rows.items():
@@ -187,11 +187,6 @@ def _carry_on(part: Features, cached: Features, offset: int, num_processes: int,
         torch.autograd.backward(tensors, grads)
 
 
-def _synchronised(module: nn.Module, accelerator: Accelerator, *, last: bool) -> Any:
-    """Processes exchange gradients in the last micro-batch only."""
-    return nullcontext() if last else accelerator.no_sync(module)
-
-
 def _replayed(module: nn.Module, batch: Batch, state: tuple[Tensor, ...], device: torch.device) -> Features:
     """A micro-batch once more, with the dropout of its first pass."""
     set_random_state(state, device)
@@ -200,11 +195,10 @@ def _replayed(module: nn.Module, batch: Batch, state: tuple[Tensor, ...], device
 
 def _first_bad(model: nn.Module, micro_batches: list[Batch]) -> str:
     """The first non-finite tensor among parameters, inputs and gradients: in the order of cause and effect."""
-    candidates: list[tuple[str, Tensor]] = [
-        (f"parameter {name}", parameter) for name, parameter in model.named_parameters()
-    ]
+    parameters = dict(model.named_parameters())
+    candidates = [(f"parameter {name}", local_part(p)) for name, p in parameters.items()]
     candidates += [(f"batch{name}", tensor) for name, tensor in _named_tensors(micro_batches)]
-    candidates += [(f"gradient of {name}", p.grad) for name, p in model.named_parameters() if p.grad is not None]
+    candidates += [(f"gradient of {name}", local_part(p.grad)) for name, p in parameters.items() if p.grad is not None]
     for name, tensor in candidates:
         if not torch.isfinite(tensor).all():
             return f"first bad tensor: {name}"

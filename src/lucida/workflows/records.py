@@ -18,7 +18,8 @@ from lucida.workflows.stages import TITLES, TRAINED
 
 MADE_FROM = "corpus.json"
 
-_FREE = {"out", "micro_batch_size", "validate_every", "checkpoint_every", "log_every", "probe_every", "test_pictures"}
+_FREE = {"out", "micro_batch_size", "sharding", "test_pictures"}
+_FREE |= {"validate_every", "checkpoint_every", "log_every", "probe_every"}
 
 
 def open_run(config: RunConfig, corpus: Corpus) -> RunFolder:
