@@ -106,7 +106,8 @@ def plain_answer_log_probabilities(
             for answer in one.answers:
                 ids = torch.from_numpy(np.concatenate([one.input_ids, answer]))[None].to(device)
                 embedded = model.embed(ids, features[list(one.pictures)].to(device))
-                logs = own(inputs_embeds=embedded).logits[0].float().log_softmax(dim=-1)
+                cache = empty_cache(model, features, [one])
+                logs = own(inputs_embeds=embedded, past_key_values=cache).logits[0].float().log_softmax(dim=-1)
                 before = torch.arange(len(one.input_ids) - 1, ids.shape[1] - 1)
                 rows.append(float(logs[before, ids[0, before + 1]].sum()))
     return torch.tensor(rows).view(len(conversations), -1)
@@ -129,7 +130,7 @@ class _Head:
         pictures = one.pictures[: pictures_shown(model, one, length)]
         key = (ids.numpy().tobytes(), pictures)
         if key != self._key:
-            device, cache = device_of(model), DynamicCache()
+            device, cache = device_of(model), empty_cache(model, features, [one])
             embedded = model.embed(ids[None].to(device), features[list(pictures)].to(device))
             language_model_of(model).get_decoder()(inputs_embeds=embedded, past_key_values=cache, use_cache=True)
             self._key, self._layers = key, [(layer.keys, layer.values) for layer in cache.layers]
@@ -153,7 +154,7 @@ def _scored(
     else:
         embedded = model.embed(*given)
     seen = block_mask(rows.segments, embedded.dtype)
-    cache = DynamicCache()
+    cache = empty_cache(model, features, some)
     for layer, (keys, values) in enumerate(head):
         cache.update(*(part.expand(len(some), -1, -1, -1) for part in (keys, values)), layer)
     states = own.get_decoder()(
@@ -228,12 +229,36 @@ def language_model_of(model: Model) -> Any:
     return model.hugging_face if isinstance(model, ImageTextModel) else model.language_model
 
 
+def empty_cache(model: Model, features: PictureFeatures, some: Sequence[OpenConversation]) -> DynamicCache:
+    """The cache that conversations are read into, one a row; what gated layers look at is in it.
+
+    Raises:
+        LucidaError: there are gated layers, and a conversation is not about one picture.
+    """
+    if isinstance(model, ImageTextModel) or not model.gated or not any(one.pictures for one in some):
+        return DynamicCache()
+    for one in some:
+        if len(one.pictures) != 1:
+            raise LucidaError(
+                f"a conversation about {len(one.pictures)} pictures: gated layers look at one",
+                where="gated-cross-attention",
+                remedy="give no in-context examples, or join in another way",
+            )
+    return model.cache(features[[one.pictures[0] for one in some]].to(device_of(model)))
+
+
 def beginning_codes(model: Model, conversations: Sequence[OpenConversation]) -> list[list[int]]:
-    """Tokens as numbers that are equal where a model reads the same: an image token is told by its picture."""
+    """Tokens as numbers that are equal where a model reads the same: an image token is told by its picture.
+
+    Before gated layers every token looks at the picture, so that with another picture nothing is the same.
+    """
+    gated = isinstance(model, VisionLanguageModel) and model.gated
     found = []
     for one in conversations:
         codes = one.input_ids.copy()
         codes[codes == model.image_token_id] = np.repeat(-2 - np.array(one.pictures, np.int64), one.image_tokens)
+        if gated and one.pictures and len(codes):
+            codes[0] = -2 - one.pictures[0]
         found.append(codes.tolist())
     return found
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,14 +23,15 @@ from lucida.data.captions import named_kinds, vocabulary
 from lucida.data.collation import ChatFormat
 from lucida.data.conversations import FORMS, recognise
 from lucida.data.galleries import Gallery
-from lucida.data.tokenization import load_tokenizer, save_tokenizer
+from lucida.data.tokenization import add_image_token, load_tokenizer, save_tokenizer
 from lucida.inference.generate import Answer, YesNoAnswers, answer, answer_yes_no
 from lucida.inference.grounding import GroundedOdds, Grounding
 from lucida.inference.remedies import Grounded, Remedy
 from lucida.models.features import evaluating
 from lucida.models.hugging_face import load_vision_tower
+from lucida.models.joining import Join, join_to
+from lucida.models.patches import PATCHES, PatchTower
 from lucida.models.picture_words import name_support
-from lucida.models.projectors import WordProjector
 from lucida.models.vision_language_model import VisionLanguageModel
 from lucida.models.weights import load_weights, save_weights
 
@@ -38,6 +39,7 @@ SETTINGS, WEIGHTS, TOKENIZER = "settings.json", "weights.safetensors", "tokenize
 
 
 NOT_SURE = "not sure"
+BUILT_IN = "efficientnet-lite0"
 
 
 class Reply(NamedTuple):
@@ -75,6 +77,8 @@ class Answerer:
         forms: the forms of question it was taught (keys of :data:`~lucida.data.conversations.FORMS`).
         tower_name: of the vision tower: built in, a folder, or a hub name.
         grounding: how its answers are grounded in the picture, where that was fitted.
+        join: how pictures are joined to words; only where they are written in words is anything grounded.
+        queries: of a resampler.
     """
 
     model: VisionLanguageModel
@@ -83,8 +87,10 @@ class Answerer:
     tower_size: int
     names: tuple[str, ...]
     forms: tuple[str, ...]
-    tower_name: str = "efficientnet-lite0"
+    tower_name: str = BUILT_IN
     grounding: Grounding | None = None
+    join: Join = "words"
+    queries: int = 16
 
     @property
     def tower(self) -> Any:
@@ -92,9 +98,9 @@ class Answerer:
         return self.model.vision_tower
 
     @property
-    def projector(self) -> WordProjector:
-        """Features to image tokens."""
-        return cast(WordProjector, self.model.multi_modal_projector)
+    def projector(self) -> Any:
+        """Between tower and language model."""
+        return self.model.multi_modal_projector
 
     @torch.inference_mode()
     def see(self, gallery: Gallery, n: int | None = None, distort: Callable[[Tensor], Tensor] | None = None) -> Tensor:
@@ -127,7 +133,11 @@ class Answerer:
         return [self.chat.encode([name])[0].tolist() for name in self.names]
 
     def support(self, features: Tensor) -> Tensor:
-        """How strongly pictures stand for each of the names, ``[N, K]``, logarithms up to 0."""
+        """How strongly pictures stand for each of the names, ``[N, K]``, logarithms up to 0.
+
+        Raises:
+            LucidaError: pictures are not written in words.
+        """
         return name_support(self.model, features, self.name_ids)
 
     def grounded(self) -> Grounded:
@@ -228,6 +238,8 @@ class Answerer:
                 "names": list(self.names),
                 "forms": list(self.forms),
                 "tower": self.tower_name,
+                "join": self.join,
+                "queries": self.queries,
                 "grounding": None if self.grounding is None else to_dict(self.grounding),
                 "language_model": json.loads(self.model.language_model.config.to_json_string(use_diff=False)),
             },
@@ -253,6 +265,8 @@ class Answerer:
                 names=settings["names"],
                 forms=settings["forms"],
                 tower_name=settings["tower"],
+                join=settings.get("join", "words"),  # folders of before know this one way
+                queries=int(settings.get("queries", 16)),
             )
             if (own := settings.get("grounding")) is not None:  # folders of before have none
                 answerer.grounding = Grounding(**own | {"odds": GroundedOdds(**own["odds"])})
@@ -272,8 +286,10 @@ def build(
     tower_size: int,
     names: Sequence[str],
     forms: Sequence[str],
-    tower_name: str = "efficientnet-lite0",
+    tower_name: str = BUILT_IN,
     frozen_blocks: int = 17,
+    join: Join = "words",
+    queries: int = 16,
 ) -> Answerer:
     """A multimodal LLM with a fresh projector, drawn from torch's global stream.
 
@@ -284,23 +300,34 @@ def build(
         names, forms: see :class:`Answerer`.
         tower_name: of the vision tower.
         frozen_blocks: of the built-in tower (:class:`~lucida.models.efficientnet.EfficientNetLite0`).
+        join: how pictures are joined to words (:mod:`lucida.models.joining`); early fusion has no vision tower.
+        queries: image tokens of a resampler.
+
+    Raises:
+        LucidaError: there is no such tower, or it is given beside early fusion.
     """
-    if tower_name == "efficientnet-lite0":
-        tower: Any = load_vision_tower(
-            tower_name, image_size=tower_size, frozen_blocks=frozen_blocks, pooled="stride16"
-        )
+    if join == "early-fusion":
+        if tower_name not in (BUILT_IN, PATCHES):
+            raise LucidaError(
+                f"early fusion has no vision tower, so not {tower_name!r}",
+                where="vision_tower",
+                remedy="leave it out, or join in another way",
+            )
+        tower_name = PATCHES
+        tower: Any = PatchTower(tower_size)
+    elif tower_name == BUILT_IN:
+        tower = load_vision_tower(tower_name, image_size=tower_size, frozen_blocks=frozen_blocks, pooled="stride16")
     else:
         tower = load_vision_tower(tower_name)
-    chat = ChatFormat(tokenizer, tower.grid_tokens)
-    embeddings = language_model.get_input_embeddings()
-    if len(tokenizer) > embeddings.weight.shape[0]:
+    add_image_token(tokenizer)
+    if len(tokenizer) > language_model.get_input_embeddings().weight.shape[0]:
         language_model.resize_token_embeddings(len(tokenizer))
-    words = language_model.get_input_embeddings().weight
-    projector = WordProjector(
-        tower.hidden_size, words.shape[1], tower.grid_tokens, word_length=float(words.detach().norm(dim=1).mean())
+    projector: Any = join_to(
+        language_model, join, vision_size=tower.hidden_size, tokens=tower.grid_tokens, queries=queries
     )
+    chat = ChatFormat(tokenizer, projector.image_tokens)
     model = VisionLanguageModel(projector, language_model, chat.image_token_id, vision_tower=tower)
-    return Answerer(model, chat, size, tower_size, tuple(names), tuple(forms), tower_name)
+    return Answerer(model, chat, size, tower_size, tuple(names), tuple(forms), tower_name, join=join, queries=queries)
 
 
 def trained_forms(forms: Sequence[str]) -> list[str]:

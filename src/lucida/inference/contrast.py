@@ -80,13 +80,14 @@ class OtherReading:
     Args:
         model: of Hugging Face; runs as it is called (evaluation mode, no gradients: inside ``generate``).
         inputs: of its forward pass: ``input_ids`` or ``inputs_embeds``, ``attention_mask`` (padding on the left),
-            perhaps ``pixel_values`` and what else the processor makes.
+            perhaps ``pixel_values`` and what else the processor makes; ``past_key_values`` if the cache is to be one
+            of the caller's.
     """
 
-    def __init__(self, model: Any, inputs: Mapping[str, Tensor]):
+    def __init__(self, model: Any, inputs: Mapping[str, Any]):
         self.model, self.inputs = model, dict(inputs)
         self.mask = self.inputs["attention_mask"]
-        self._cache: Any = None
+        self._cache: Any = self.inputs.pop("past_key_values", None)
 
     def logits(self, said: Tensor | None) -> Tensor:
         """Of the next token, ``[B, V]``.

@@ -171,12 +171,13 @@ class OwnReading:
         """The language model."""
         return self.owner.language_model
 
-    def inputs(self, features: Tensor) -> dict[str, Tensor]:
+    def inputs(self, features: Tensor) -> dict[str, Any]:
         """With these features in the pictures' places."""
         embedded = self.owner.embed(self.input_ids, features)
-        return {"inputs_embeds": embedded, "attention_mask": self.attention_mask}
+        cache = {"past_key_values": self.owner.cache(features)} if self.owner.gated else {}
+        return {"inputs_embeds": embedded, "attention_mask": self.attention_mask, **cache}
 
-    def distorted(self, step: int) -> Mapping[str, Tensor]:
+    def distorted(self, step: int) -> Mapping[str, Any]:
         """With the features of noisy pictures.
 
         Raises:
@@ -187,12 +188,16 @@ class OwnReading:
         return self.inputs(self.noisy)
 
     def unseen(self) -> Mapping[str, Tensor]:
-        """The picture's tokens are taken out of attention."""
+        """The picture's tokens are taken out of attention; gated layers have nothing to look at."""
         seen = self.attention_mask * (self.input_ids != self.owner.image_token_id)
-        return {**self.inputs(self.features), "attention_mask": seen}
+        return {"inputs_embeds": self.owner.embed(self.input_ids, self.features), "attention_mask": seen}
 
     def words(self, cleanup: ExitStack) -> Supported:
-        """As the projector writes the picture."""
+        """As the projector writes the picture.
+
+        Raises:
+            LucidaError: it does not write pictures in words.
+        """
         found = ProjectorWords(self.owner, self.features)
         cleanup.callback(found.close)
         return found

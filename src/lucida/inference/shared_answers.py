@@ -23,10 +23,12 @@ from lucida.inference.answer_scores import (
     PictureFeatures,
     beginning_codes,
     common_length,
+    empty_cache,
     language_model_of,
     pictures_shown,
 )
 from lucida.models.features import device_of, evaluating
+from lucida.models.gated_cross_attention import PictureCache
 from lucida.models.soft_prompts import SoftPromptedImageTextModel, SoftPromptedModel
 
 
@@ -112,7 +114,8 @@ def plain_answers(
             )
             told, odds = _Told.start(1, device), float("nan")
             for step in range(max_new_tokens):
-                logits = own(inputs_embeds=embedded).logits[:, -1].float()
+                cache = empty_cache(model, features, [one])
+                logits = own(inputs_embeds=embedded, past_key_values=cache).logits[:, -1].float()
                 odds = odds if step else _log_odds(logits, [one])[0]
                 chosen = told.step(logits, end_of_turn_id)
                 if told.ended.all():
@@ -272,9 +275,9 @@ def _read(
         cache: of what comes before, ``before`` saying which of its places are tokens, ``bool [B, n]``.
     """
     device, widest = device_of(model), max(stop - start for start, stop in parts)
+    cache = empty_cache(model, features, some) if cache is None else cache
     if not widest:  # nothing is shared
-        none = torch.empty(len(some), 0, dtype=torch.bool, device=device)
-        return _ReadRows(torch.empty(len(some), 0), DynamicCache(), none)
+        return _ReadRows(torch.empty(len(some), 0), cache, torch.empty(len(some), 0, dtype=torch.bool, device=device))
     ids = torch.full((len(some), widest), 0 if model.image_token_id else 1)
     own = torch.zeros(len(some), widest, dtype=torch.bool)
     pictures: list[int] = []
@@ -294,7 +297,6 @@ def _read(
     if before is not None:
         mask = torch.cat([before[:, None, :].expand(-1, widest, -1), mask], dim=2)
     mask = mask | ~own[:, :, None]  # padding sees everything, so that its states are finite; nobody sees it
-    cache = DynamicCache() if cache is None else cache
     states = language_model_of(model).get_decoder()(
         inputs_embeds=embedded,
         attention_mask=_additive(mask[:, None], embedded.dtype),
@@ -313,7 +315,8 @@ def _last_place(model: Model) -> int:
 
 def _repeated(cache: DynamicCache, times: Tensor) -> DynamicCache:
     """Each row of a cache, ``times [B]`` times."""
-    repeated = DynamicCache()
+    looks = isinstance(cache, PictureCache)
+    repeated = PictureCache(cache.pictures.repeat_interleave(times, dim=0)) if looks else DynamicCache()
     for layer, own in enumerate(cache.layers):
         repeated.update(own.keys.repeat_interleave(times, dim=0), own.values.repeat_interleave(times, dim=0), layer)
     return repeated

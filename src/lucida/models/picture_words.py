@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from lucida.core.errors import LucidaError
+from lucida.models.projectors import WordProjector
 from lucida.models.vision_language_model import VisionLanguageModel
 
 _ROWS = 256  # places whose shares of the whole vocabulary are in memory at once
@@ -24,7 +25,7 @@ _ROWS = 256  # places whose shares of the whole vocabulary are in memory at once
 def place_words(model: VisionLanguageModel, vision_features: Tensor) -> Tensor:
     """Log-share of every word at every place of pictures ``[N, T, D]``: ``[N, T, V]``; what is left is the ground."""
     words = model.language_model.get_input_embeddings().weight
-    logits = model.multi_modal_projector.logits(vision_features.to(words.dtype), words)  # type: ignore[operator]
+    logits = _word_projector(model).logits(vision_features.to(words.dtype), words)
     shares: Tensor = logits.log_softmax(dim=-1)[..., :-1]
     return shares
 
@@ -34,7 +35,7 @@ def word_support(model: VisionLanguageModel, vision_features: Tensor, *, batch_s
     """Log-share of every word at the place that says it most, of pictures ``[N, T, D]``: ``[N, V]``."""
     words, best = model.language_model.get_input_embeddings().weight, []
     for part in vision_features.split(batch_size):
-        logits = model.multi_modal_projector.logits(part.to(words.dtype), words)  # type: ignore[operator]
+        logits = _word_projector(model).logits(part.to(words.dtype), words)
         best.append(logits.softmax(dim=-1).amax(dim=1)[..., :-1].log())  # logarithms of the best places alone
     return torch.cat(best)
 
@@ -55,19 +56,33 @@ def name_support(
     return torch.cat(found)
 
 
+def _word_projector(model: VisionLanguageModel) -> WordProjector:
+    """Only one that writes pictures in words can say which."""
+    projector = model.multi_modal_projector
+    if not isinstance(projector, WordProjector):
+        raise LucidaError(
+            f"the pictures of this model are not written in words ({type(projector).__name__})",
+            where="support of words",
+            remedy="train it with --language.join words",
+        )
+    return projector
+
+
 class ProjectorWords:
     """The support of a model's words by pictures, kept while it embeds them; asked for before, it is computed.
 
     Args:
         model: of lucida.
         vision_features: of the pictures, ``[B, T, D]``.
+
+    Raises:
+        LucidaError: the model's pictures are not written in words.
     """
 
     def __init__(self, model: VisionLanguageModel, vision_features: Tensor):
         self.model, self.features = model, vision_features
         self._support: Tensor | None = None
-        share = getattr(model.multi_modal_projector, "share", None)
-        self._watching = None if share is None else share.register_forward_hook(self._keep)
+        self._watching = _word_projector(model).share.register_forward_hook(self._keep)
 
     def _keep(self, module: nn.Module, given: Any, mixture: Tensor) -> None:
         if len(mixture) == len(self.features):  # of what is embedded last: that is what is read
@@ -82,8 +97,7 @@ class ProjectorWords:
 
     def close(self) -> None:
         """Stop watching."""
-        if self._watching is not None:
-            self._watching.remove()
+        self._watching.remove()
 
 
 class ImageTokenWords:

@@ -32,6 +32,7 @@ class WordProjector(nn.Module):
 
     def __init__(self, vision_size: int, hidden_size: int, tokens: int, *, word_length: float = 1.0):
         super().__init__()
+        self.image_tokens = tokens
         self.norm = nn.LayerNorm(vision_size)
         self.linear_1 = nn.Linear(vision_size, hidden_size)
         self.linear_2 = nn.Linear(hidden_size, hidden_size)
@@ -40,7 +41,7 @@ class WordProjector(nn.Module):
         self.share = nn.Softmax(dim=-1)  # a module, so that who wants to know what places show can watch it
         self.detail = nn.Linear(vision_size, hidden_size, bias=False)
         nn.init.zeros_(self.detail.weight)
-        apart = F.normalize(place_waves(tokens) @ torch.randn(_WAVES, hidden_size), dim=-1)
+        apart = place_directions(tokens, hidden_size)
         self.places = nn.Parameter(word_length * (_APART * apart + _COMMON * _direction(hidden_size)))
 
     def freeze_words(self) -> None:
@@ -60,6 +61,60 @@ class WordProjector(nn.Module):
         mixture = self.share(self.logits(grid, word_embeddings))
         content = mixture[..., :-1] @ word_embeddings + mixture[..., -1:] * self.ground
         return content + self.detail(self.norm(grid)) + self.places
+
+
+class MlpProjector(nn.Module):
+    """Every place through a two-layer perceptron (LLaVA-1.5: Liu et al. 2023, arXiv:2310.03744).
+
+    Features come in through a layer norm, as those of a convolutional tower have no scale of their own, and a learned
+    vector for each place is added, as they do not say where they lie. Without both it is LLaVA's own projector.
+
+    Args:
+        vision_size, hidden_size, tokens: as of :class:`WordProjector`.
+        word_length: of the language model's embeddings, about; image tokens start about as long.
+    """
+
+    def __init__(self, vision_size: int, hidden_size: int, tokens: int, *, word_length: float = 1.0):
+        super().__init__()
+        self.image_tokens = tokens
+        self.norm = nn.LayerNorm(vision_size)
+        self.linear_1 = nn.Linear(vision_size, hidden_size)
+        self.linear_2 = nn.Linear(hidden_size, hidden_size)
+        nn.init.normal_(self.linear_2.weight, std=2 * word_length / hidden_size)  # half of it is lost in the middle
+        self.places = nn.Parameter(_APART * word_length * place_directions(tokens, hidden_size))
+
+    def forward(self, grid: Tensor, word_embeddings: Tensor) -> Tensor:
+        """``[B, T, vision_size]`` to image tokens ``[B, T, H]``."""
+        return self.linear_2(F.gelu(self.linear_1(self.norm(grid)))) + self.places
+
+
+class PatchProjector(nn.Module):
+    """Raw patches straight to the language model's width: a linear map, as in Fuyu and Chameleon (arXiv:2405.09818).
+
+    There is nothing to see with before it (:class:`~lucida.models.patches.PatchTower` only cuts pictures up), so that
+    the language model is one transformer over patches and words. It attends to patches causally, as both of those do:
+    a patch sees those before it, a word sees all.
+
+    Args:
+        vision_size, hidden_size, tokens: as of :class:`WordProjector`.
+        word_length: of the language model's embeddings, about; image tokens start about as long.
+    """
+
+    def __init__(self, vision_size: int, hidden_size: int, tokens: int, *, word_length: float = 1.0):
+        super().__init__()
+        self.image_tokens = tokens
+        self.linear = nn.Linear(vision_size, hidden_size)
+        nn.init.normal_(self.linear.weight, std=word_length / math.sqrt(vision_size * hidden_size))
+        self.places = nn.Parameter(_APART * word_length * place_directions(tokens, hidden_size))
+
+    def forward(self, grid: Tensor, word_embeddings: Tensor) -> Tensor:
+        """``[B, T, vision_size]`` to image tokens ``[B, T, H]``."""
+        return self.linear(grid) + self.places
+
+
+def place_directions(tokens: int, size: int) -> Tensor:
+    """A direction for each place of a square grid, near places alike, ``[tokens, size]``; drawn from torch's stream."""
+    return F.normalize(place_waves(tokens) @ torch.randn(_WAVES, size), dim=-1)
 
 
 def place_waves(tokens: int) -> Tensor:

@@ -1,4 +1,8 @@
-"""The multimodal LLM: vision tower, projector, language model (as LLaVA, Liu et al. 2023), many turns a picture."""
+"""The multimodal LLM: vision tower, projector, language model (as LLaVA, Liu et al. 2023), many turns a picture.
+
+The part in the middle decides how pictures are joined to words (:mod:`lucida.models.joining`): it writes them into the
+sequence as tokens, or lets layers of its own look at them.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import DynamicCache
 
 from lucida.core.errors import LucidaError
 from lucida.losses.language_modeling import IGNORE_INDEX, language_modeling_loss, shift_labels
+from lucida.models.gated_cross_attention import GatedCrossAttention, PictureCache
 
 
 @dataclass
@@ -45,10 +51,15 @@ class VisionLanguageModel(nn.Module):
 
     Args:
         multi_modal_projector: grid features ``[B, T, D]`` and the language model's word embeddings ``[V, H]`` to image
-            tokens ``[B, T, H]`` (:class:`~lucida.models.projectors.WordProjector`).
+            tokens ``[B, n, H]`` (:class:`~lucida.models.projectors.WordProjector` and others), or a
+            :class:`~lucida.models.gated_cross_attention.GatedCrossAttention`, which is attached to the language model.
         language_model: a Hugging Face causal language model.
-        image_token_id: the token whose embedding is replaced by a picture's features.
+        image_token_id: the token whose embedding is replaced by a picture's features; before gated layers it is a word
+            like others, one for each picture.
         vision_tower: pictures to grid features; may be left out where features are precomputed.
+
+    Raises:
+        LucidaError: there are gated layers, and the language model has not as many blocks.
     """
 
     def __init__(
@@ -64,28 +75,55 @@ class VisionLanguageModel(nn.Module):
         self.multi_modal_projector = multi_modal_projector
         self.language_model = language_model
         self.image_token_id = image_token_id
+        if isinstance(multi_modal_projector, GatedCrossAttention):
+            multi_modal_projector.attach(language_model)
+
+    @property
+    def gated(self) -> bool:
+        """Whether layers look at pictures, none of which is in the sequence."""
+        return isinstance(self.multi_modal_projector, GatedCrossAttention)
+
+    def cache(self, vision_features: Tensor | None = None) -> DynamicCache:
+        """An empty key-value cache for rows that are about these pictures, ``[B, T, D]``: one each.
+
+        Before gated layers it holds what they read; else pictures are in the sequence and the cache is a plain one.
+        """
+        if vision_features is None or not self.gated:
+            return DynamicCache()
+        return PictureCache(self._looked_at(vision_features)["pictures"])
+
+    def _looked_at(self, vision_features: Tensor) -> dict[str, Tensor]:
+        """What goes to the decoder beside the sequence."""
+        if not self.gated:
+            return {}
+        dtype = self.language_model.get_input_embeddings().weight.dtype
+        return {"pictures": self.multi_modal_projector(vision_features.to(dtype))}
+
+    def _seen(self, vision_features: Tensor | None, pixel_values: Tensor | None) -> Tensor:
+        if vision_features is not None:
+            return vision_features
+        if pixel_values is None or self.vision_tower is None:
+            raise LucidaError("the model needs vision_features, or pixel_values and a vision tower")
+        grid: Tensor = self.vision_tower(pixel_values).grid
+        return grid
 
     def embed(
         self, input_ids: Tensor, vision_features: Tensor | None = None, pixel_values: Tensor | None = None
     ) -> Tensor:
-        """Token embeddings with the pictures' tokens written in, ``[B, L, H]``.
+        """Token embeddings with the pictures' tokens written in, ``[B, L, H]``; before gated layers there are none.
 
         Raises:
             LucidaError: neither features nor pixels with a tower, or another number of features than image tokens.
         """
-        if vision_features is None:
-            if pixel_values is None or self.vision_tower is None:
-                raise LucidaError("the model needs vision_features, or pixel_values and a vision tower")
-            vision_features = self.vision_tower(pixel_values).grid
+        features = self._seen(vision_features, pixel_values)
         words = self.language_model.get_input_embeddings()
-        embedded = words(input_ids)
-        tokens = self.multi_modal_projector(vision_features.to(embedded.dtype), words.weight)
+        embedded: Tensor = words(input_ids)
         at = input_ids == self.image_token_id
-        if int(at.sum()) != tokens.shape[0] * tokens.shape[1]:
-            raise LucidaError(
-                f"{int(at.sum())} image tokens for {tokens.shape[0] * tokens.shape[1]} picture features",
-                remedy="use the same image_tokens in ChatFormat and in the model",
-            )
+        if self.gated:
+            _check_count(int(at.sum()), len(features))
+            return embedded
+        tokens = self.multi_modal_projector(features.to(embedded.dtype), words.weight)
+        _check_count(int(at.sum()), tokens.shape[0] * tokens.shape[1])
         return embedded.masked_scatter(at[..., None], tokens)
 
     def hidden_states(
@@ -96,12 +134,22 @@ class VisionLanguageModel(nn.Module):
         vision_features: Tensor | None = None,
         pixel_values: Tensor | None = None,
     ) -> Tensor:
-        """The last hidden states of packed rows, ``[B, L, H]``."""
-        embedded = self.embed(input_ids, vision_features, pixel_values)
+        """The last hidden states of packed rows, ``[B, L, H]``; before gated layers a row is about one picture.
+
+        Raises:
+            LucidaError: as :meth:`embed`.
+        """
+        features = self._seen(vision_features, pixel_values)
+        embedded = self.embed(input_ids, features)
         body = self.language_model.get_decoder()
-        mask = block_mask(segment_ids, embedded.dtype)
+        if self.gated:
+            _check_count(len(features), len(input_ids), "pictures for {} rows: gated layers look at one a row")
         return body(
-            inputs_embeds=embedded, attention_mask=mask, position_ids=position_ids, use_cache=False
+            inputs_embeds=embedded,
+            attention_mask=block_mask(segment_ids, embedded.dtype),
+            position_ids=position_ids,
+            use_cache=False,
+            **self._looked_at(features),
         ).last_hidden_state
 
     def forward(
@@ -119,3 +167,10 @@ class VisionLanguageModel(nn.Module):
         weight = self.language_model.get_output_embeddings().weight
         loss = language_modeling_loss(states.flatten(0, 1), weight, targets, reduction="sum")
         return LanguageOutput(loss, (targets != IGNORE_INDEX).sum())
+
+
+def _check_count(found: int, wanted: int, what: str = "image tokens for {} picture features") -> None:
+    if found != wanted:
+        raise LucidaError(
+            f"{found} {what.format(wanted)}", remedy="use the same image_tokens in ChatFormat and in the model"
+        )

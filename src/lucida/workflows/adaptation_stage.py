@@ -21,7 +21,7 @@ from lucida.training.loop import TrainConfig, train
 from lucida.training.tasks import LanguageTask
 from lucida.workflows.chat_measures import trainable_count
 from lucida.workflows.hallucination_stage import Examination, right_answers
-from lucida.workflows.language_stage import LOOKING_QUESTIONS, answering
+from lucida.workflows.language_stage import LOOKING_QUESTIONS, answering, towerless
 
 STREAM = "test_second_artist"
 STAGE, FOLDER = "adaptation", "second_artist_adapter"  # in the run folder
@@ -67,8 +67,9 @@ def adapt_to_second_artist(
     data = ConversationData(lesson, answerer.chat, lambda: answerer.see(lesson.gallery))
     answerer.model.requires_grad_(False)
     adapted = add_lora(answerer.model.language_model, stage.lora, seed=seed)
-    part = RunFolder.create(folder.path / "stages" / STAGE, stage.train, seed=seed)
-    train(LanguageTask(answerer.model), data, stage.train, part, resume=True)
+    config = towerless(stage.train, answerer)
+    part = RunFolder.create(folder.path / "stages" / STAGE, config, seed=seed)
+    train(LanguageTask(answerer.model), data, config, part, resume=True)
     for name, exam in exams.items():
         for metric, value in _compared(exam.questions, before[name], exam.answered()).items():
             results.add(f"adaptation/{name}/{metric}", value)

@@ -47,6 +47,7 @@ def run_artwork(config: RunConfig, results: Results) -> tuple[RunFolder, Materia
         lesson = Lesson.of_scenes(world, "train", stage.scenes)
         language = LanguageRun(lesson, stage, size=config.scenes.size, seed=config.seed)
         language.fit(folder, Lesson.of_scenes(world, "validation", n), resume=True)
+        language.leave_out(results)
     with timed_stage(results, "hallucination"):
         exams = {
             "pope": Lesson.of_scenes(world, "test", n),

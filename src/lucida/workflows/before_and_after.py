@@ -17,6 +17,7 @@ from lucida.evaluation.answers import parse_count
 from lucida.evaluation.chair import CaptionReading, read_captions
 from lucida.evaluation.intervals import share_by_cluster, share_difference
 from lucida.evaluation.pope import labels_of
+from lucida.models.joining import no_words
 from lucida.report.material import Example, save_thumbnail
 from lucida.workflows.hallucination_stage import Examination, Findings
 
@@ -180,7 +181,9 @@ def grounded_too(findings: Findings, n: int, folder: RunFolder, results: Results
         folder: gets the thumbnails.
     """
     if findings.exam is None or findings.exam.answerer.grounding is None:
-        results.leave_out("remedy", "the model's answers are not grounded: its pictures do not say what is absent")
+        join = "words" if findings.exam is None else findings.exam.answerer.join
+        reason = "its pictures do not say what is absent" if join == "words" else no_words(join)
+        results.leave_out("remedy", f"the model's answers are not grounded: {reason}")
         return []
     both = BeforeAndAfter(findings.exam, n)
     for name, metric in both.metrics().items():

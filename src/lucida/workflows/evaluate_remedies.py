@@ -19,13 +19,14 @@ from lucida.data.emoji import read_emoji
 from lucida.data.lessons import ConversationData, Lesson
 from lucida.data.scenes import SceneConfig, SceneWorld
 from lucida.inference.answerer import WEIGHTS, Answerer
+from lucida.models.joining import no_words
 from lucida.report.remedy_frontier import frontier_picture
 from lucida.training.loop import train
 from lucida.training.tasks import LanguageTask
 from lucida.workflows.artwork_run import emoji_world
 from lucida.workflows.grounding_fit import fit_grounding
 from lucida.workflows.hallucination_stage import Examination
-from lucida.workflows.language_stage import MODEL, answering, free_for_answers, keep_words
+from lucida.workflows.language_stage import MODEL, answering, free_for_answers, keep_words, towerless
 from lucida.workflows.preference_stage import PreferenceStage, prefer
 from lucida.workflows.remedy_abilities import BLIND, alone
 from lucida.workflows.remedy_trials import GROUNDED, Trial, Trials, decoding_trials
@@ -93,10 +94,12 @@ def treated(run: Path) -> tuple[Answerer, SceneWorld]:
     """The model of a run, grounded on its validation scenes, and its world.
 
     Raises:
-        LucidaError: the run is not finished, or not one on scenes.
+        LucidaError: the run is not finished, not one on scenes, or its pictures are not written in words.
     """
     own = _config_of(run)
     answerer = Answerer.load(RunFolder.open(run).path / MODEL)
+    if answerer.join != "words":
+        raise LucidaError(f"remedies are tried beside grounded answers, but {no_words(answerer.join)}", where=run)
     world = emoji_world(read_emoji(own.split_seed), own)
     held_out = Lesson.of_scenes(world, "validation", own.language.test_pictures)
     answerer.grounding = fit_grounding(answerer, held_out, answerer.see(held_out.gallery))
@@ -153,7 +156,7 @@ def _further(name: str, answerer: Answerer, lesson: Lesson, config: EvaluateReme
     own = copy.deepcopy(answerer)
     free_for_answers(own)
     keep_words(own)  # scenes have boxes: their places were named
-    training = answering(config.examples, learning_rate=5e-4, warmup_share=0.1, seed=config.seed)
+    training = towerless(answering(config.examples, learning_rate=5e-4, warmup_share=0.1, seed=config.seed), own)
     part = RunFolder.create(folder.path / "stages" / name.replace(" ", "_"), training, seed=config.seed)
     data = ConversationData(lesson, own.chat, lambda: own.see(lesson.gallery))
     state = train(LanguageTask(own.model), data, training, part, resume=True, pictures="vision_features")

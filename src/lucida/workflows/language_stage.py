@@ -13,6 +13,7 @@ from torch import Tensor
 from lucida.core.durations import Duration
 from lucida.core.errors import LucidaError
 from lucida.core.progress import say
+from lucida.core.results import Results
 from lucida.core.run_folder import RunFolder
 from lucida.core.seeds import stream
 from lucida.data.collation import check_batch
@@ -21,8 +22,10 @@ from lucida.data.lessons import ConversationData, Lesson, NamingData
 from lucida.data.tokenization import add_image_token, load_tokenizer, train_tokenizer
 from lucida.evaluation.pope import labels_of
 from lucida.inference.answerer import Answerer, build
+from lucida.models.joining import Join, no_words
 from lucida.models.language_models import SmallLlama, load_language_model
 from lucida.models.naming import PlaceNaming
+from lucida.models.projectors import WordProjector
 from lucida.models.vision_language_model import VisionLanguageModel
 from lucida.training.loop import TrainConfig, Validate, train
 from lucida.training.parameter_groups import ParameterRow
@@ -35,10 +38,20 @@ VALIDATION_PICTURES = 100
 LOOKING_QUESTIONS = 6  # a picture, in the part that asks nothing else
 
 
+TOWER = ParameterRow("vision_tower.*", 0)
+
+
 def answering(examples: int, **settings: Any) -> TrainConfig:
     """How answers are trained: on the features of a frozen tower."""
-    frozen = (ParameterRow("vision_tower.*", 0),)
+    frozen = (TOWER,)
     return TrainConfig(Duration(examples, "examples"), batch_size=16, weight_decay=0.02, parameters=frozen, **settings)
+
+
+def towerless(config: TrainConfig, answerer: Answerer) -> TrainConfig:
+    """The same, without the row that freezes the tower where it has no weights (early fusion)."""
+    if any(True for _ in answerer.tower.parameters()):
+        return config
+    return replace(config, parameters=tuple(row for row in config.parameters if row != TOWER))
 
 
 def free_for_answers(answerer: Answerer) -> None:
@@ -48,8 +61,14 @@ def free_for_answers(answerer: Answerer) -> None:
 
 
 def keep_words(answerer: Answerer) -> None:
-    """Where places were named, pictures are written in words by now: these must go on meaning what they mean."""
-    answerer.projector.freeze_words()
+    """Where places were named, pictures are written in words by now: these must go on meaning what they mean.
+
+    Joined in another way, they never are.
+    """
+    projector = answerer.model.multi_modal_projector
+    if not isinstance(projector, WordProjector):
+        return
+    projector.freeze_words()
     answerer.model.language_model.get_input_embeddings().requires_grad_(False)
 
 
@@ -59,8 +78,11 @@ class LanguageStage:
 
     Attributes:
         scenes: composed for training; naming and conversations are about the same ones.
+        join: how pictures are joined to words (:data:`~lucida.models.joining.Join`). Places are named, and answers
+            grounded, where they are written in words alone; other ways start with questions.
+        queries: image tokens of a resampler.
         frozen_blocks: of the vision tower, while places are named; afterwards all of it is frozen.
-        vision_tower: built in, a Hugging Face folder, or a hub name.
+        vision_tower: built in, a Hugging Face folder, or a hub name; early fusion has none.
         language_model: a Hugging Face folder or hub name of a causal language model, in place of ``llama``.
         llama: the language model that is made from nothing.
         naming, looking, train: how the three parts are trained: to name places; then, on "is there a …?" alone, to
@@ -72,6 +94,8 @@ class LanguageStage:
     """
 
     scenes: int = 16_000
+    join: Join = "words"
+    queries: int = 16
     frozen_blocks: int = 5
     vision_tower: str = "efficientnet-lite0"
     language_model: str = ""
@@ -98,7 +122,7 @@ class LanguageStage:
     twins: int = 200
 
     def __post_init__(self) -> None:
-        for name in ("scenes", "test_pictures", "captions", "twins"):
+        for name in ("scenes", "queries", "test_pictures", "captions", "twins"):
             if getattr(self, name) < 1:
                 raise LucidaError(f"{name} must be at least 1, not {getattr(self, name)}", where="LanguageStage")
 
@@ -129,6 +153,8 @@ class LanguageRun:
                 forms=tuple(lesson.turns),
                 tower_name=stage.vision_tower,
                 frozen_blocks=stage.frozen_blocks,
+                join=stage.join,
+                queries=stage.queries,
             )
 
     def _language_model(self) -> tuple[Any, Any]:
@@ -145,9 +171,21 @@ class LanguageRun:
         """What is trained."""
         return self.answerer.model
 
+    @property
+    def unnamed(self) -> str:
+        """Why no place can be named; empty if they can."""
+        return "" if self.stage.join == "words" else no_words(self.stage.join)
+
+    def leave_out(self, results: Results) -> None:
+        """Say in the results what this way to join pictures to words cannot do."""
+        if self.unnamed:
+            results.leave_out("naming", self.unnamed)
+
     def fit(self, folder: RunFolder, validation: Lesson | None = None, *, resume: bool) -> None:
         """Name places, where there are boxes; then learn to answer on the features of a tower that stays as it is."""
-        named = bool(self.lesson.boxed)
+        named = bool(self.lesson.boxed) and not self.unnamed
+        if self.unnamed:
+            say(f"no places are named, no answers grounded: {self.unnamed}")
         if named:
             self._name_places(folder, resume=resume)
         free_for_answers(self.answerer)
@@ -164,7 +202,7 @@ class LanguageRun:
                 held_out = replace(validation, turns=turns) if validation else None
                 self._converse(name, data, config, folder, held_out, resume=resume)
         self.model.eval()
-        if validation and "exists" in validation.turns:
+        if validation and "exists" in validation.turns and not self.unnamed:
             self.answerer.grounding = fit_grounding(
                 self.answerer, validation, self._validation_features(validation.gallery)
             )
@@ -173,7 +211,10 @@ class LanguageRun:
     def _see(self) -> Tensor:
         """Features of all pictures; this may take a minute, so the reader is told."""
         n = len(self.lesson.gallery)
-        say(f"the trained tower, frozen from here on, looks at {n:,} pictures")
+        sees = any(True for _ in self.answerer.tower.parameters())
+        say(
+            f"the trained tower, frozen from here on, looks at {n:,} pictures" if sees else f"{n:,} pictures in patches"
+        )
         return self.answerer.see(self.lesson.gallery)
 
     def _converse(
@@ -191,6 +232,7 @@ class LanguageRun:
             data.conversations(range(min(2, len(data))), np.random.default_rng), chat.image_token_id, chat.image_tokens
         )
         validate = self.validation(validation) if validation and validation.rows else None
+        config = towerless(config, self.answerer)
         part = _part(folder, name, config)
         pictures = "vision_features"
         train(LanguageTask(self.model), data, config, part, validate=validate, resume=resume, pictures=pictures)

@@ -58,6 +58,7 @@ def run_pictures(config: RunConfig, results: Results) -> tuple[RunFolder, Materi
     encoder = run_picture_encoder(decoded, whole, config.encoder, config.frozen_start, folder, results)
     with timed_stage(results, "multimodal_llm"):
         language.fit(folder, lessons.get("validation"), resume=True)
+        language.leave_out(results)
     with timed_stage(results, "hallucination"):
         findings = examine(language.answerer, {"pope": lessons["test"]}, config.language, folder)
         findings.add_to(results)
