@@ -19,6 +19,7 @@ PAGES = {  # in the order of the book: the name of a page and the module with it
     "long-tail": "long_tail_page",
     "few-positives": "few_positives_page",
     "answers-or-everything": "answers_or_everything_page",
+    "held-out-instructions": "held_out_instructions_page",
     "lora-initialisation": "lora_initialisation_page",
     "lora-parameters": "lora_parameters_page",
     "lora-or-prompts": "lora_or_prompts_page",
