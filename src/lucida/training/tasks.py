@@ -176,10 +176,8 @@ class ClassificationTask:
         labels = batch["labels"]
         logits = self.model(**{name: value for name, value in batch.items() if name != "labels"})
         if self.class_loss is None:
-            supervised = (labels != IGNORE_INDEX).sum()
-            return LossOutput(
-                F.cross_entropy(logits, labels, reduction="sum", ignore_index=IGNORE_INDEX), float(supervised)
-            )
+            loss_sum = F.cross_entropy(logits, labels, reduction="sum", ignore_index=IGNORE_INDEX)
+            return LossOutput(loss_sum, (labels != IGNORE_INDEX).sum())
         return LossOutput(self.class_loss(logits, labels).sum(), self.class_loss.weights(labels).sum())
 
     def set_progress(self, progress: float) -> None:
