@@ -63,15 +63,20 @@ class NameFeatures(NamedTuple):
 def emoji_name_features(components: int) -> NameFeatures:
     """MiniLM's features of the names of the emoji, flags and the like left out: principal components."""
     from lucida.data.emoji import concepts
+
+    rows = [i for i, concept in enumerate(concepts()) if concept.category and not concept.apart]
+    return NameFeatures(np.array(rows), text_features(tuple(concepts()[i].name for i in rows), components))
+
+
+@cache
+def text_features(texts: tuple[str, ...], components: int) -> NDArray:
+    """MiniLM's features of texts, ``float32 [N, components]``: principal components."""
     from lucida.models.text_features import TextFeatures
     from lucida.models.text_towers import MiniLM
 
-    rows = [i for i, concept in enumerate(concepts()) if concept.category and not concept.apart]
-    names = [concepts()[i].name for i in rows]
     read = TextFeatures(MiniLM())
-    read.remember(names)
-    whole = read(names).numpy()
-    return NameFeatures(np.array(rows), _components(whole, components))
+    read.remember(texts)
+    return _components(read(texts).numpy(), components)
 
 
 def _components(features: NDArray, count: int) -> NDArray:
