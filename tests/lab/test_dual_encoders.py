@@ -84,6 +84,13 @@ def test_they_learn_to_name_what_they_have_not_seen(artwork: NamedArtwork, loss:
     assert (found[RETRIEVAL] > 0.3).all()
 
 
+def test_the_same_seed_trains_the_same(artwork: NamedArtwork) -> None:
+    members = [PairMember(0, 1e-3), PairMember(0, 1e-3, Scoring("sigmoid"))]
+    first, second = (train_pairs(artwork, COURSE, members) for _ in range(2))
+    assert all(np.array_equal(first[name], second[name]) for name in first)
+    assert not np.array_equal(first["losses"][0], first["losses"][1])
+
+
 def test_members_at_once_are_members_one_by_one(artwork: NamedArtwork) -> None:
     members = [PairMember(0, 1e-3), PairMember(1, 3e-3, start_scale=5.0)]
     together = train_alike(artwork, COURSE, members)

@@ -16,6 +16,7 @@ PAGES = {  # in the order of the book: the name of a page and the module with it
     "what-batch-norm-does": "what_batch_norm_does_page",
     "where-batch-norm-hurts": "where_batch_norm_hurts_page",
     "mixtures-and-k-means": "mixtures_and_k_means_page",
+    "temperature": "temperature_page",
     "long-tail": "long_tail_page",
     "few-positives": "few_positives_page",
     "answers-or-everything": "answers_or_everything_page",
