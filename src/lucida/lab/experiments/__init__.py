@@ -17,6 +17,7 @@ PAGES = {  # in the order of the book: the name of a page and the module with it
     "where-batch-norm-hurts": "where_batch_norm_hurts_page",
     "mixtures-and-k-means": "mixtures_and_k_means_page",
     "temperature": "temperature_page",
+    "softmax-or-sigmoid": "softmax_or_sigmoid_page",
     "long-tail": "long_tail_page",
     "few-positives": "few_positives_page",
     "answers-or-everything": "answers_or_everything_page",
