@@ -9,6 +9,7 @@ from lucida.core.errors import LucidaError
 from lucida.lab.experiment import Experiment
 
 PAGES = {  # in the order of the book: the name of a page and the module with its EXPERIMENT
+    "data-construction": "data_construction_page",
     "batch-norm-in-five-layers": "batch_norm_in_five_layers_page",
     "batch-size": "batch_size_page",
     "vanishing-gradients": "vanishing_gradients_page",
