@@ -28,6 +28,8 @@ PAGES = {  # in the order of the book: the name of a page and the module with it
     "lora-or-prompts": "lora_or_prompts_page",
     "hallucination-causes": "hallucination_causes_page",
     "hallucination-remedies": "hallucination_remedies_page",
+    "joining-modalities": "joining_modalities_page",
+    "modality-gap": "modality_gap_page",
     "median-of-two-sorted": "median_of_two_sorted_page",
     "fewest-swaps": "fewest_swaps_page",
 }
