@@ -207,8 +207,10 @@ LYING_TEXT = (
     f"{START}}}: what is left is the mark of two networks that were drawn apart. After training at a temperature of "
     f"`0.01` it is {{{GAP}/{BOTH}/{LOW}}}, at `0.2` {{{GAP}/{BOTH}/{HIGH}}}. The softmax "
     "looks at differences of a row's scores alone: what all texts have in common with all pictures is in every score "
-    "and changes none, so nothing pulls the two means together. What spreads features over the sphere is the push "
-    "between pairs that do not belong together; the sharper the softmax, the fewer of them are pushed."
+    "and changes none. A gap goes where features are spread all round the sphere, so that both means lie near its "
+    "middle; this is done by the push between pairs that do not belong together. The sharper the softmax, the fewer of "
+    "them are pushed, and what is not pushed stays in its cone: the mean cosine of pictures is "
+    f"{{{PICTURE_CONE}/{BOTH}/{LOW}}} there and {{{PICTURE_CONE}/{BOTH}/{HIGH}}} here."
 )
 MOVING_TEXT = (
     "All texts are moved by one vector, all pictures by its opposite. Before the features are brought back to length "
