@@ -252,7 +252,7 @@ SHORT_ANSWERS = answers_from(
 
 SETTINGS: dict[Scale, Settings] = {
     "quick": Settings(128, 5_000, 0.3, (2.0**-9, 2.0**-8, 2.0**-7)),
-    "full": Settings(128, 25_000, 0.3, (2.0**-9, 2.0**-8, 2.0**-7)),
+    "full": Settings(128, 16_000, 0.3, (2.0**-9, 2.0**-8, 2.0**-7)),
 }
 
 EXPERIMENT = Experiment(
