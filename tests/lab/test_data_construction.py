@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from lucida.core.seeds import stream
 from lucida.lab import dirty_pairs, pair_learners
 from lucida.lab.dirty_pairs import FAULTS, STEPS, Construction, Crawl, Dirt, Kept, chain_of, construct, crawl, world
+from lucida.lab.experiment import Bench
 from lucida.lab.experiments import data_construction
-from lucida.lab.experiments.data_construction import ALL, ARMS, NONE
+from lucida.lab.experiments import load as load_experiment
+from lucida.lab.experiments.data_construction import ACCURACY, ALL, ARMS, COUNTS, LEVELS, NONE, TESTS, VALIDATION
 from lucida.lab.pair_learners import Course, trained
 from lucida.models.dual_encoder import HeadConfig
+from tests.lab.drawn_bench import whole_page
 
 SEED = 1000  # one of those for tuning
 DIRT = Dirt(pairs=150, wrong=0.3, empty=0.2, copied=0.2, viral=3, leaked=0.1, skew=1.0)
@@ -116,3 +122,28 @@ def test_every_arm_is_a_chain_in_order() -> None:
         assert chain[0] in ("clean", "look")
         assert set(chain) - {"look"} == set(steps)
     assert data_construction.without("filter") in ARMS
+
+
+def drawn(bench: Any, settings: Any, seed: int) -> dict[str, NDArray]:
+    generator = stream(seed, "test")
+    tests = {f"{arm}/{name}": generator.random(len(settings.course.rates)) for arm in ARMS for name in TESTS}
+    return tests | {f"{arm}/{name}": np.asarray(generator.random()) for arm in ARMS for name in COUNTS}
+
+
+def test_the_page_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data_construction, "_of_seed", drawn)
+    whole_page(monkeypatch, load_experiment("data-construction"), "quick", 100)
+
+
+def test_every_arm_has_the_rate_that_is_best_for_validation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data_construction, "_of_seed", drawn)
+    experiment = load_experiment("data-construction")
+    settings = experiment.settings["quick"]
+    bench = Bench(experiment, (0, 1, 2))
+    found = data_construction.measure(bench, settings)
+    parts = [drawn(bench, settings, seed) for seed in (0, 1, 2)]
+    for arm in ARMS:
+        at = int(np.mean([part[f"{arm}/{VALIDATION}"] for part in parts], axis=0).argmax())
+        assert bench.chosen[arm] == settings.course.rates[at]
+        for level in LEVELS:
+            assert found.numbers[ACCURACY, arm, level].tolist() == [part[f"{arm}/{level}"][at] for part in parts]
