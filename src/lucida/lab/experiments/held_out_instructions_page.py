@@ -25,7 +25,7 @@ from lucida.lab.verdict import Word
 
 SETTINGS: dict[Scale, Settings] = {
     "quick": Settings(steps=240, batch_size=16, rates=(0.0015, 0.003, 0.006)),
-    "full": Settings(steps=1200, batch_size=16, rates=(0.0015, 0.003, 0.006)),
+    "full": Settings(steps=720, batch_size=16, rates=(0.0015, 0.003, 0.006)),
 }
 MATTERS, COSTS = 0.05, 0.02
 
