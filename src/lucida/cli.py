@@ -85,9 +85,10 @@ def _data(given: list[str]) -> None:
 
 
 def _train(given: list[str]) -> None:
-    from lucida.workflows.tune_encoder import MODEL, TuneEncoderConfig, as_text, tune_encoder
+    from lucida.workflows.tune_encoder import MODEL, as_text, defaults, tune_encoder
 
-    config = override(TuneEncoderConfig(), given, command="lucida train")
+    model, rest = take(given, "--model", "")
+    config = override(defaults(model), rest, command="lucida train")
     print(f"{as_text(tune_encoder(config))}\n\nresults: {config.out / 'results.json'}\nmodel: {config.out / MODEL}")
 
 

@@ -8,7 +8,7 @@ usage: lucida run [--recipe NAME] [--pictures PATH] [--out FOLDER] [--split-seed
        lucida compare AUDIT AUDIT [--margin 0.02] [--json]
        lucida data construct --pictures PATH [--out FOLDER] [--stages clean,deduplicate,balance] [...]
        lucida data inspect FOLDER
-       lucida train --model CLIP --pictures PATH [--base-pictures PATH] [--locked vision] [...]
+       lucida train --model CLIP|new --pictures PATH [--base-pictures PATH] [--locked vision] [...]
        lucida adapt --model FOLDER --data CHATS [...]
        lucida export SOURCE FOLDER [--format huggingface | open_clip] [--base MODEL] [--share 0.5]
        lucida ask MODEL PICTURE "is there a dog?"
@@ -34,7 +34,7 @@ commands:
   data      construct: captioned pictures (WebDataset, Parquet, tables, folders, COCO) to pairs worth training on:
             cleaned, without duplicates, balanced by concept; inspect: what stayed, what was dropped, pairs in doubt
   train     tune a CLIP or SigLIP on your pictures, towers locked or not; measured before, after and in between, also on
-            pictures of a task that it should not lose
+            pictures of a task that it should not lose; or train a new CLIP from scratch (--model new, sizes by --new.…)
   adapt     train low-rank adapters for a Hugging Face vision-language model on chats about pictures
   export    for transformers: the model of `lucida adapt` with its adapter merged, and what merging did to answers;
             for transformers or open_clip: a CLIP or SigLIP from the other, or tuned in lucida

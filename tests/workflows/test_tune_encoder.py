@@ -110,3 +110,23 @@ def test_what_cannot_be_tuned_is_one_line(tmp_path):
     with pytest.raises(LucidaError, match="needs a logit_bias"):
         tune_encoder(config(tmp_path, objective=ObjectiveConfig("sigmoid")))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_new_one_is_trained_from_scratch(tmp_path, capsys):
+    pictures(tmp_path / "own", ["red", "green", "blue", "white"], n=20)
+    named = ["--pictures", str(tmp_path / "own"), "--out", str(tmp_path / "run")]
+    sizes = ["--new.image-size", "32", "--new.vision-width", "64", "--new.vision-layers", "2", "--new.text-width", "64"]
+    large = ["--train.duration", "30 steps", "--train.batch-size", "16", "--train.effective-batch", "32"]
+    main(["train", "--model", "new", *named, *sizes, "--new.text-layers", "1", *large])
+    metrics = Results.load(tmp_path / "run/results.json").metrics
+    before, after = (metrics[f"own/zero_shot/top1/at_{share}"].value for share in (0, 1))
+    assert after == 1.0 > before
+    capsys.readouterr()
+    encoder = load_dual_encoder(tmp_path / "run/model")  # another program would find a whole CLIP
+    assert encoder.vision_tower.image_size == 32
+    assert len(encoder.text_tower.model.encoder.layers) == 1
+
+
+def test_a_new_tower_cannot_be_locked(tmp_path):
+    with pytest.raises(LucidaError, match="a new tower that is locked learns nothing"):
+        TuneEncoderConfig("new", locked="vision")

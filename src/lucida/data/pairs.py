@@ -87,6 +87,7 @@ class PixelPairs:
         texts: for each example the rows of ``tokens`` that are true of it, at least one.
         ids: ``int64 [N]``: pictures of one id are positives of each other's texts.
         words, classes: as in :class:`FeaturePairs`.
+        trimmed: leave out what is padding in all texts of a batch.
     """
 
     pixels: np.ndarray
@@ -97,6 +98,7 @@ class PixelPairs:
     ids: np.ndarray
     words: CaptionTokens | None = None
     classes: np.ndarray | None = None
+    trimmed: bool = True
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -106,9 +108,13 @@ class PixelPairs:
         rows = np.asarray(indices)
         chosen = torch.tensor([int(draw(k).choice(self.texts[index])) for k, index in enumerate(rows)])
         seen = torch.from_numpy(np.stack([self.pixels[i] for i in self.rows[rows]]))
+        tokens = {name: tensor[chosen] for name, tensor in self.tokens.items()}
+        if self.trimmed:
+            longest = int(tokens["attention_mask"].sum(dim=1).max())  # texts are padded on the right
+            tokens = {name: tensor[:, :longest] for name, tensor in tokens.items()}
         batch = {
             "image": {"pixel_values": self.preprocess(seen)},
-            "text": {name: tensor[chosen] for name, tensor in self.tokens.items()},
+            "text": tokens,
             "ids": torch.from_numpy(self.ids[rows]),
         }
         if self.words is not None:

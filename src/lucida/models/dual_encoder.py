@@ -141,7 +141,8 @@ class DualEncoder(nn.Module):
         if features is None:
             if pixel_values is None or self.vision_tower is None:
                 raise LucidaError("encode_image needs features, or pixel_values and a vision tower")
-            features = self.vision_tower(pixel_values).pooled
+            tower = self.vision_tower
+            features = tower.pooled(pixel_values) if hasattr(tower, "pooled") else tower(pixel_values).pooled
         return self.image_head(features)
 
     def encode_text(

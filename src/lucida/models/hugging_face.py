@@ -22,6 +22,7 @@ from lucida.core.errors import LucidaError
 from lucida.models.checkpoint_folders import load_model, one_line, read_json, refuse_missing
 from lucida.models.efficientnet import EfficientNetLite0
 from lucida.models.open_clip_folders import is_open_clip, load_open_clip, open_clip_processor_files
+from lucida.models.pooled_layers import pool_last_layer, pooled_picture
 from lucida.models.text_towers import MiniLM, PretrainedText, quiet_loading
 from lucida.models.towers import TextTower, VisionFeatures, VisionTower
 
@@ -212,6 +213,7 @@ class HuggingFaceVision(nn.Module):
         mean, std = torch.tensor([*image_mean]).float(), torch.tensor([*image_std]).float()
         self.register_buffer("scale", (1 / (255 * std)).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("shift", (-mean / std).view(1, -1, 1, 1), persistent=False)
+        self._pools_alone = use_pooler and pool_last_layer(model)
         self.requires_grad_(not frozen)
         self.eval()
         try:
@@ -260,6 +262,12 @@ class HuggingFaceVision(nn.Module):
         if pooled is None:
             pooled = grid.mean(dim=1) if first is None else first
         return VisionFeatures(pooled.flatten(1), grid)
+
+    def pooled(self, pixel_values: Tensor) -> Tensor:
+        """The pooled features alone, ``[B, pooled_size]``, with less work where the model allows it."""
+        if not self._pools_alone:
+            return self(pixel_values).pooled
+        return pooled_picture(self.model, pixel_values, interpolate_pos_encoding=self.interpolate)
 
     def _tokens_apart(self, tokens: int) -> int:
         """How many class and register tokens come before the places."""

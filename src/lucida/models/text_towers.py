@@ -14,6 +14,7 @@ from transformers.utils import logging as transformers_logging
 
 from lucida.core.errors import LucidaError
 from lucida.models.features import device_of, evaluating
+from lucida.models.pooled_layers import pool_last_layer, pooled_text
 from lucida.models.towers import TextTower
 
 
@@ -72,6 +73,7 @@ class PretrainedText(nn.Module):
         )  # SigLIP's own last step
         self.hidden_size = int(pooled or model.config.hidden_size)
         self.model, self.tokenizer = model, tokenizer
+        self._pools_alone = pooling == "model" and pool_last_layer(model)
         self.requires_grad_(not frozen)
         self.eval()
 
@@ -94,6 +96,8 @@ class PretrainedText(nn.Module):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """One vector a text, ``[B, hidden_size]``."""
+        if self._pools_alone:
+            return pooled_text(self.model, input_ids)
         output = self.model(input_ids=input_ids, attention_mask=attention_mask)
         if self.pooling == "model":
             return output.pooler_output

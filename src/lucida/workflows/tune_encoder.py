@@ -1,4 +1,4 @@
-"""``lucida train``: a CLIP or SigLIP tuned on your pictures, and what that did to what it could do before.
+"""``lucida train``: a CLIP or SigLIP tuned on your pictures, and what that did to what it could do; or a new one.
 
 Towers may be locked (LiT, Zhai et al. 2022, arXiv:2111.07991). The tuned weights and all on the line from the base to
 them (WiSE-FT, Wortsman et al. 2022, arXiv:2109.01903) are measured on held-out pictures of yours and on a base task.
@@ -20,16 +20,19 @@ from lucida.core.durations import Duration
 from lucida.core.errors import LucidaError
 from lucida.core.results import Metric, Results
 from lucida.core.run_folder import RunFolder, environment
+from lucida.core.seeds import derive_seed
 from lucida.data.caption_tokens import caption_tokens
 from lucida.data.collation import IGNORE_INDEX
 from lucida.data.pairs import PixelPairs
-from lucida.data.pixels import DecodedPictures, write_skipped
+from lucida.data.pixels import DecodedPictures, decode_all, write_skipped
+from lucida.data.readers import read_pictures
 from lucida.evaluation.intervals import share_difference
 from lucida.evaluation.retrieval import retrieval_metrics
 from lucida.evaluation.zero_shot import class_embeddings, true_class_ranks, zero_shot_metrics
 from lucida.models.dual_encoder import DualEncoder
 from lucida.models.imported_encoders import load_dual_encoder, save_dual_encoder
 from lucida.models.interpolation import interpolated
+from lucida.models.new_encoders import NEW, NewEncoderConfig, new_dual_encoder
 from lucida.training.loop import TrainConfig, train
 from lucida.training.objectives import ObjectiveConfig, make_task
 from lucida.workflows.labelled_zero_shot import class_names, encode_pictures, encode_words, labelled, read_for
@@ -44,10 +47,11 @@ OWN, BASE = "own", "base"
 
 @dataclass(frozen=True)
 class TuneEncoderConfig:
-    """A CLIP or SigLIP trained further on your pictures.
+    """A CLIP or SigLIP trained further on your pictures, or a new CLIP trained on them from scratch.
 
     Attributes:
-        model: a Hugging Face folder or hub name of CLIP or SigLIP, or an open_clip folder.
+        model: a Hugging Face folder or hub name of CLIP or SigLIP, or an open_clip folder; "new" for fresh weights.
+        new: the sizes of a new one.
         pictures: yours, with captions or labels.
         base_pictures: labelled ones of a task that the model should not lose; measured, never trained on.
         out: the run folder.
@@ -60,6 +64,7 @@ class TuneEncoderConfig:
     """
 
     model: str = ""
+    new: NewEncoderConfig = field(default_factory=NewEncoderConfig)
     pictures: Path | None = None
     base_pictures: Path | None = None
     out: Path = Path("runs/train")
@@ -77,6 +82,16 @@ class TuneEncoderConfig:
     def __post_init__(self) -> None:
         fine = all(0 <= share <= 1 for share in self.shares) and {0.0, 1.0} <= set(self.shares)
         check_settings(self, {"max_pictures": self.max_pictures >= 1, "shares": fine})
+        if self.model == NEW and self.locked != "none":
+            raise LucidaError("a new tower that is locked learns nothing", where="lucida train", remedy="--locked none")
+
+
+def defaults(model: str) -> TuneEncoderConfig:
+    """Where the settings start: a new model has more to learn than one that is tuned."""
+    if model != NEW:
+        return TuneEncoderConfig(model)
+    learning = TrainConfig(Duration(30, "epochs"), batch_size=256, learning_rate=1e-3, weight_decay=0.1)
+    return TuneEncoderConfig(NEW, locked="none", shares=(0.0, 1.0), train=learning)
 
 
 def tune_encoder(config: TuneEncoderConfig) -> Results:
@@ -87,12 +102,16 @@ def tune_encoder(config: TuneEncoderConfig) -> Results:
     """
     if not config.model or config.pictures is None:
         missing = "model was named (--model)" if not config.model else "pictures were named (--pictures)"
-        raise LucidaError(f"no {missing}", where="lucida train", remedy="lucida train --model CLIP --pictures PATH")
+        raise LucidaError(f"no {missing}", where="lucida train", remedy="lucida train --model CLIP|new --pictures PATH")
     results = Results()
     with timed_stage(results, "reading"):
-        encoder = lock(load_dual_encoder(config.model), config.locked)
-        limits: dict[str, int] = {"limit": config.max_pictures, "split_seed": config.split_seed}
-        own = OwnPictures(read_for(encoder, config.pictures, **limits))
+        limits: dict[str, Any] = {"limit": config.max_pictures, "split_seed": config.split_seed}
+        if config.model == NEW:
+            own = OwnPictures(decode_all(read_pictures(config.pictures, **limits), config.new.image_size))
+            encoder = own.new_encoder(config)
+        else:
+            encoder = lock(load_dual_encoder(config.model), config.locked)
+            own = OwnPictures(read_for(encoder, config.pictures, **limits))
         data = own.training_data(encoder, config.objective)
         exams: list[Exam] = [own]
         if config.base_pictures is not None:
@@ -194,6 +213,12 @@ class OwnPictures(Exam):
     def rows(self, split: str) -> NDArray[np.int64]:
         """The pictures of a split that have texts."""
         return np.array([i for i in self.decoded.corpus.rows(split) if self.texts[i]], np.int64)
+
+    def new_encoder(self, config: TuneEncoderConfig) -> DualEncoder:
+        """One with fresh weights, whose tokenizer knows the words of split "train"."""
+        captions = [text for i in self.rows("train") for text in self.texts[i]]
+        bias = -10.0 if config.objective.loss == "sigmoid" else None  # as SigLIP starts
+        return new_dual_encoder(config.new, captions, derive_seed(config.train.seed, "new"), logit_bias=bias)
 
     def training_data(self, encoder: DualEncoder, objective: ObjectiveConfig) -> PixelPairs:
         """Split "train" as the encoder takes it."""
