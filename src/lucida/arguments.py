@@ -22,10 +22,14 @@ Config = TypeVar("Config")
 def override(config: Config, given: Sequence[str], *, command: str) -> Config:
     """A config with the settings that the command line names.
 
+    A setting within a group may be said by its last name, ``--effective-batch`` for ``--train.effective-batch``, where
+    no other has that name.
+
     Raises:
         LucidaError: a setting is unknown (the nearest is named), or its value is of the wrong kind.
     """
     known = dict(_keys(to_dict(config)))
+    given = [_in_full(word, known) for word in given]
     known |= {f"no_{key}": not value for key, value in known.items() if isinstance(value, bool)}
     for word in given:
         key = word.partition("=")[0]
@@ -48,6 +52,22 @@ def override(config: Config, given: Sequence[str], *, command: str) -> Config:
         if stop.code in (0, None):
             raise
         raise LucidaError(_one_line(said.getvalue()), where=command, remedy=f"see {command} --help") from None
+
+
+def _in_full(word: str, known: Mapping[str, Any]) -> str:
+    """An option with the group that it belongs to; as it is where that cannot be told.
+
+    >>> _in_full("--batch-size=8", {"out": 0, "train.batch_size": 1})
+    '--train.batch-size=8'
+    >>> _in_full("--seed", {"encoder.seed": 0, "language.seed": 1})
+    '--seed'
+    """
+    option, equals, value = word.partition("=")
+    key = option[2:].replace("-", "_")
+    if not option.startswith("--") or key in known:
+        return word
+    groups = [name.rpartition(".")[0] for name in known if name.rpartition(".")[2] == key]
+    return f"--{groups[0].replace('_', '-')}.{option[2:]}{equals}{value}" if len(groups) == 1 else word
 
 
 def _keys(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -11,14 +11,16 @@ import pytest
 import torch
 from accelerate.utils import DistributedType
 from torch import Tensor, distributed, nn
+from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
 from lucida.core.errors import LucidaError
+from lucida.models.new_encoders import NewEncoderConfig, new_dual_encoder
 from lucida.training.distributed import Accelerator
 from lucida.training.loop import TrainConfig, make_optimizer
 from lucida.training.sharding import Replicas, Shards, place
 from lucida.training.step import train_step
-from lucida.training.tasks import ClassificationTask
+from lucida.training.tasks import ClassificationTask, ContrastiveTask
 
 BATCH = {"x": torch.randn(4, 5), "labels": torch.tensor([0, 1, 2, 0])}
 
@@ -82,6 +84,24 @@ def test_it_comes_home_as_it_trained(toys: ModuleType, alone: Any) -> None:
     for place_, state in one_state["state"].items():
         for key, value in state.items():
             torch.testing.assert_close(two_state["state"][place_][key], value, rtol=1e-5, atol=1e-7)
+
+
+def test_a_clip_is_sharded_layer_by_layer(alone: Any) -> None:
+    """Its last layers compute one token alone, and are whole only while they do."""
+    ends = []
+    for kind in (Replicas, Shards):
+        encoder = new_dual_encoder(NewEncoderConfig(32, 16, 64, 2, 64, 1, vocabulary=300), ["a red hat", "two dogs"], 0)
+        tokens = encoder.text_tower.tokenize(["a red hat", "dogs"])
+        pixels = torch.linspace(-1, 1, 2 * 3 * 32 * 32).reshape(2, 3, 32, 32)
+        batch = {"image": {"pixel_values": pixels}, "text": tokens, "ids": torch.arange(2)}
+        task = ContrastiveTask(encoder)
+        accelerator = alone if kind is Shards else Accelerator(mixed_precision="no")
+        placed = kind(task, make_optimizer(encoder, TrainConfig()), accelerator)
+        units = [name for name, module in placed.task.model.named_modules() if isinstance(module, FSDPModule)]
+        assert len(units) == (3 if kind is Shards else 0)  # the root is the task's module
+        output = train_step(placed.task, placed.module, [batch], placed.optimizer, accelerator, max_grad_norm=None)
+        ends.append((output.loss, output.grad_norm))
+    assert ends[1] == pytest.approx(ends[0], rel=1e-5)
 
 
 def test_a_process_alone_is_not_sharded(toys: ModuleType) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -112,16 +113,18 @@ def test_what_cannot_be_tuned_is_one_line(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_new_one_is_trained_from_scratch(tmp_path, capsys):
+def test_a_new_one_is_trained_from_scratch(tmp_path):
     pictures(tmp_path / "own", ["red", "green", "blue", "white"], n=20)
     named = ["--pictures", str(tmp_path / "own"), "--out", str(tmp_path / "run")]
     sizes = ["--new.image-size", "32", "--new.vision-width", "64", "--new.vision-layers", "2", "--new.text-width", "64"]
-    large = ["--train.duration", "30 steps", "--train.batch-size", "16", "--train.effective-batch", "32"]
+    large = ["--duration", "30 steps", "--train.batch-size", "16", "--effective-batch", "32"]
     main(["train", "--model", "new", *named, *sizes, "--new.text-layers", "1", *large])
     metrics = Results.load(tmp_path / "run/results.json").metrics
     before, after = (metrics[f"own/zero_shot/top1/at_{share}"].value for share in (0, 1))
     assert after == 1.0 > before
-    capsys.readouterr()
+    assert json.loads((tmp_path / "run/config.json").read_text())["train"]["effective_batch"] == 32
+    rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    assert (rows[-1]["step"], rows[-1]["examples"]) == (30, 30 * 32)
     encoder = load_dual_encoder(tmp_path / "run/model")  # another program would find a whole CLIP
     assert encoder.vision_tower.image_size == 32
     assert len(encoder.text_tower.model.encoder.layers) == 1
