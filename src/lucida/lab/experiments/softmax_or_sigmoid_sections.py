@@ -109,9 +109,10 @@ START_TEXT = (
     "The sigmoid starts from scale `10` and bias `-10`, the softmax from CLIP's scale, `1 / 0.07`. A bias moves all "
     "scores alike, which a softmax does not see; so the softmax with the sigmoid's start is the softmax from scale "
     f"`10`. It names {{{ZERO_SHOT}/{SOFTMAX_AT_TEN}/{_SMALL}:%}} right at batch `8` and "
-    f"{{{ZERO_SHOT}/{SOFTMAX_AT_TEN}/{_LARGE}:%}} at batch `512`. The sigmoid whose bias starts from zero, where all "
-    f"noes are wrong at first, names {{{ZERO_SHOT}/{SIGMOID_FROM_ZERO}/{_SMALL}:%}} and "
-    f"{{{ZERO_SHOT}/{SIGMOID_FROM_ZERO}/{_LARGE}:%}}."
+    f"{{{ZERO_SHOT}/{SOFTMAX_AT_TEN}/{_LARGE}:%}} at batch `512`. The sigmoid whose bias starts from zero, where "
+    f"every pair is a coin's toss at first, names {{{ZERO_SHOT}/{SIGMOID_FROM_ZERO}/{_SMALL}:%}} and "
+    f"{{{ZERO_SHOT}/{SIGMOID_FROM_ZERO}/{_LARGE}:%}}: Adam moves a bias by about the learning rate a step, so the few "
+    "steps of large batches do not bring it down."
 )
 FEATURES_TEXT = (
     "Alignment is the mean squared distance of a picture and its name; uniformity the logarithm of the mean of "
