@@ -103,7 +103,7 @@ def test_the_loop_trains_adapters_until_every_pair_is_the_right_way_round(tmp_pa
     model.requires_grad_(False)
     before = {name: p.clone() for name, p in model.named_parameters()}
     add_lora(model.language_model, LoraSettings(r=4, target_modules=r".*_proj"), seed=0)
-    config = TrainConfig(Duration(40, "steps"), batch_size=3, learning_rate=1e-2, weight_decay=0.0, probe_every=None)
+    config = TrainConfig(Duration(80, "steps"), batch_size=3, learning_rate=1e-2, weight_decay=0.0, probe_every=None)
     folder = RunFolder.create(tmp_path / "run", config, seed=0)
     train(PreferenceTask(model, PreferenceSettings()), data, config, folder, progress=False)
     metrics = PreferenceTask(model, PreferenceSettings()).loss(data.batch(range(3), np.random.default_rng)).metrics

@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from lucida.core.results import Metric
 from lucida.data.captions import named_kinds
-from lucida.data.instruction_kinds import AnswerForm
-from lucida.data.instructions import Instruction
 from lucida.evaluation.answers import parse_count, parse_place, parse_yes_no, plain
 from lucida.evaluation.intervals import mean_by_cluster, share_by_cluster
+
+if TYPE_CHECKING:  # instructions are drawn from galleries, which read pictures; to score them takes none
+    from lucida.data.instruction_kinds import AnswerForm
+    from lucida.data.instructions import Instruction
 
 
 class Asked(NamedTuple):
