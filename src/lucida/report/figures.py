@@ -262,7 +262,7 @@ def spread(places: Sequence[float], gap: float, *, least: float = -math.inf) -> 
         for k, i in enumerate(group):
             moved[i] = centre + gap * (k - (len(group) - 1) / 2)
     for i in order:
-        moved[i] = max(moved[i], least)
+        moved[i] = max(moved[i], float(least))
         least = moved[i] + gap
     return moved
 

@@ -171,8 +171,10 @@ def measure_instructions(
 def _part_metrics(
     exam: InstructionExam, kinds: Sequence[str], right: Mapping[str, Sequence[bool]], new: Sequence[bool], prefix: str
 ) -> dict[str, Metric]:
-    """Of the kinds of one part together."""
+    """Of the kinds of one part together; nothing where no test picture allows any of them."""
     asked, own = _of(exam.asked[False], right, kinds)
+    if not asked:
+        return {}
     renamed, in_new_words = _of(exam.asked[True], {"": new}, kinds)
     blind = blind_metrics(
         own["accuracy"], own["shuffled"], own["blank"], [one.picture for one in asked], prefix=f"{prefix}/blind"

@@ -91,6 +91,8 @@ def test_hard_negatives_cross_blocks(monkeypatch):
     assert found.rows[0].tolist() == [1, 2]  # row 6 is too near: the same thing under another name
     captions = ["one", "two", "one", "x", "y", "z", "w"]
     assert hard_negatives(features, range(7), captions=captions, k=2, too_near=0.9999).rows[0].tolist() == [1, 4]
+    splits = ["train", "test", "train", "train", "test", "test", "test"]
+    assert hard_negatives(features, range(7), splits=splits, k=3, too_near=0.9999).rows[0].tolist() == [2, 3, -1]
     with pytest.raises(LucidaError, match="row 3"):
         hard_negatives(np.where(np.arange(7)[:, None] == 3, 0, features), range(7))
 
@@ -111,6 +113,18 @@ def test_a_stage_notes_hard_negatives_with_each_pair(source, tmp_path):
     assert not (tmp_path / "n" / "features.npy").exists()
     again = add_negatives(source, tmp_path / "n", tmp_path / "s", encode, NegativeSettings("angles", each=2), Engine())
     assert again.resumed
+
+
+def test_the_negatives_of_a_pair_are_of_its_split(pair_sources, tmp_path):
+    for split, captions in (("train", ["a dog 0", "a dog 4"]), ("test", ["a dog 2", "a dog 6"])):
+        pair_sources.write_samples(tmp_path / "s" / f"{split}.tar", captions)
+    read = read_source(find_parts(tmp_path / "s"), tmp_path / "read", ReadSettings(), Engine())
+    done = add_negatives(read, tmp_path / "n", tmp_path / "s", encode, NegativeSettings("angles", each=3), Engine())
+    rows = {row["id"]: row for path in done.paths for rows in read_rows(path) for row in rows}
+    assert {row["split"] for row in rows.values()} == {"train", "test"}
+    for row in rows.values():
+        assert row["negatives"]
+        assert {rows[one]["split"] for one in row["negatives"]} == {row["split"]}
 
 
 def test_pairs_of_one_caption_are_no_negatives_of_each_other(pair_sources, tmp_path):

@@ -50,7 +50,7 @@ class NegativeSettings:
 def add_negatives(
     source: StageResult, folder: Path, root: Path, encode: Encode, settings: NegativeSettings, engine: Engine
 ) -> StageResult:
-    """The stage ``negatives``: all pairs, each with the ids of its nearest ones by picture and caption together.
+    """The stage ``negatives``: all pairs, each with the ids of the nearest of its split by both features.
 
     All pairs are compared with all, and their ids and neighbours are held: for corpora of some hundred thousand pairs.
 
@@ -69,7 +69,12 @@ def add_negatives(
     def work(beside: Path) -> Work:
         rows = _Known.read(source, beside / "features.npy", root, encode)
         found = hard_negatives(
-            rows.features, rows.identities, captions=rows.captions, k=settings.each, too_near=settings.too_near
+            rows.features,
+            rows.identities,
+            captions=rows.captions,
+            splits=rows.splits,
+            k=settings.each,
+            too_near=settings.too_near,
         )
         starts = np.cumsum([0] + [shard.rows for shard in source.manifest.shards])
         lists = [[rows.ids[place] for place in places if place >= 0] for places in found.rows.tolist()]
@@ -84,18 +89,19 @@ def add_negatives(
 
 @dataclass(frozen=True, eq=False)
 class _Known:
-    """Of all rows: features ``[N, 2 d]``, mapped; ids; marks of pictures and captions, equal where these are."""
+    """Of all rows: features ``[N, 2 d]``, mapped, ids; marks of pictures, captions, splits, equal where they are."""
 
     features: NDArray[np.float32]
     ids: list[str]
     identities: NDArray[np.uint64]
     captions: NDArray[np.uint64]
+    splits: NDArray[np.uint64]
 
     @classmethod
     def read(cls, source: StageResult, target: Path, root: Path, encode: Encode) -> _Known:
         total = sum(shard.rows for shard in source.manifest.shards)
         features, ids = np.zeros((0, 0), np.float32), list[str]()
-        marks = np.zeros((2, total), np.uint64)
+        marks = np.zeros((3, total), np.uint64)
         for path in counted(source.paths, "shards encoded"):
             for rows, pictures, texts in encoded(path, root, encode):
                 if not len(features):
@@ -105,8 +111,9 @@ class _Known:
                 features[here] = np.concatenate([pictures, texts], axis=1)
                 marks[0, here] = [_mark(row["identity"] or row["id"]) for row in rows]
                 marks[1, here] = [_mark(normal(row["caption"])) for row in rows]
+                marks[2, here] = [_mark(row["split"] or "") for row in rows]
                 ids += [row["id"] for row in rows]
-        return cls(features, ids, marks[0], marks[1])
+        return cls(features, ids, *marks)
 
 
 def _mark(text: str) -> int:
@@ -143,6 +150,7 @@ def hard_negatives(
     identities: Iterable[object],
     *,
     captions: Iterable[object] | None = None,
+    splits: Iterable[object] | None = None,
     k: int = 8,
     too_near: float = 0.98,
 ) -> HardNegatives:
@@ -154,6 +162,7 @@ def hard_negatives(
         features: ``[N, D]``, memory-mapped or not; compared by cosine.
         identities: of each row; rows of one identity are positives of each other.
         captions: of each row, in any form; so are rows of one caption.
+        splits: of each row; only rows of its own split are its negatives, so that none held out is trained on.
         k: negatives of each row.
         too_near: rows above this cosine are taken for the same thing under another identity, and left out: as a
             negative they would teach what is wrong.
@@ -163,7 +172,8 @@ def hard_negatives(
     """
     codes = _codes(identities)
     said = np.arange(len(codes)) if captions is None else _codes(captions)
-    if features.ndim != 2 or len(features) != len(codes) or len(said) != len(codes):
+    parts = np.zeros(len(codes), np.int64) if splits is None else _codes(splits)
+    if features.ndim != 2 or not len(features) == len(codes) == len(said) == len(parts):
         raise LucidaError(f"features of shape {list(features.shape)} for {len(codes)} identities, {len(said)} captions")
     if k < 1:
         raise LucidaError(f"k cannot be {k}")
@@ -175,7 +185,7 @@ def hard_negatives(
         for other in blocks:
             near = unit @ _unit(features, other).T
             same = (codes[own, None] == codes[None, other]) | (said[own, None] == said[None, other])
-            near[same | (near > too_near)] = -np.inf
+            near[same | (parts[own, None] != parts[None, other]) | (near > too_near)] = -np.inf
             values = np.concatenate([best[own], near], axis=1)
             places = np.concatenate(
                 [rows[own], np.broadcast_to(np.arange(other.start, other.stop), near.shape)], axis=1

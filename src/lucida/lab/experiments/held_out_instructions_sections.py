@@ -55,9 +55,8 @@ def _by_number(found: Observations) -> Section:
         f"answered right after one kind, {{{HELD}/{TWO}:%}} after two, {{{HELD}/{FIVE}:%}} after five, "
         f"{{{HELD}/{TEN}:%}} after ten and {{{HELD}/{SIXTEEN}:%}} after sixteen. Who gives to each held-out kind its "
         f"most frequent answer is right in {{{HELD}/{CONSTANT}:%}}. With one kind or two most held-out kinds have "
-        f"words that were never met ({{{KNOWN}/{TWO}:%}} have none such with two): what grows up to five kinds is "
-        "mostly that. From five on all words are known, and what grows is the number of combinations in which they "
-        "were met."
+        f"words that were never met ({{{KNOWN}/{TWO}:%}} have none such with two). From five on all words are "
+        "known, and what grows is the number of combinations in which they were met."
     )
     return Section("By the number of kinds", text, (figure,))
 

@@ -209,8 +209,9 @@ LYING_TEXT = (
     "looks at differences of a row's scores alone: what all texts have in common with all pictures is in every score "
     "and changes none. A gap goes where features are spread all round the sphere, so that both means lie near its "
     "middle; this is done by the push between pairs that do not belong together. The sharper the softmax, the fewer of "
-    "them are pushed, and what is not pushed stays in its cone: the mean cosine of pictures is "
-    f"{{{PICTURE_CONE}/{BOTH}/{LOW}}} there and {{{PICTURE_CONE}/{BOTH}/{HIGH}}} here."
+    f"them are pushed. There is a gap at the start, but no narrow cone: the mean cosine of pictures is "
+    f"{{{PICTURE_CONE}/{BOTH}/{START}}} before training, {{{PICTURE_CONE}/{BOTH}/{LOW}}} after it at `0.01` and "
+    f"{{{PICTURE_CONE}/{BOTH}/{HIGH}}} at `0.2`."
 )
 MOVING_TEXT = (
     "All texts are moved by one vector, all pictures by its opposite. Before the features are brought back to length "

@@ -122,7 +122,7 @@ HELD_TEXT = (
 )
 LEARNED_TEXT = (
     "Adam moves the logarithm of the scale by about the learning rate a step, so a scale travels no further than the "
-    "rate times the number of steps: in a short training the start is half of the answer. The quick arms let the "
+    "rate times the number of steps. The quick arms let the "
     "logarithm move ten times as fast as the weights. Learned from CLIP's start the scale ends at "
     f"{{{LEARNED_SCALE}/{CLEAN}}} with true names and at {{{LEARNED_SCALE}/{WRONG}}} with many wrong ones; from scale "
     f"`1` at {{{SCALE}/{FROM_HOT}/{CLEAN}}}, quickly at {{{SCALE}/{QUICK_FROM_HOT}/{CLEAN}}}."
