@@ -1,8 +1,8 @@
-"""The table in docs/notes/contrastive-loss.md, drawn from docs/results/benchmarks/contrastive-loss.json: never typed.
+"""The tables in docs/notes/contrastive-loss.md, drawn from the results files of two benchmarks: never typed.
 
     python tools/contrastive_note.py [--check]
 
-``--check`` changes nothing and fails if the table is not what the file says.
+``--check`` changes nothing and fails if a table is not what its file says.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from lucida.core.results import Metric, Results, write_text
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTE = ROOT / "docs" / "notes" / "contrastive-loss.md"
-RESULTS = ROOT / "docs" / "results" / "benchmarks" / "contrastive-loss.json"
+RESULTS = ROOT / "docs" / "results" / "benchmarks"
 WAYS = ("open_clip ClipLoss", "in tiles", "identities", "smoothing", "hard negatives", "all three")
 
 
@@ -47,6 +47,17 @@ def table(results: Results) -> str:
     return "\n".join(["", *lines, ""])
 
 
+def attempts(results: Results) -> str:
+    """Ways × seconds and the ratio to the products; medians with smallest and largest."""
+    lines = ["| | seconds | times the four products |", "|---|---|---|"]
+    for name in results.metrics:
+        way, _, what = name.rpartition("/")
+        if what == "seconds":
+            ratio = results.metrics[f"{way}/times the four products"]
+            lines.append(f"| {way} | {spread(results.metrics[name], '.2f')} | {spread(ratio, '.3f')} |")
+    return "\n".join(["", *lines, ""])
+
+
 def spread(metric: Metric, form: str) -> str:
     """
     >>> spread(Metric(1.5, (1.0, 2.0)), ".1f")
@@ -61,9 +72,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--check", action="store_true")
     options = parser.parse_args(arguments)
     note = NOTE.read_text(encoding="utf-8")
-    made = drawn(note, "contrastive_note.py", {"loss": table(Results.load(RESULTS))})
+    loss, others = (Results.load(RESULTS / f"contrastive-{name}.json") for name in ("loss", "attempts"))
+    made = drawn(note, "contrastive_note.py", {"loss": table(loss), "attempts": attempts(others)})
     if options.check:
-        sys.exit("docs/notes/contrastive-loss.md is not what the results file says" if note != made else 0)
+        sys.exit("docs/notes/contrastive-loss.md is not what the results files say" if note != made else 0)
     write_text(NOTE, made)
 
 
