@@ -10,7 +10,7 @@ from lucida.core.config import check_settings
 from lucida.core.results import Metric, Results
 from lucida.core.run_folder import RunFolder, environment
 from lucida.data.lessons import Lesson
-from lucida.workflows.evaluate_remedies import folder_for, treated
+from lucida.workflows.evaluate_remedies import finished, folder_for
 from lucida.workflows.instruction_stage import (
     PREFIX,
     InstructionStage,
@@ -45,7 +45,7 @@ def evaluate_instructions(config: EvaluateInstructionsConfig) -> Results:
     Raises:
         LucidaError: the run is not finished or not one on scenes, or another model was tuned in the same folder.
     """
-    answerer, world = treated(config.run)
+    answerer, world = finished(config.run)
     folder: RunFolder = folder_for(config.run, config.out, config, seed=config.seed)
     results = Results()
     tuned = tune_on_instructions(answerer, world, config.stage, folder, seed=config.seed)

@@ -90,18 +90,27 @@ def evaluate_remedies(config: EvaluateRemediesConfig) -> Results:
     return results
 
 
+def finished(run: Path) -> tuple[Answerer, SceneWorld]:
+    """The model of a run and its world.
+
+    Raises:
+        LucidaError: the run is not finished, or not one on scenes.
+    """
+    own = _config_of(run)
+    answerer = Answerer.load(RunFolder.open(run).path / MODEL)
+    return answerer, emoji_world(read_emoji(own.split_seed), own)
+
+
 def treated(run: Path) -> tuple[Answerer, SceneWorld]:
     """The model of a run, grounded on its validation scenes, and its world.
 
     Raises:
-        LucidaError: the run is not finished, not one on scenes, or its pictures are not written in words.
+        LucidaError: as :func:`finished`, or its pictures are not written in words.
     """
-    own = _config_of(run)
-    answerer = Answerer.load(RunFolder.open(run).path / MODEL)
+    answerer, world = finished(run)
     if answerer.join != "words":
         raise LucidaError(f"remedies are tried beside grounded answers, but {no_words(answerer.join)}", where=run)
-    world = emoji_world(read_emoji(own.split_seed), own)
-    held_out = Lesson.of_scenes(world, "validation", own.language.test_pictures)
+    held_out = Lesson.of_scenes(world, "validation", _config_of(run).language.test_pictures)
     answerer.grounding = fit_grounding(answerer, held_out, answerer.see(held_out.gallery))
     return answerer, world
 
