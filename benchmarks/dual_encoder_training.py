@@ -63,7 +63,7 @@ from lucida.training.loop import TrainConfig, train
 from lucida.training.tasks import ContrastiveTask
 from lucida.workflows.labelled_zero_shot import encode_pictures, encode_words
 
-PEER = Path(__file__).with_name("open_clip_peer.py")
+PEER = Path(__file__).resolve().with_name("open_clip_peer.py")
 TRAIN, TEST, BATCH, EPOCHS, SIDE, PLACES = 5120, 1000, 256, 4, 64, 77
 RATE, DECAY, WARMUP = 1e-3, 0.1, 10
 SHORT = 14  # steps of an arm that is timed alone
@@ -327,7 +327,8 @@ def main() -> None:
     for seed in given.seeds:
         kept = given.work / f"seed-{seed}.json"
         if not kept.exists():
-            write_json(kept, one_round(given.work / "round", given.peer, given.cifar.resolve(), seed))
+            folder, peer = (given.work / "round").resolve(), str(Path(given.peer).absolute())  # a link is the environment
+            write_json(kept, one_round(folder, peer, given.cifar.resolve(), seed))
     results = report({seed: read_json(given.work / f"seed-{seed}.json") for seed in given.seeds})
     for metric, value in results.metrics.items():
         print(f"{metric:62} {value.value:10.4g}")
