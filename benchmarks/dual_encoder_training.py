@@ -327,7 +327,10 @@ def main() -> None:
     for seed in given.seeds:
         kept = given.work / f"seed-{seed}.json"
         if not kept.exists():
-            folder, peer = (given.work / "round").resolve(), str(Path(given.peer).absolute())  # a link is the environment
+            folder, peer = (
+                (given.work / "round").resolve(),
+                str(Path(given.peer).absolute()),
+            )  # a link is the environment
             write_json(kept, one_round(folder, peer, given.cifar.resolve(), seed))
     results = report({seed: read_json(given.work / f"seed-{seed}.json") for seed in given.seeds})
     for metric, value in results.metrics.items():

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lucida.losses import contrastive, pair_scores, sigmoid
+from lucida.losses import contrastive, pair_scores, row_parts, sigmoid
 from lucida.losses.contrastive import contrastive_loss, plain_contrastive_loss
 from lucida.losses.hard_negatives import plain_hardened
 from lucida.losses.pair_scores import LogSums, gradients, log_sums
@@ -23,14 +23,17 @@ from lucida.losses.sigmoid import plain_sigmoid_loss, sigmoid_loss
 Loss = Callable[..., Tensor]
 
 
-@pytest.fixture(autouse=True)
-def small_tiles() -> Iterator[None]:
-    """Seven rows by four columns, of batches of any size: many tiles, and incomplete ones."""
+@pytest.fixture(autouse=True, params=[1, 3], ids=["one part", "parts"])
+def small_tiles(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Seven rows by four columns, of batches of any size: many tiles, and incomplete ones; a part a thread."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pair_scores, "TILE", (7, 4))
         for module in (contrastive, sigmoid):
             patch.setattr(module, "SMALL", 0)
         yield
+    torch.set_num_threads(before)
 
 
 def features(seed: int, rows: int, dtype: torch.dtype = torch.float64, width: int = 5) -> tuple[Tensor, Tensor]:
@@ -225,3 +228,17 @@ def test_a_setting_out_of_range_is_named() -> None:
         contrastive_loss(images, texts, 10.0, ring=Ring(5))
     with pytest.raises(ValueError, match="hard_negatives must be a number that is 0 or more, not -1"):
         contrastive_loss(images, texts, 10.0, hard_negatives=-1)
+
+
+def test_threads_are_as_they_were_also_after_an_error() -> None:
+    before = torch.get_num_threads()
+    assert row_parts.in_parts(lambda part: part.stop, [slice(0, 2), slice(2, 5)]) == [2, 5]
+
+    def fail(part: slice) -> None:
+        assert not torch.is_grad_enabled()
+        raise ValueError(f"{part.start}")
+
+    with pytest.raises(ValueError, match="0"):
+        row_parts.in_parts(fail, [slice(0, 2), slice(2, 5)])
+    assert torch.get_num_threads() == before
+    assert row_parts.parts_of(torch.zeros(6), least=7) == [slice(0, 6)]

@@ -219,11 +219,12 @@ class Kept:
 
     Attributes:
         rows: numbers in the crawl.
-        negatives: rows of the hard negatives of each, nearest first; empty where none were looked for.
+        negatives: rows of the hard negatives of each, nearest first, ``int64 [n, k]``, -1 where there are fewer; no
+            columns where none were looked for.
     """
 
     rows: NDArray[np.int64]
-    negatives: tuple[tuple[int, ...], ...] = ()
+    negatives: NDArray[np.int64]
 
 
 def construct(found: Crawl, chains: Sequence[Sequence[str]], settings: Construction, encode: Encode) -> list[Kept]:
@@ -325,7 +326,8 @@ def _kept(stage: StageResult, tests: int) -> Kept:
     rows = [row for path in stage.paths for part in read_rows(path, ["id", "negatives"]) for row in part]
     numbers = [row_of(row["id"], tests) for row in rows]
     train = [k for k, number in enumerate(numbers) if number >= tests]
-    if all(row["negatives"] is None for row in rows):
-        return Kept(np.array([numbers[k] for k in train]))
-    near = (tuple(n for n in (row_of(id, tests) for id in rows[k]["negatives"]) if n >= tests) for k in train)
-    return Kept(np.array([numbers[k] for k in train]), tuple(near))
+    each = [rows[k]["negatives"] or [] for k in train]
+    negatives = np.full((len(train), max(map(len, each), default=0)), -1)
+    for own, ids in zip(negatives, each, strict=True):
+        own[: len(ids)] = [row_of(id, tests) for id in ids]
+    return Kept(np.array([numbers[k] for k in train]), negatives)

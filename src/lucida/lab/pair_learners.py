@@ -137,8 +137,14 @@ def _names(rows: NDArray[np.int64]) -> list[str]:
     return [concepts()[row].name for row in rows]
 
 
-def trained(seed: int, start: int, material: Material, kept: Kept, course: Course, rate: float) -> DualEncoder:
-    """Heads after so many batches of the pairs that are left; as many examples whatever their number."""
+def trained(
+    seed: int, start: int, material: Material, kept: Kept, course: Course, rate: float
+) -> tuple[DualEncoder, list[float]]:
+    """Heads after so many batches of the pairs that are left, as many examples whatever their number, and each loss.
+
+    Raises:
+        NonFiniteError: the rate is too large for them.
+    """
     sizes = material.pictures.shape[1], material.texts.shape[1]
     model = seeded_heads(*sizes, course.head, derive_seed(seed, "lab", "dirty pairs", "heads", start))
     model.image_head.standardize(material.pictures[kept.rows])
@@ -148,27 +154,30 @@ def trained(seed: int, start: int, material: Material, kept: Kept, course: Cours
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=DECAY)
     generator = stream(seed, "lab", "dirty pairs", "batches", start)
     model.train()
+    losses = []
     for step in range(course.steps):
         rows = torch.from_numpy(_batch(kept, course.batch, generator))
         batch = {
             "image": {"features": material.pictures[rows]}, "text": {"features": material.texts[rows]}, "ids": rows
         }  # fmt: skip
-        train_step(task, module, [batch], optimizer, accelerator, max_grad_norm=1.0, step=step)
-    return model.eval()
+        done = train_step(task, module, [batch], optimizer, accelerator, max_grad_norm=1.0, step=step)
+        losses.append(done.loss)
+    return model.eval(), losses
 
 
 def _batch(kept: Kept, size: int, generator: np.random.Generator) -> NDArray[np.int64]:
     """Different pairs; with hard negatives half of them, and one of its nearest with each."""
     size = min(size, len(kept.rows))
-    if not kept.negatives:
+    if not kept.negatives.shape[1]:
         return generator.choice(kept.rows, size, replace=False)
     places = generator.permutation(len(kept.rows))
     chosen: dict[int, None] = {}
     for place in places:
         near = kept.negatives[place]
+        near = near[near >= 0]
         chosen[int(kept.rows[place])] = None
-        if near:
-            chosen[near[generator.integers(len(near))]] = None
+        if len(near):
+            chosen[int(near[generator.integers(len(near))])] = None
         if len(chosen) >= size:
             break
     return np.array(list(chosen)[:size])

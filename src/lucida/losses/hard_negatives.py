@@ -18,13 +18,16 @@ from lucida.losses.pair_scores import (
     Identities,
     LogSums,
     Tile,
+    joined,
     powers_of,
     precise,
+    row_parts,
     score_tiles,
     shift_of,
     tile_buffer,
     whole,
 )
+from lucida.losses.row_parts import in_parts
 
 
 def plain_hardened(scores: Tensor, same: Tensor, beta: float) -> Tensor:
@@ -49,7 +52,12 @@ def hard_sums(images: Tensor, texts: Tensor, scale: float, beta: float, ids: Ide
         beta: how much harder negatives count more, above 0.
         ids: of rows and columns.
     """
-    return _quickly(images, texts, scale, beta, ids) or _carefully(images, texts, scale, beta, ids)
+
+    def of_part(part: slice) -> LogSums:
+        given = images[part], texts, scale, beta, Identities(ids.rows[part], ids.columns)
+        return _quickly(*given) or _carefully(*given)
+
+    return joined(in_parts(of_part, row_parts(images)))
 
 
 def hardened(sums: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:

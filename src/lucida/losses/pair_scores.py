@@ -8,19 +8,21 @@ the same once more and two others for the gradient, 8·B²·d operations in all,
 A score needs one exponential, not two, as long as all of them fit in the range of their type:
 :math:`e^{s - c}` serves rows and columns, and :math:`G = e^{s - c} (e^{a + c} + e^{b + c})`. Whether it did is seen
 from the sums; where it did not (features that are not normalised, a scale of thousands), rows and columns are summed
-apart, each from its own largest score.
+apart, each from its own largest score. Threads take parts of the rows (:mod:`~lucida.losses.row_parts`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import reduce
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from lucida.losses.ring import Ring
+from lucida.losses.row_parts import in_parts, parts_of
 
 TILE = 1024, 2048
 """Rows and columns of a tile: 8 MB of float32, a matrix product of which runs at full speed."""
@@ -60,6 +62,11 @@ class Twins(NamedTuple):
     ids: Identities
     power: float
     weights: LogSums
+
+    def of_rows(self, part: slice) -> Twins:
+        """Among some of the rows."""
+        ids, weights = Identities(self.ids.rows[part], self.ids.columns), self.weights
+        return Twins(ids, self.power, LogSums(weights.rows[part], weights.columns))
 
     def pulls(self, tile: Tile) -> tuple[Tensor, Tensor] | None:
         """Which pairs of a tile these are, ``bool [R, C]``, and how each of them pulls; None if there are none."""
@@ -101,6 +108,21 @@ def log_sums(images: Tensor, texts: Tensor, scale: float) -> LogSums:
         texts: ``[C, d]``.
         scale: the multiplier.
     """
+    return joined(in_parts(lambda part: _log_sums(images[part], texts, scale), row_parts(images)))
+
+
+def row_parts(images: Tensor) -> list[slice]:
+    """The rows that a thread takes: as many as a tile has, or more."""
+    return parts_of(images, least=TILE[0])
+
+
+def joined(parts: Sequence[LogSums]) -> LogSums:
+    """Of rows that were summed in parts, each with all columns."""
+    rows, columns = zip(*parts, strict=True)
+    return LogSums(torch.cat(rows), reduce(torch.logaddexp, columns))
+
+
+def _log_sums(images: Tensor, texts: Tensor, scale: float) -> LogSums:
     shift = shift_of(images, texts, scale)
     sums = LogSums(*(each.new_zeros(len(each), dtype=precise(each)) for each in (images, texts)))
     for tile in score_tiles(images * scale, texts):
@@ -132,6 +154,18 @@ def gradients(images: Tensor, texts: Tensor, scale: float, weights: LogSums, twi
         weights: ``a [B]`` of the rows and ``b [C]`` of the columns, so small that no entry of ``G`` overflows.
         twins: pairs of which ``G`` is another.
     """
+
+    def of_part(part: slice) -> Gradients:
+        own = None if twins is None else twins.of_rows(part)
+        return _gradients(images[part], texts, scale, LogSums(weights.rows[part], weights.columns), own)
+
+    each, of_texts = zip(*in_parts(of_part, row_parts(images)), strict=True)
+    for other in of_texts[1:]:
+        of_texts[0].add_(other)
+    return Gradients(torch.cat(each), of_texts[0])
+
+
+def _gradients(images: Tensor, texts: Tensor, scale: float, weights: LogSums, twins: Twins | None) -> Gradients:
     found = Gradients(torch.zeros_like(images), torch.zeros_like(texts))
     shift = shift_of(images, texts, scale)
     fits = whole(LogSums(*(-(each + shift) for each in weights)), images.dtype)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -10,8 +10,17 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from lucida.losses.contrastive import SMALL
-from lucida.losses.pair_scores import Identities, at_least_float32, check_pairs, precise, scalar, score_tiles
+from lucida.losses.pair_scores import (
+    Identities,
+    at_least_float32,
+    check_pairs,
+    precise,
+    row_parts,
+    scalar,
+    score_tiles,
+)
 from lucida.losses.ring import Ring
+from lucida.losses.row_parts import in_parts
 
 
 def sigmoid_loss(
@@ -110,13 +119,12 @@ class _TiledLoss(torch.autograd.Function):
         wanted = any(ctx.needs_input_grad)
         sums, of_images = images.new_zeros(3, dtype=precise(images)), torch.zeros_like(images)
         for visitor in ring.round(texts, ids, torch.zeros_like(texts)):
-            block, of_block = visitor[0], visitor[2]
-            for tile in score_tiles(images * scale, block):
-                pull, found = _tile(tile.scores.add_(bias), tile.twins(Identities(ids, visitor[1])), weight)
-                sums[:2] += found
-                if wanted:
-                    of_images[tile.rows].addmm_(pull, block[tile.columns])
-                    of_block[tile.columns].addmm_(pull.T, images[tile.rows])
+            known = Identities(ids, visitor[1])
+            found = _over_tiles(images, visitor[0], _Scores(scale, bias, weight), known, pulling=wanted)
+            sums[:2] += found.sums
+            if wanted:
+                of_images += found.images
+                visitor[2] += found.texts
         sums[2] = (images * of_images).sum(dtype=sums.dtype)
         loss, of_bias, of_scale = (ring.total(sums) / ring.total_rows).to(images)
         if wanted:
@@ -129,6 +137,47 @@ class _TiledLoss(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """What was found with the value."""
         return *(each * grad for each in ctx.saved_tensors), None, None, None
+
+
+class _Scores(NamedTuple):
+    """How cosines become scores, and what positives weigh."""
+
+    scale: Tensor
+    bias: Tensor
+    positive_weight: float
+
+
+class _Found(NamedTuple):
+    """Sums ``[2]`` of the loss and of ``d loss / d logits``; what those pull features to, ``[B, d]`` and ``[C, d]``."""
+
+    sums: Tensor
+    images: Tensor
+    texts: Tensor
+
+
+def _over_tiles(images: Tensor, texts: Tensor, scores: _Scores, ids: Identities, *, pulling: bool) -> _Found:
+    """Of all pairs; without ``pulling`` sums alone."""
+
+    def of_part(part: slice) -> _Found:
+        known = Identities(ids.rows[part], ids.columns)
+        return _of_rows(images[part], texts, scores, known, pulling=pulling)
+
+    sums, of_images, of_texts = zip(*in_parts(of_part, row_parts(images)), strict=True)
+    for other in of_texts[1:] if pulling else ():
+        of_texts[0].add_(other)
+    return _Found(torch.stack(sums).sum(dim=0), torch.cat(of_images), of_texts[0])
+
+
+def _of_rows(images: Tensor, texts: Tensor, scores: _Scores, ids: Identities, *, pulling: bool) -> _Found:
+    sums, room = images.new_zeros(2, dtype=precise(images)), (images, texts) if pulling else (images[:0], texts[:0])
+    found = _Found(sums, *map(torch.zeros_like, room))
+    for tile in score_tiles(images * scores.scale, texts):
+        pull, summed = _tile(tile.scores.add_(scores.bias), tile.twins(ids), scores.positive_weight)
+        found.sums.add_(summed)
+        if pulling:
+            found.images[tile.rows].addmm_(pull, texts[tile.columns])
+            found.texts[tile.columns].addmm_(pull.T, images[tile.rows])
+    return found
 
 
 def _tile(logits: Tensor, twins: Tensor | None, weight: float) -> tuple[Tensor, Tensor]:

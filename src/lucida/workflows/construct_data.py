@@ -92,7 +92,7 @@ class ConstructConfig:
                 "memory": bool(re.fullmatch(r"\d+(\.\d+)? ?[kKMGT]i?B", self.memory)),
                 "format": not (self.captions_only and self.format != "references"),
                 "min_similarity": self.min_similarity is None or -1 <= self.min_similarity <= 1,
-                "keep_share": self.keep_share is None or (0 < self.keep_share <= 1 and self.min_similarity is None),
+                "keep_share": self.keep_share is None or 0 < self.keep_share <= 1,
                 "hard_negatives": self.hard_negatives >= 0,
             },
         )
@@ -107,6 +107,8 @@ class ConstructConfig:
             )
 
     def _encoder_problem(self) -> str:
+        if self.min_similarity is not None and self.keep_share is not None:
+            return "either --min-similarity or --keep-share decides which pairs stay, not both"
         if self.encodes and self.captions_only:
             return "captions alone cannot be compared with pictures"
         if self.encodes and self.encoder is None:

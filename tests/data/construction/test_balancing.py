@@ -92,6 +92,21 @@ def test_counts_before_and_after_are_written(tmp_path):
     assert all(row["concepts"] == ["cats", "dog"] for row in rows_of(done))
 
 
+def test_what_is_held_out_stays_and_does_not_count(tmp_path):
+    rows = [{"id": f"t{i}", "caption": "a dog", "split": "train"} for i in range(200)]
+    rows += [{"id": f"u{i}", "caption": "a dog", "split": None} for i in range(200)]
+    rows += [{"id": f"h{i}", "caption": "a dog", "split": "test"} for i in range(300)]
+    rows += [{"id": "other", "caption": "nothing known", "split": "validation"}]
+    done = balance(
+        stage_of(tmp_path / "m", [rows]), tmp_path / "b", BalanceSettings(cap=100, concepts=("dog",)), Engine()
+    )
+    kept = [row["id"] for row in rows_of(done)]
+    assert [id for id in kept if id[0] in "ho"] == [row["id"] for row in rows if row["id"][0] in "ho"]
+    (frequency,) = (row for rows in read_rows(done.folder / CONCEPTS_FILE) for row in rows)
+    assert (frequency["before"], frequency["probability"]) == (400, 0.25)
+    assert frequency["after"] == sum(id[0] in "tu" for id in kept) < 200
+
+
 def test_the_words_of_the_corpus_are_concepts_by_default(tmp_path):
     captions = ["the dog runs", "the dog sits", "a dog 12", "the cat", "the cat sits"]
     source = stage_of(tmp_path / "made", [[{"id": c, "caption": c} for c in captions]])

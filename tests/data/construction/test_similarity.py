@@ -55,6 +55,19 @@ def test_a_share_keeps_the_nearest_and_of_equal_ones_the_first(source, tmp_path,
     assert found == (ids or " ".join(f"{name}{i}" for name in "ab" for i in range(6)))
 
 
+@pytest.mark.parametrize("nearness", [{"share": 0.5}, {"threshold": float(np.cos(2.5 * np.pi / 12))}])
+def test_what_is_held_out_stays_and_does_not_count(pair_sources, tmp_path, nearness):
+    for split, digits in (("train", range(6)), ("test", (0, 0, 9, 9))):
+        pair_sources.write_samples(tmp_path / "s" / f"{split}.tar", [f"a caption {digit}" for digit in digits])
+    source = read_source(find_parts(tmp_path / "s"), tmp_path / "read", ReadSettings(), Engine())
+    settings = SimilaritySettings("angles", **nearness)
+    done = filter_by_similarity(source, tmp_path / "f", tmp_path / "s", encode, settings, Engine())
+    ids = [id for id, _ in kept(done)]
+    assert [id for id in ids if "test" in id] == [f"test.tar:000{i}" for i in range(4)]
+    assert [id for id in ids if "train" in id] == [f"train.tar:000{i}" for i in range(3)]
+    assert kept(done)[ids.index("test.tar:0003")][1] == pytest.approx(np.cos(9 * np.pi / 12), abs=1e-6)
+
+
 def test_an_encoder_that_gives_nonsense_is_one_line(source, tmp_path):
     settings = SimilaritySettings("bad", threshold=0.1)
     for features, message in ((np.zeros((1, 2)), "features of shape"), (None, "not finite, or zero")):

@@ -1,7 +1,8 @@
 """Balancing as MetaCLIP does it (Xu et al. 2023, arXiv 2309.16671): frequent concepts are thinned, rare ones stay.
 
 Captions are matched against a list of concepts, whole words only. A concept with more than ``cap`` captions keeps each
-of its pairs with probability cap / count; a pair stays if one of its concepts keeps it.
+of its pairs with probability cap / count; a pair stays if one of its concepts keeps it. Pairs of a split that is held
+out all stay, and do not count.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from lucida.core.errors import LucidaError
 from lucida.data.construction.caption_hashes import normal
 from lucida.data.construction.database import MEMORY, database, parquet, quoted
 from lucida.data.construction.engines import Engine
-from lucida.data.construction.rows import Row, RowWriter, ShardFile, ShardReport, read_rows, split_rows
+from lucida.data.construction.rows import Row, RowWriter, ShardFile, ShardReport, held_out, read_rows, split_rows
 from lucida.data.construction.stages import StageResult, Work, run_stage
 
 CONCEPTS_FILE = "concepts.parquet"
@@ -115,7 +116,7 @@ class Matcher:
 def balance(
     source: StageResult, folder: Path, settings: BalanceSettings, engine: Engine, *, memory: str = MEMORY
 ) -> StageResult:
-    """The stage ``balance``: pairs that a concept keeps, with their concepts.
+    """The stage ``balance``: pairs that a concept keeps and those held out, with their concepts.
 
     Args:
         source: the stage before.
@@ -145,12 +146,12 @@ def balance(
 
 
 def match_shard(shard: tuple[int, Path], *, folder: Path, matcher: Matcher | None) -> ShardFile:
-    """Concepts of each row of a shard; without a list, its words."""
+    """Concepts of each row of a shard that may be trained on; without a list, its words."""
     number, path = shard
     target = folder / "matches" / f"{number:05d}.parquet"
     with RowWriter(target, _MATCHES) as writer:
-        for rows in read_rows(path, ["caption"]):
-            for row in rows:
+        for rows in read_rows(path, ["caption", "split"]):
+            for row in (row for row in rows if not held_out(row)):
                 writer.add({"number": writer.count, "concepts": _match(row["caption"], matcher)})
     return ShardFile(target.relative_to(folder).as_posix(), writer.count, "")
 
@@ -185,7 +186,8 @@ def draw_shard(shard: tuple[int, Path], *, folder: Path, counts: Path, settings:
             batch = []
             for row in rows:
                 concepts = [name for name in _match(row["caption"], matcher) if name in probabilities]
-                batch.append(({**row, "concepts": concepts}, _reason(row["id"], concepts, probabilities, settings)))
+                reason = "" if held_out(row) else _reason(row["id"], concepts, probabilities, settings)
+                batch.append(({**row, "concepts": concepts}, reason))
             yield batch
 
     return split_rows(judged(), number, folder)
@@ -212,7 +214,8 @@ def _frequencies(connection: Any, counts: Path, shards: list[Path], cap: int, fo
     query = (
         f"SELECT c.concept, c.before, coalesce(a.after, 0) AS after, least(1.0, {cap} / c.before) AS probability"
         f" FROM {parquet([counts])} c LEFT JOIN (SELECT concept, count(*) AS after FROM"
-        f" (SELECT unnest(concepts) AS concept FROM {parquet(shards)}) GROUP BY concept) a USING (concept)"
+        f" (SELECT unnest(concepts) AS concept FROM {parquet(shards)} WHERE coalesce(split, 'train') = 'train')"
+        " GROUP BY concept) a USING (concept)"
         " ORDER BY c.before DESC, c.concept"
     )
     path = folder / CONCEPTS_FILE

@@ -72,6 +72,15 @@ def source_of(row: Mapping[str, Any], root: Path) -> EncodedSource | None:
     return kind(path, row["column"], row["row"])
 
 
+def held_out(row: Mapping[str, Any]) -> bool:
+    """Whether a row is of a split that nothing trains on: how training pairs are chosen leaves it as it is.
+
+    >>> held_out({"split": "test"}), held_out({"split": "train"}), held_out({"split": None})
+    (True, False, False)
+    """
+    return row["split"] not in (None, "train")
+
+
 def picture_bytes(row: Mapping[str, Any], root: Path) -> bytes:
     """The encoded bytes of a row's picture.
 

@@ -1,6 +1,8 @@
 """Filtering by how near a picture's features are to its caption's, as any encoder sees it.
 
 The encoder is a callable, so that data knows no model: CLIP's two towers, or features that were computed elsewhere.
+Pairs of a split that is held out get their similarity and stay: a test without what is hard for the filter's encoder
+would be another test.
 """
 
 from __future__ import annotations
@@ -21,14 +23,14 @@ from lucida.core.progress import counted
 from lucida.data.construction.database import MEMORY, count, database, parquet
 from lucida.data.construction.engines import Engine
 from lucida.data.construction.links import SHARD
-from lucida.data.construction.rows import Row, RowWriter, ShardReport, read_rows, source_of, split_rows
+from lucida.data.construction.rows import Row, RowWriter, ShardReport, held_out, read_rows, source_of, split_rows
 from lucida.data.construction.stages import StageResult, Work, run_stage
 from lucida.data.decoding import EncodedSource
 
 Encode = Callable[[Sequence[EncodedSource | None], Sequence[str]], tuple[NDArray, NDArray]]
 """Sources of pictures and their captions to features of both, ``[n, d]`` each, of any length."""
 
-SCORES = pa.schema([("number", pa.int64()), ("similarity", pa.float32())])
+SCORES = pa.schema([("number", pa.int64()), ("similarity", pa.float32()), ("held_out", pa.bool_())])
 _BATCH = 256
 
 
@@ -39,7 +41,7 @@ class SimilaritySettings:
     Attributes:
         encoder: a name for the callable: another one is another stage.
         threshold: the cosine that a pair reaches at least.
-        share: or the part of the pairs with the highest cosines that stays.
+        share: or the part of the training pairs with the highest cosines that stays.
     """
 
     encoder: str
@@ -89,9 +91,9 @@ def _score(shard: tuple[int, Path], folder: Path, root: Path, encode: Encode) ->
     target = folder / "scores" / f"{number:05d}.parquet"
     place = number << SHARD
     with RowWriter(target, SCORES) as writer:
-        for _, pictures, texts in encoded(path, root, encode):
-            for cosine in np.einsum("nd,nd->n", pictures, texts).tolist():
-                writer.add({"number": place, "similarity": cosine})
+        for rows, pictures, texts in encoded(path, root, encode):
+            for row, cosine in zip(rows, np.einsum("nd,nd->n", pictures, texts).tolist(), strict=True):
+                writer.add({"number": place, "similarity": cosine, "held_out": held_out(row)})
                 place += 1
     return target
 
@@ -124,15 +126,14 @@ def _unit(features: NDArray[np.float64], rows: Sequence[Row]) -> NDArray[np.floa
 
 
 def _lowest(scores: list[Path], folder: Path, settings: SimilaritySettings, memory: str) -> tuple[float, int]:
-    """The similarity and the number of the last pair that stays: of equal ones the earlier go first."""
+    """The similarity and the number of the last training pair that stays: of equal ones the earlier go first."""
     if settings.threshold is not None:
         return settings.threshold, 2**62
     with database(folder, memory=memory) as connection:
-        rows = count(connection, parquet(scores))
-        kept = max(1, round((settings.share or 1) * rows))
+        training = f"(SELECT similarity, number FROM {parquet(scores)} WHERE NOT held_out)"
+        kept = max(1, round((settings.share or 1) * count(connection, training)))
         found = connection.execute(
-            f"SELECT similarity, number FROM {parquet(scores)} ORDER BY similarity DESC, number"
-            f" LIMIT 1 OFFSET {kept - 1}"
+            f"SELECT similarity, number FROM {training} ORDER BY similarity DESC, number LIMIT 1 OFFSET {kept - 1}"
         ).fetchall()
     return (float(found[0][0]), int(found[0][1])) if found else (-1.0, 2**62)
 
@@ -149,7 +150,7 @@ def filter_shard(shard: tuple[int, Path], *, folder: Path, lowest: tuple[float, 
         for rows in read_rows(path):
             batch = []
             for k, row in enumerate(rows, start=place):
-                kept = (-similarity[k], first + k) <= (-lowest[0], lowest[1])
+                kept = held_out(row) or (-similarity[k], first + k) <= (-lowest[0], lowest[1])
                 batch.append(({**row, "similarity": similarity[k]}, "" if kept else "unlike its caption"))
             yield batch
             place += len(rows)

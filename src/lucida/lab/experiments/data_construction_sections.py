@@ -10,6 +10,7 @@ from lucida.lab.experiments.data_construction import (
     ACCURACY,
     ALL,
     ARMS,
+    FALSE,
     FLATTERY,
     LEAKED,
     LEFT,
@@ -105,7 +106,9 @@ BOUGHT_TEXT = (
 )
 LEFT_TEXT = (
     f"Of {{{LEFT}/{NONE}:0}} pairs of a crawl {{{SOUND}/{NONE}:%}} have a caption that is true of their picture; all "
-    f"steps leave {{{LEFT}/{ALL}:0}}, of which {{{SOUND}/{ALL}:%}} have. Hard negatives drop nothing. Drawings that "
+    f"steps leave {{{LEFT}/{ALL}:0}}, of which {{{SOUND}/{ALL}:%}} have. Hard negatives drop nothing; of those noted "
+    f"after all steps {{{FALSE}/{ALL}:%}} show what their pair shows, under another caption, and without the other "
+    f"steps {{{FALSE}/{alone('hard negatives')}:%}}: such a negative teaches what is wrong. Drawings that "
     "look almost alike (faces, hands) may be dropped as copies of each other though they are not, and balancing drops "
     "captions that name no concept of its list, so some faults are found by a step that was not made for them."
 )
