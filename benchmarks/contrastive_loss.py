@@ -38,7 +38,7 @@ from lucida.core.results import Metric, Results
 from lucida.core.run_folder import environment
 from lucida.losses.contrastive import contrastive_loss
 
-ROWS, LARGE, WIDTH, SCALE, REPEATS = 16_384, 65_536, 512, 50.0, 2
+ROWS, LARGE, WIDTH, SCALE, REPEATS = 16_384, 65_536, 512, 50.0, 4
 OURS, PEER = "in tiles", "open_clip ClipLoss"
 VARIANTS: dict[str, dict[str, Any]] = {
     OURS: {},
