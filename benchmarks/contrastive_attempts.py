@@ -6,12 +6,14 @@
 a warm-up of each; ratios are to the four products of the same turn (warm, with ``out=``). Each way's gradients must be
 those of the tiles to 1e-4. The ways:
 
-- tiles: what :mod:`lucida.losses.pair_scores` does, 1,024 by 2,048 scores at a time;
-- kept scores: the exponentials of the first 16 tiles (128 MB) are kept for the gradient, an eighth of one product less;
-- rows of 128: exponentials, sums and weights of a tile in pieces that fit in a core's own cache;
-- a tile a thread: two Python threads, each with tiles and sums of its own, in place of two threads in every operation;
-- scores from bfloat16: features as sums of two bfloat16 numbers, scores as three products of those (their rounding is
-  near float32's), which processors with matrix tiles (AMX) take faster; nothing else is gained where there are none.
+- tiles: what :mod:`lucida.losses.pair_scores` does, 1,024 by 2,048 scores at a time, a thread a part of the rows;
+- shared operations: all threads in every operation on a tile, as it was before;
+- kept scores: likewise, and the exponentials of the first 16 tiles (128 MB) are kept for the gradient, an eighth of one
+  product less;
+- rows of 128: likewise, and exponentials, sums and weights of a tile in pieces that fit in a core's own cache;
+- rows dealt out: each thread takes every second row of tiles, with sums of its own;
+- scores from bfloat16: shared operations, features as sums of two bfloat16 numbers, scores as three products of those
+  (their rounding is near float32's), which processors with matrix tiles (AMX) take faster; others are slower.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from torch import Tensor
 
 from lucida.core.results import Metric, Results
 from lucida.core.run_folder import environment
-from lucida.losses.pair_scores import TILE, LogSums, gradients, log_sums
+from lucida.losses.pair_scores import TILE, Gradients, LogSums, add_gradients, log_sums
 
 ROWS, REPEATS, KEPT, PIECE = 16_384, 5, 16, 128
 
@@ -57,7 +59,9 @@ def products(images: Tensor, texts: Tensor) -> None:
 
 def in_tiles(images: Tensor, texts: Tensor) -> Found:
     sums = log_sums(images, texts, SCALE)
-    return Found(*gradients(images, texts, SCALE, LogSums(-sums.rows, -sums.columns)))
+    found = Gradients(torch.zeros_like(images), torch.zeros_like(texts))
+    add_gradients(found, images, texts, SCALE, LogSums(-sums.rows, -sums.columns))
+    return Found(*found)
 
 
 def corners(rows: range) -> Iterator[tuple[slice, slice]]:
@@ -163,9 +167,10 @@ def worker_threads(count: int) -> Iterator[Callable[..., list[Tensor]]]:
 
 WAYS: dict[str, Callable[[Tensor, Tensor], Found]] = {
     "tiles": in_tiles,
+    "shared operations": Attempt(),
     "kept scores": Attempt(kept=KEPT),
     "rows of 128": Attempt(piece=PIECE),
-    "a tile a thread": Attempt(threads=2),
+    "rows dealt out": Attempt(threads=2),
     "scores from bfloat16": Attempt(bfloat16=True),
 }
 

@@ -6,15 +6,15 @@
 process of its own, in turns: a warm-up call on a quarter of the rows; a first call, whose memory is what the process
 holds in no file (``RssAnon``) above what it holds before, the gradients (67 MB) among it; then warm ones, as in a
 training, of which the median counts (the first call also pays for memory that the process has not had before: it is
-kept as "first call"). `ClipLoss` is that of the installed open_clip (its file alone is loaded, since the package needs torchvision); without it, pass
---open-clip the folder it lies in. Loss and gradients must agree to 1e-4.
+kept as "first call"). `ClipLoss` is that of the installed open_clip (its file alone is loaded, since the package needs
+torchvision); without it, pass --open-clip the folder it lies in. Loss and gradients must agree to 1e-4.
 
 What bounds it. Scores once for the sums and once for the gradient, and two products with that: 4 · 2·B²·d operations,
 1.1·10^12 here. "Four products" is their time in the same process in turns with the warm calls, over the whole matrix,
-with ``out=``: 1 GB of scores that no loss would have to hold. Beside them the tiles take three passes over B² numbers in the forward pass
-(exponential, sums of rows, sums of columns) and three in the backward pass (exponential, sum of two weights, product),
-each in a processor's cache. --large measures 65,536 pairs (16 times the operations) for memory and for the same ratio
-to the products, which are timed on 16,384 and multiplied by 16.
+with ``out=``: 1 GB of scores that no loss would have to hold. Beside them the tiles take three passes over B² numbers
+in the forward pass (exponential, sums of rows, sums of columns) and three in the backward pass (exponential, sum of two
+weights, product), each in a processor's cache. --large measures 65,536 pairs (16 times the operations) for memory and
+for the same ratio to the products, which are timed on 16,384 and multiplied by 16; a single, first call.
 """
 
 from __future__ import annotations
@@ -104,6 +104,7 @@ def child(way: str, rows: int, folder: str | None) -> dict[str, float]:
         return found | {"seconds": peak.seconds, "products": products(*small)[-1] * (rows / ROWS) ** 2}
     seconds, bound = [], []
     for _ in range(WARM):
+        images.grad = texts.grad = scale.grad = None  # as a training does
         began = time.perf_counter()
         call(images, texts, scale).backward()
         seconds.append(time.perf_counter() - began)
@@ -187,8 +188,8 @@ def main() -> None:
         print(f"{name:60} {metric.value:11.4g}  {metric.ci95}")
     results.details = {
         "interval": "smallest and largest of the repeats",
-        "rows": ROWS, "width": WIDTH, "scale": SCALE, "repeats": REPEATS, "warm calls": WARM, "threads": torch.get_num_threads(),
-        "environment": environment(seed=0),
+        "rows": ROWS, "width": WIDTH, "scale": SCALE, "repeats": REPEATS, "warm calls": WARM,
+        "threads": torch.get_num_threads(), "environment": environment(seed=0),
     }  # fmt: skip
     results.save(given.out)
 

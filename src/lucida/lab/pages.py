@@ -139,8 +139,10 @@ def _design_rows(experiment: Experiment, bench: Bench) -> tuple[tuple[str, str],
     rows += [("Seeds", f"{len(bench.seeds)} ({first} to {last}): {varied}")]
     if bench.rates:
         first, last = bench.tuning_seeds[0], bench.tuning_seeds[-1]
-        rows += [("Learning rates", f"each arm's own, tuned on other seeds ({first} to {last}): "
-                                   "other splits of the same examples")]  # fmt: skip
+        told = (
+            f"other seeds ({first} to {last}): other splits" if last > first else f"another seed ({first}): its split"
+        )
+        rows += [("Learning rates", f"each arm's own, tuned on {told} of the same examples")]
     rows += [(title, "; ".join(arms)) for title, arms in _reserved(bench)]
     return tuple(rows)
 

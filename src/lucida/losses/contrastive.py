@@ -89,7 +89,7 @@ def contrastive_loss(
         scale = scalar(logit_scale, images)
         if ids is not None:
             ids, order = ids.sort()  # so that positives lie in few tiles
-            images, texts = images[order], texts[order]
+            images, texts = (each.index_select(0, order) for each in (images, texts))  # its gradient is quick
         return tiled_loss(images, texts, scale, ids, label_smoothing, hard_negatives, ring or Ring(len(images)))
 
 

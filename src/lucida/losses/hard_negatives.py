@@ -82,17 +82,18 @@ def _quickly(images: Tensor, texts: Tensor, scale: float, beta: float, ids: Iden
     shifts = [shift_of(images, texts, scale * power) for power in (1 + beta, beta)]
     found, room = _nothing(images, texts), tile_buffer(images, texts)
     sums = LogSums(torch.zeros_like(found.rows), torch.zeros_like(found.columns))
-    for tile in score_tiles(images * scale, texts):
-        twins = tile.twins(ids)
-        if twins is not None:
-            _add(found, 0, tile, tile.scores.masked_fill(~twins, -torch.inf))
-        other = torch.mul(tile.scores, beta, out=room[: tile.scores.numel()].view_as(tile.scores))
-        for k, scores in enumerate((tile.scores.mul_(1 + beta), other)):
-            powers = powers_of(scores, shifts[k])
+    for tile in score_tiles(images, texts, scale):
+        for piece in tile.pieces():
+            twins = piece.twins(ids)
             if twins is not None:
-                powers.masked_fill_(twins, 0.0)
-            sums.rows[tile.rows, 1 + k] += powers.sum(dim=1)
-            sums.columns[tile.columns, 1 + k] += powers.sum(dim=0)
+                _add(found, 0, piece, piece.scores.masked_fill(~twins, -torch.inf))
+            other = torch.mul(piece.scores, beta, out=room[: piece.scores.numel()].view_as(piece.scores))
+            for k, scores in enumerate((piece.scores.mul_(1 + beta), other)):
+                powers = powers_of(scores, shifts[k])
+                if twins is not None:
+                    powers.masked_fill_(twins, 0.0)
+                sums.rows[piece.rows, 1 + k] += powers.sum(dim=1)
+                sums.columns[piece.columns, 1 + k] += powers.sum(dim=0)
     for own, summed in zip(found, sums, strict=True):
         own[:, 1:] = summed[:, 1:].log()
     if not whole(LogSums(*(own[:, 1:] for own in found)), images.dtype):
@@ -105,7 +106,7 @@ def _quickly(images: Tensor, texts: Tensor, scale: float, beta: float, ids: Iden
 def _carefully(images: Tensor, texts: Tensor, scale: float, beta: float, ids: Identities) -> LogSums:
     """Every row and column from its own largest score."""
     found = _nothing(images, texts)
-    for tile in score_tiles(images * scale, texts):
+    for tile in score_tiles(images, texts, scale):
         twins, negative = tile.twins(ids), tile.scores
         if twins is not None:
             _add(found, 0, tile, tile.scores.masked_fill(~twins, -torch.inf))

@@ -26,6 +26,8 @@ from lucida.losses.row_parts import in_parts, parts_of
 
 TILE = 1024, 2048
 """Rows and columns of a tile: 8 MB of float32, a matrix product of which runs at full speed."""
+PIECE = 128
+"""Rows of a tile that operation follows operation on, while a core keeps them near: 1 MB of float32."""
 _LARGEST = {torch.float32: 70.0, torch.float64: 600.0}
 """Exponents up to here can be summed over any batch."""
 _SMALLEST = {torch.float32: -60.0, torch.float64: -600.0}
@@ -93,6 +95,13 @@ class Tile(NamedTuple):
     columns: slice
     scores: Tensor
 
+    def pieces(self) -> Iterator[Tile]:
+        """Some rows each, which one core keeps near while operation follows operation."""
+        for top in range(0, len(self.scores), PIECE):
+            scores = self.scores[top : top + PIECE]
+            start = self.rows.start + top
+            yield Tile(slice(start, start + len(scores)), self.columns, scores)
+
     def twins(self, ids: Identities) -> Tensor | None:
         """Which of these pairs are of one identity, ``bool [R, C]``; None if none is."""
         rows, columns = ids.rows[self.rows], ids.columns[self.columns]
@@ -125,10 +134,11 @@ def joined(parts: Sequence[LogSums]) -> LogSums:
 def _log_sums(images: Tensor, texts: Tensor, scale: float) -> LogSums:
     shift = shift_of(images, texts, scale)
     sums = LogSums(*(each.new_zeros(len(each), dtype=precise(each)) for each in (images, texts)))
-    for tile in score_tiles(images * scale, texts):
-        powers = powers_of(tile.scores, shift)
-        sums.rows[tile.rows] += powers.sum(dim=1)
-        sums.columns[tile.columns] += powers.sum(dim=0)
+    for tile in score_tiles(images, texts, scale):
+        for piece in tile.pieces():
+            powers = powers_of(piece.scores, shift)
+            sums.rows[piece.rows] += powers.sum(dim=1)
+            sums.columns[piece.columns] += powers.sum(dim=0)
     logs = LogSums(sums.rows.log(), sums.columns.log())
     if whole(logs, images.dtype):
         return LogSums(logs.rows + shift, logs.columns + shift)
@@ -138,54 +148,60 @@ def _log_sums(images: Tensor, texts: Tensor, scale: float) -> LogSums:
 def _carefully(images: Tensor, texts: Tensor, scale: float) -> LogSums:
     """The plain way, for scores of any size: every row and column from its own largest score."""
     rows, columns = (each.new_full((len(each),), -torch.inf, dtype=precise(each)) for each in (images, texts))
-    for tile in score_tiles(images * scale, texts):
+    for tile in score_tiles(images, texts, scale):
         for sums, where, dim in ((rows, tile.rows, 1), (columns, tile.columns, 0)):
             sums[where] = torch.logaddexp(sums[where], tile.scores.logsumexp(dim=dim).to(sums))
     return LogSums(rows, columns)
 
 
-def gradients(images: Tensor, texts: Tensor, scale: float, weights: LogSums, twins: Twins | None = None) -> Gradients:
+def add_gradients(
+    into: Gradients, images: Tensor, texts: Tensor, scale: float, weights: LogSums, twins: Twins | None = None
+) -> None:
     """``G V`` and ``Gᵀ U`` for ``G = exp(s + a) + exp(s + b)``, ``s = scale · images textsᵀ``.
 
     Args:
+        into: what they are added to.
         images: ``[B, d]``.
         texts: ``[C, d]``.
         scale: the multiplier.
         weights: ``a [B]`` of the rows and ``b [C]`` of the columns, so small that no entry of ``G`` overflows.
         twins: pairs of which ``G`` is another.
     """
+    parts = row_parts(images)
 
-    def of_part(part: slice) -> Gradients:
-        own = None if twins is None else twins.of_rows(part)
-        return _gradients(images[part], texts, scale, LogSums(weights.rows[part], weights.columns), own)
+    def of_part(part: slice) -> Tensor:
+        of_texts = into.texts if part == parts[0] else torch.zeros_like(texts)  # threads must not meet in one place
+        own, known = LogSums(weights.rows[part], weights.columns), None if twins is None else twins.of_rows(part)
+        _add_gradients(Gradients(into.images[part], of_texts), images[part], texts, scale, own, known)
+        return of_texts
 
-    each, of_texts = zip(*in_parts(of_part, row_parts(images)), strict=True)
-    for other in of_texts[1:]:
-        of_texts[0].add_(other)
-    return Gradients(torch.cat(each), of_texts[0])
+    for other in in_parts(of_part, parts)[1:]:
+        into.texts.add_(other)
 
 
-def _gradients(images: Tensor, texts: Tensor, scale: float, weights: LogSums, twins: Twins | None) -> Gradients:
-    found = Gradients(torch.zeros_like(images), torch.zeros_like(texts))
+def _add_gradients(
+    into: Gradients, images: Tensor, texts: Tensor, scale: float, weights: LogSums, twins: Twins | None
+) -> None:
     shift = shift_of(images, texts, scale)
     fits = whole(LogSums(*(-(each + shift) for each in weights)), images.dtype)
     factors = [(each + shift).exp().to(images) for each in weights] if fits else []
     of_rows, of_columns = (each.to(images) for each in weights)
     both = tile_buffer(images, texts)
-    for tile in score_tiles(images * scale, texts):
-        room = both[: tile.scores.numel()].view_as(tile.scores)
+    for tile in score_tiles(images, texts, scale):
         instead = None if twins is None else twins.pulls(tile)
-        if factors:
-            torch.add(factors[0][tile.rows, None], factors[1][tile.columns], out=room)
-            pulls = powers_of(tile.scores, shift).mul_(room)
-        else:
-            torch.add(tile.scores, of_rows[tile.rows, None], out=room).exp_()
-            pulls = tile.scores.add_(of_columns[tile.columns]).exp_().add_(room)
+        for piece in tile.pieces():
+            room = both[: piece.scores.numel()].view_as(piece.scores)
+            if factors:
+                torch.add(factors[0][piece.rows, None], factors[1][piece.columns], out=room)
+                powers_of(piece.scores, shift).mul_(room)
+            else:
+                torch.add(piece.scores, of_rows[piece.rows, None], out=room).exp_()
+                piece.scores.add_(of_columns[piece.columns]).exp_().add_(room)
+        pulls = tile.scores
         if instead is not None:
             pulls[instead[0]] = instead[1]
-        found.images[tile.rows].addmm_(pulls, texts[tile.columns])
-        found.texts[tile.columns].addmm_(pulls.T, images[tile.rows])
-    return found
+        into.images[tile.rows].addmm_(pulls, texts[tile.columns])
+        into.texts[tile.columns].addmm_(pulls.T, images[tile.rows])
 
 
 def powers_of(scores: Tensor, shift: float) -> Tensor:
@@ -205,8 +221,8 @@ def whole(logs: LogSums, dtype: torch.dtype) -> bool:
     return all(bool((each > smallest).all()) for each in logs)
 
 
-def score_tiles(images: Tensor, texts: Tensor) -> Iterator[Tile]:
-    """``images textsᵀ`` of all pairs, tile by tile; one is overwritten by the next."""
+def score_tiles(images: Tensor, texts: Tensor, scale: float) -> Iterator[Tile]:
+    """``scale · images textsᵀ`` of all pairs, tile by tile; one is overwritten by the next."""
     buffer = tile_buffer(images, texts)
     for top in range(0, len(images), TILE[0]):
         rows = slice(top, min(top + TILE[0], len(images)))
@@ -214,7 +230,7 @@ def score_tiles(images: Tensor, texts: Tensor) -> Iterator[Tile]:
             columns = slice(left, min(left + TILE[1], len(texts)))
             shape = rows.stop - rows.start, columns.stop - columns.start
             scores = buffer[: shape[0] * shape[1]].view(shape)
-            torch.mm(images[rows], texts[columns].T, out=scores)
+            torch.addmm(scores, images[rows], texts[columns].T, beta=0, alpha=scale, out=scores)
             yield Tile(rows, columns, scores)
 
 
@@ -226,6 +242,12 @@ def tile_buffer(images: Tensor, texts: Tensor) -> Tensor:
 def precise(features: Tensor) -> torch.dtype:
     """What sums over a batch are kept in: double precision, where the device has it."""
     return torch.float32 if features.device.type == "mps" else torch.float64
+
+
+def row_products(one: Tensor, other: Tensor) -> Tensor:
+    """``one_i · other_i`` of each row, ``[B]`` in double precision; some rows at a time, in memory that is at hand."""
+    parts = zip(one.split(TILE[0]), other.split(TILE[0]), strict=True)
+    return torch.cat([(x * y).sum(dim=1, dtype=precise(one)) for x, y in parts])
 
 
 def scalar(value: Tensor | float, features: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from lucida.losses.pair_scores import (
     check_pairs,
     precise,
     row_parts,
+    row_products,
     scalar,
     score_tiles,
 )
@@ -81,7 +82,7 @@ def sigmoid_loss(
             ids = ring.offset + torch.arange(len(images), device=images.device)
         else:
             ids, order = ids.sort()  # so that positives lie in few tiles
-            images, texts = images[order], texts[order]
+            images, texts = (each.index_select(0, order) for each in (images, texts))  # its gradient is quick
         loss: Tensor = _TiledLoss.apply(
             images.contiguous(), texts.contiguous(), scale, bias, ids, positive_weight, ring
         )
@@ -120,12 +121,12 @@ class _TiledLoss(torch.autograd.Function):
         sums, of_images = images.new_zeros(3, dtype=precise(images)), torch.zeros_like(images)
         for visitor in ring.round(texts, ids, torch.zeros_like(texts)):
             known = Identities(ids, visitor[1])
-            found = _over_tiles(images, visitor[0], _Scores(scale, bias, weight), known, pulling=wanted)
+            found = _over_tiles(images, visitor[0], _Scores(float(scale), bias, weight), known, pulling=wanted)
             sums[:2] += found.sums
             if wanted:
                 of_images += found.images
                 visitor[2] += found.texts
-        sums[2] = (images * of_images).sum(dtype=sums.dtype)
+        sums[2] = row_products(images, of_images).sum()
         loss, of_bias, of_scale = (ring.total(sums) / ring.total_rows).to(images)
         if wanted:
             share = scale / ring.total_rows
@@ -142,7 +143,7 @@ class _TiledLoss(torch.autograd.Function):
 class _Scores(NamedTuple):
     """How cosines become scores, and what positives weigh."""
 
-    scale: Tensor
+    scale: float
     bias: Tensor
     positive_weight: float
 
@@ -171,7 +172,7 @@ def _over_tiles(images: Tensor, texts: Tensor, scores: _Scores, ids: Identities,
 def _of_rows(images: Tensor, texts: Tensor, scores: _Scores, ids: Identities, *, pulling: bool) -> _Found:
     sums, room = images.new_zeros(2, dtype=precise(images)), (images, texts) if pulling else (images[:0], texts[:0])
     found = _Found(sums, *map(torch.zeros_like, room))
-    for tile in score_tiles(images * scores.scale, texts):
+    for tile in score_tiles(images, texts, scores.scale):
         pull, summed = _tile(tile.scores.add_(scores.bias), tile.twins(ids), scores.positive_weight)
         found.sums.add_(summed)
         if pulling:

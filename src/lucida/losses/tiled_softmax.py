@@ -19,7 +19,16 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from lucida.losses.hard_negatives import hard_sums, hardened
-from lucida.losses.pair_scores import Identities, LogSums, Twins, gradients, log_sums, precise
+from lucida.losses.pair_scores import (
+    Gradients,
+    Identities,
+    LogSums,
+    Twins,
+    add_gradients,
+    log_sums,
+    precise,
+    row_products,
+)
 from lucida.losses.ring import Ring
 
 
@@ -55,7 +64,7 @@ class _TiledLoss(torch.autograd.Function):
             sums = _log_sums(images, texts, multiplier, ring)
             ctx.save_for_backward(images, texts, *sums)
         ctx.scale, ctx.beta, ctx.wanted = multiplier, beta, wanted
-        aimed = multiplier * (images * wanted.mean(texts)).sum(dim=1, dtype=precise(images))
+        aimed = multiplier * row_products(images, wanted.mean(texts))
         both = (sums.rows + sums.columns) / 2
         return (ring.total((both - aimed).sum()) / ring.total_rows).to(images)
 
@@ -74,13 +83,12 @@ class _TiledLoss(torch.autograd.Function):
             if weights:
                 twins = Twins(Identities(ids, block_ids), 1 / (1 + ctx.beta), pull)
                 pull = LogSums(own[0] + hard[0], of_columns + hard_columns)
-            found = gradients(images, block, ctx.scale * (1 + ctx.beta), pull, twins)
-            of_images += found.images
-            of_block += found.texts
-        of_texts = visitor[-1]
+            pulled = Gradients(of_images, of_block)
+            add_gradients(pulled, images, block, ctx.scale * (1 + ctx.beta), pull, twins)
+        of_texts, share = visitor[-1], 1 / ring.total_rows
         for mine, other in ((of_images, texts), (of_texts, images)):
-            mine.div_(2).sub_(wanted.mean(other)).div_(ring.total_rows)
-        of_scale = ring.total((images * of_images).sum(dtype=precise(images))).to(images)
+            mine.mul_(share / 2).sub_(wanted.mean(other), alpha=share)
+        of_scale = ring.total(row_products(images, of_images).sum()).to(images)
         pulls = (each.mul_(ctx.scale * grad) for each in (of_images, of_texts))
         return *pulls, grad * of_scale, None, None, None, None
 
@@ -124,8 +132,11 @@ class _Wanted:
         for block, ids in self.ring.round(features, self.ids, home=0):
             place = torch.searchsorted(known, ids).clamp(max=len(known) - 1)
             here = known[place] == ids
-            sums.index_add_(0, place[here], block[here])
-        return sums[group] / self.twins[:, None]
+            if not here.all():
+                place, block = place[here], block[here]
+            sums.index_add_(0, place, block)
+        counts = torch.empty_like(known).scatter_(0, group, self.twins)
+        return sums.div_(counts[:, None]).index_select(0, group)
 
 
 def _log_sums(images: Tensor, texts: Tensor, scale: float, ring: Ring) -> LogSums:

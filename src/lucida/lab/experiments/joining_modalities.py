@@ -79,6 +79,7 @@ class Settings:
 def measure(bench: Bench, settings: Settings) -> Observations:
     """Every arm at its own best rate; what each costs."""
     found, curves = Observations(), dict[tuple[Way, str], dict[str, NDArray]]()
+    bench.tuning_seeds = bench.tuning_seeds[: settings.tuning_seeds]
     for way, level in ARMS:
         rate = _rate(bench, settings, way, level)
         curves[way, level] = _trained(bench, settings, way, level, (rate,), bench.seeds)
@@ -106,7 +107,7 @@ def measure(bench: Bench, settings: Settings) -> Observations:
 
 def _rate(bench: Bench, settings: Settings, way: Way, level: str) -> float:
     """At which most questions about validation strips are answered right on the tuning seeds."""
-    seeds = bench.tuning_seeds[: settings.tuning_seeds]
+    seeds = bench.tuning_seeds
 
     def tried(rates: Sequence[float]) -> dict[float, Tried]:
         looked = _trained(bench, settings, way, level, rates, seeds, part="validation")
