@@ -6,7 +6,8 @@
 a warm-up of each; ratios are to the four products of the same turn (warm, with ``out=``). Each way's gradients must be
 those of the tiles to 1e-4. The ways:
 
-- tiles: what :mod:`lucida.losses.pair_scores` does, 1,024 by 2,048 scores at a time, a thread a part of the rows;
+- tiles: what :mod:`lucida.losses.pair_scores` does, 1,024 by 2,048 scores at a time, each thread with rows of its own,
+  all else in pieces of 128 rows;
 - shared operations: all threads in every operation on a tile, as it was before;
 - kept scores: likewise, and the exponentials of the first 16 tiles (128 MB) are kept for the gradient, an eighth of one
   product less;

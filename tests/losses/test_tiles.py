@@ -30,6 +30,7 @@ def small_tiles(request: pytest.FixtureRequest) -> Iterator[None]:
     torch.set_num_threads(request.param)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pair_scores, "TILE", (7, 4))
+        patch.setattr(pair_scores, "PIECE", 3)
         for module in (contrastive, sigmoid):
             patch.setattr(module, "SMALL", 0)
         yield
@@ -123,6 +124,7 @@ def test_what_is_left_of_pairs_that_are_told_apart_keeps_its_digits() -> None:
 @pytest.mark.parametrize("rows", [1025, 2049])
 def test_tiles_as_they_are_begin_beyond_small_batches(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pair_scores, "TILE", (1024, 2048))
+    monkeypatch.setattr(pair_scores, "PIECE", 128)
     monkeypatch.setattr(contrastive, "SMALL", 1024)
     monkeypatch.setattr(sigmoid, "SMALL", 1024)
     tensors = (*features(2, rows, torch.float32), torch.tensor([20.0]))  # a scale of one number, in a vector

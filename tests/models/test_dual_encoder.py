@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -34,6 +36,18 @@ def test_the_temperature_is_clamped():
     with torch.no_grad():
         model.log_logit_scale.fill_(20.0)
     assert model.logit_scale.item() == pytest.approx(MAX_LOGIT_SCALE, rel=1e-5)
+
+
+@pytest.mark.parametrize("start", [math.log(MAX_LOGIT_SCALE), 6.0])
+def test_the_scale_leaves_its_bound_where_less_is_better(start):
+    model = build()
+    with torch.no_grad():
+        model.log_logit_scale.fill_(start)
+    for wanted, moves in ((150.0, False), (50.0, True)):
+        model.zero_grad()
+        (model.logit_scale - wanted).square().backward()
+        assert (model.log_logit_scale.grad > 0) == moves
+        assert (model.log_logit_scale.grad == 0) != moves
 
 
 def test_pixels_without_a_tower_are_refused():

@@ -19,12 +19,12 @@ from lucida.losses.pair_scores import (
     LogSums,
     Tile,
     joined,
+    piece_room,
     powers_of,
     precise,
     row_parts,
     score_tiles,
     shift_of,
-    tile_buffer,
     whole,
 )
 from lucida.losses.row_parts import in_parts
@@ -80,7 +80,7 @@ def hardened(sums: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
 def _quickly(images: Tensor, texts: Tensor, scale: float, beta: float, ids: Identities) -> LogSums | None:
     """With one exponential for rows and columns; None if it lost something to underflow."""
     shifts = [shift_of(images, texts, scale * power) for power in (1 + beta, beta)]
-    found, room = _nothing(images, texts), tile_buffer(images, texts)
+    found, room = _nothing(images, texts), piece_room(images, texts)
     sums = LogSums(torch.zeros_like(found.rows), torch.zeros_like(found.columns))
     for tile in score_tiles(images, texts, scale):
         for piece in tile.pieces():

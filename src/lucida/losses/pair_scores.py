@@ -186,7 +186,7 @@ def _add_gradients(
     fits = whole(LogSums(*(-(each + shift) for each in weights)), images.dtype)
     factors = [(each + shift).exp().to(images) for each in weights] if fits else []
     of_rows, of_columns = (each.to(images) for each in weights)
-    both = tile_buffer(images, texts)
+    both = piece_room(images, texts)
     for tile in score_tiles(images, texts, scale):
         instead = None if twins is None else twins.pulls(tile)
         for piece in tile.pieces():
@@ -223,20 +223,20 @@ def whole(logs: LogSums, dtype: torch.dtype) -> bool:
 
 def score_tiles(images: Tensor, texts: Tensor, scale: float) -> Iterator[Tile]:
     """``scale · images textsᵀ`` of all pairs, tile by tile; one is overwritten by the next."""
-    buffer = tile_buffer(images, texts)
+    room = images.new_empty(min(TILE[0], len(images)) * min(TILE[1], len(texts)))
     for top in range(0, len(images), TILE[0]):
         rows = slice(top, min(top + TILE[0], len(images)))
         for left in range(0, len(texts), TILE[1]):
             columns = slice(left, min(left + TILE[1], len(texts)))
             shape = rows.stop - rows.start, columns.stop - columns.start
-            scores = buffer[: shape[0] * shape[1]].view(shape)
+            scores = room[: shape[0] * shape[1]].view(shape)
             torch.addmm(scores, images[rows], texts[columns].T, beta=0, alpha=scale, out=scores)
             yield Tile(rows, columns, scores)
 
 
-def tile_buffer(images: Tensor, texts: Tensor) -> Tensor:
-    """Room for the numbers of one tile."""
-    return images.new_empty(min(TILE[0], len(images)) * min(TILE[1], len(texts)))
+def piece_room(images: Tensor, texts: Tensor) -> Tensor:
+    """Room for the numbers of a piece of a tile."""
+    return images.new_empty(min(PIECE, len(images)) * min(TILE[1], len(texts)))
 
 
 def precise(features: Tensor) -> torch.dtype:

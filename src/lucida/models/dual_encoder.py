@@ -17,6 +17,33 @@ MAX_LOGIT_SCALE = 100.0
 """The multiplier is clamped here, as in CLIP: beyond it the softmax saturates and its gradient vanishes."""
 
 
+class _AtMost(torch.autograd.Function):
+    """A number, or the bound it is beyond; there its gradient still leads back, though not further out.
+
+    CLIP sets the parameter itself back after each step. A plain clamp would hold it for ever: OpenAI's weights begin
+    at the bound, and a step beyond it would be the last.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, bound: float) -> Tensor:
+        """The lesser of both."""
+        return x.clamp(max=bound)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, float], output: Tensor) -> None:
+        """Whether it is beyond."""
+        x, bound = inputs
+        ctx.save_for_backward(x >= bound)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        """Descent goes against the gradient: at the bound it may go down alone."""
+        (beyond,) = ctx.saved_tensors
+        return torch.where(beyond, grads[0].clamp(min=0), grads[0]), None
+
+
 @dataclass(frozen=True)
 class HeadConfig:
     """A head: standardise, then a linear map plus a two-layer perceptron, then length one.
@@ -130,7 +157,8 @@ class DualEncoder(nn.Module):
     @property
     def logit_scale(self) -> Tensor:
         """The multiplier of the cosines, a scalar of at most ``max_logit_scale``."""
-        return self.log_logit_scale.clamp(max=math.log(self.max_logit_scale)).exp()
+        at_most: Tensor = _AtMost.apply(self.log_logit_scale, math.log(self.max_logit_scale))
+        return at_most.exp()
 
     def encode_image(self, pixel_values: Tensor | None = None, *, features: Tensor | None = None) -> Tensor:
         """``pixel_values [B, 3, H, W]``, or the tower's pooled ``features [B, D]``, to ``[B, d]`` of length one.
