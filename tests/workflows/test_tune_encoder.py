@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -19,7 +20,7 @@ from lucida.models.imported_encoders import load_dual_encoder
 from lucida.models.interpolation import interpolated
 from lucida.training.loop import TrainConfig
 from lucida.training.objectives import ObjectiveConfig
-from lucida.workflows.tune_encoder import BaseTask, TuneEncoderConfig, read_for, tune_encoder
+from lucida.workflows.tune_encoder import BaseTask, OwnPictures, TuneEncoderConfig, read_for, tune_encoder
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
 from tiny_encoders import clip, siglip
@@ -56,6 +57,28 @@ def test_what_is_locked_stays_and_the_rest_moves(locked, tmp_path):
     moved = {name.split(".")[0] for name, tensor in tuned.items() if not torch.equal(tensor, base[name])}
     frozen = {"none": set(), "vision": {"vision_tower"}, "text": {"text_tower"}, "both": {"vision_tower", "text_tower"}}
     assert moved == {"vision_tower", "text_tower", "image_head", "text_head", "log_logit_scale"} - frozen[locked]
+
+
+@pytest.mark.parametrize("locked", ["vision", "text", "both"])
+def test_what_a_locked_tower_finds_is_found_once_and_changes_nothing(locked, tmp_path, monkeypatch):
+    clip(tmp_path / "base", scale=10.0)
+    pictures(tmp_path / "own", ["red", "green"])
+    few = TrainConfig(Duration(4, "steps"), batch_size=8, learning_rate=1e-3, probe_every=None)
+    seen = []
+    tune_encoder(config(tmp_path, locked=locked, shares=(0.0, 1.0), train=few, out=tmp_path / "once"))
+    own = OwnPictures.training_data
+
+    def anew(self, *given):
+        data = own(self, *given)
+        seen.append((data.picture_features is not None, data.text_features is not None))
+        return dataclasses.replace(data, picture_features=None, text_features=None)
+
+    monkeypatch.setattr(OwnPictures, "training_data", anew)
+    tune_encoder(config(tmp_path, locked=locked, shares=(0.0, 1.0), train=few, out=tmp_path / "anew"))
+    assert seen == [(locked != "text", locked != "vision")]
+    once, again = (load_dual_encoder(tmp_path / name / "model").state_dict() for name in ("once", "anew"))
+    for name, tensor in once.items():
+        torch.testing.assert_close(tensor, again[name], rtol=1e-4, atol=1e-6)
 
 
 def test_own_pictures_are_learned_and_the_base_task_is_measured_again(tmp_path, capsys):

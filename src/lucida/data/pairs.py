@@ -88,6 +88,9 @@ class PixelPairs:
         ids: ``int64 [N]``: pictures of one id are positives of each other's texts.
         words, classes: as in :class:`FeaturePairs`.
         trimmed: leave out what is padding in all texts of a batch.
+        picture_features: of the N examples, ``float32 [N, D]``, where the vision tower stays as it is; pixels are then
+            not looked at again.
+        text_features: of all texts, ``float32 [T, E]``, likewise.
     """
 
     pixels: np.ndarray
@@ -99,22 +102,19 @@ class PixelPairs:
     words: CaptionTokens | None = None
     classes: np.ndarray | None = None
     trimmed: bool = True
+    picture_features: Tensor | None = None
+    text_features: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def batch(self, indices: Sequence[int], draw: Callable[[int], np.random.Generator]) -> dict:
-        """``image`` with ``pixel_values``, ``text`` with tokens, and ``ids``; texts come from ``draw(k)``."""
+        """``image`` with ``pixel_values``, ``text`` with tokens, or features of both, and ``ids``; texts by ``draw(k)``."""
         rows = np.asarray(indices)
         chosen = torch.tensor([int(draw(k).choice(self.texts[index])) for k, index in enumerate(rows)])
-        seen = torch.from_numpy(np.stack([self.pixels[i] for i in self.rows[rows]]))
-        tokens = {name: tensor[chosen] for name, tensor in self.tokens.items()}
-        if self.trimmed:
-            longest = int(tokens["attention_mask"].sum(dim=1).max())  # texts are padded on the right
-            tokens = {name: tensor[:, :longest] for name, tensor in tokens.items()}
         batch = {
-            "image": {"pixel_values": self.preprocess(seen)},
-            "text": tokens,
+            "image": self._seen(rows),
+            "text": self._read(chosen),
             "ids": torch.from_numpy(self.ids[rows]),
         }
         if self.words is not None:
@@ -122,3 +122,18 @@ class PixelPairs:
         if self.classes is not None:
             batch["classes"] = torch.from_numpy(self.classes[rows])
         return batch
+
+    def _seen(self, rows: np.ndarray) -> dict[str, Tensor]:
+        if self.picture_features is not None:
+            return {"features": self.picture_features[torch.from_numpy(rows)]}
+        seen = torch.from_numpy(np.stack([self.pixels[i] for i in self.rows[rows]]))
+        return {"pixel_values": self.preprocess(seen)}
+
+    def _read(self, chosen: Tensor) -> dict[str, Tensor]:
+        if self.text_features is not None:
+            return {"features": self.text_features[chosen]}
+        tokens = {name: tensor[chosen] for name, tensor in self.tokens.items()}
+        if self.trimmed:
+            longest = int(tokens["attention_mask"].sum(dim=1).max())  # texts are padded on the right
+            tokens = {name: tensor[:, :longest] for name, tensor in tokens.items()}
+        return tokens

@@ -169,9 +169,14 @@ class DualEncoder(nn.Module):
         if features is None:
             if pixel_values is None or self.vision_tower is None:
                 raise LucidaError("encode_image needs features, or pixel_values and a vision tower")
-            tower = self.vision_tower
-            features = tower.pooled(pixel_values) if hasattr(tower, "pooled") else tower(pixel_values).pooled
+            features = self.tower_features(pixel_values)
         return self.image_head(features)
+
+    def tower_features(self, pixel_values: Tensor) -> Tensor:
+        """``pixel_values [B, 3, H, W]`` to what the vision tower hands to the head, ``[B, D]``."""
+        tower = self.vision_tower
+        pooled: Tensor = tower.pooled(pixel_values) if hasattr(tower, "pooled") else tower(pixel_values).pooled
+        return pooled
 
     def encode_text(
         self,

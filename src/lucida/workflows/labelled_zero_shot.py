@@ -64,20 +64,35 @@ def class_names(corpus: Corpus) -> list[str]:
     return words if len({*words, ""}) == len(words) + 1 else [*corpus.classes]
 
 
-def encode_pictures(encoder: DualEncoder, pixels: np.ndarray, rows: NDArray[np.int64], *, batch: int = 32) -> Tensor:
-    """Pictures in the common space, float32 ``[N, d]``, of length one; in eval mode, where the weights lie."""
+def encode_pictures(
+    encoder: DualEncoder, pixels: np.ndarray, rows: NDArray[np.int64], *, batch: int = 32, by_tower: bool = False
+) -> Tensor:
+    """Pictures in the common space, float32 ``[N, d]``, of length one; in eval mode, where the weights lie.
+
+    Args:
+        by_tower: what the tower hands to the head instead, ``[N, D]``.
+    """
     parts = []
     device = device_of(encoder)
+    encode = encoder.tower_features if by_tower else encoder.encode_image
     with evaluating(encoder):
         for start in counted(range(0, len(rows), batch), "pictures", each=batch):
             seen = torch.from_numpy(np.stack([pixels[i] for i in rows[start : start + batch]])).to(device)
-            parts.append(encoder.encode_image(encoder.vision_tower.preprocess(seen)).float().cpu())
+            parts.append(encode(encoder.vision_tower.preprocess(seen)).float().cpu())
     return torch.cat(parts)
 
 
-def encode_words(encoder: DualEncoder, texts: Sequence[str]) -> Tensor:
-    """Texts in the common space, float32 ``[N, d]``, of length one; in eval mode, where the weights lie."""
+def encode_words(encoder: DualEncoder, texts: Sequence[str], *, batch: int = 256, by_tower: bool = False) -> Tensor:
+    """Texts in the common space, float32 ``[N, d]``, of length one; in eval mode, where the weights lie.
+
+    Args:
+        by_tower: what the tower hands to the head instead, ``[N, E]``.
+    """
+    parts = []
     device = device_of(encoder)
+    encode = encoder.text_tower if by_tower else encoder.encode_text
     with evaluating(encoder):
-        tokens = {name: x.to(device) for name, x in encoder.text_tower.tokenize(list(texts)).items()}
-        return encoder.encode_text(**tokens).float().cpu()
+        for start in range(0, len(texts), batch):
+            tokens = encoder.text_tower.tokenize(list(texts[start : start + batch]))
+            parts.append(encode(**{name: x.to(device) for name, x in tokens.items()}).float().cpu())
+    return torch.cat(parts)

@@ -55,7 +55,8 @@ class TuneEncoderConfig:
         pictures: yours, with captions or labels.
         base_pictures: labelled ones of a task that the model should not lose; measured, never trained on.
         out: the run folder.
-        locked: towers that stay as they are; projections, temperature and bias always train.
+        locked: towers that stay as they are, so that what they find is computed once, without dropout; projections,
+            temperature and bias always train.
         shares: of the tuning, at which the line from the base to the tuned weights is measured.
         objective: the loss; a SigLIP goes on with its own by --objective.loss sigmoid.
         max_pictures: if there are more, a sample of so many is taken; of the base task likewise.
@@ -112,7 +113,7 @@ def tune_encoder(config: TuneEncoderConfig) -> Results:
         else:
             encoder = lock(load_dual_encoder(config.model), config.locked)
             own = OwnPictures(read_for(encoder, config.pictures, **limits))
-        data = own.training_data(encoder, config.objective)
+        data = own.training_data(encoder, config.objective, config.locked)
         exams: list[Exam] = [own]
         if config.base_pictures is not None:
             exams.append(BaseTask(read_for(encoder, config.base_pictures, **limits)))
@@ -220,8 +221,8 @@ class OwnPictures(Exam):
         bias = -10.0 if config.objective.loss == "sigmoid" else None  # as SigLIP starts
         return new_dual_encoder(config.new, captions, derive_seed(config.train.seed, "new"), logit_bias=bias)
 
-    def training_data(self, encoder: DualEncoder, objective: ObjectiveConfig) -> PixelPairs:
-        """Split "train" as the encoder takes it."""
+    def training_data(self, encoder: DualEncoder, objective: ObjectiveConfig, locked: Locked) -> PixelPairs:
+        """Split "train" as the encoder takes it; what a locked tower finds is found once, in eval mode."""
         rows, corpus = self.rows("train"), self.decoded.corpus
         place = {text: k for k, text in enumerate(dict.fromkeys(text for i in rows for text in self.texts[i]))}
         identities = [identity_of(corpus.pictures[i], self.texts[i]) for i in rows]
@@ -237,6 +238,12 @@ class OwnPictures(Exam):
             np.array([number[identity] for identity in identities]),
             words=caption_tokens(list(place)) if objective.captioning else None,
             classes=np.array(labels) if objective.classification else None,
+            picture_features=(
+                encode_pictures(encoder, self.decoded.pixels, rows, by_tower=True)
+                if locked in ("vision", "both")
+                else None
+            ),
+            text_features=encode_words(encoder, [*place], by_tower=True) if locked in ("text", "both") else None,
         )
 
     def __call__(self, encoder: DualEncoder) -> Answers:
