@@ -25,11 +25,11 @@ PAGE = ROOT / "docs" / "lab.md"
 HEAD = """# The lab
 
 What people say about training, each question put to a controlled experiment: claims, arms and the smallest effect
-that matters were declared first, every arm has its own best learning rate (tuned on other seeds), and the seeds
-decide. *Supported*: the interval (Holm over the primary claims) excludes zero and the estimate reaches the smallest
-effect in the predicted direction. *Refuted*: the interval excludes the smallest effect. *Depends*: an interaction
-declared in advance is significant and the verdict differs between its levels. Else *inconclusive*. Verdicts in bold
-are those of primary claims.
+that matters were declared first, each arm has its own best learning rate (tuned on other seeds; a page says where it
+borrows one), and the seeds decide. *Supported*: the interval (Holm over the primary claims) excludes zero and the
+estimate reaches the smallest effect in the predicted direction. *Refuted*: the interval excludes the smallest effect.
+*Depends*: an interaction declared in advance is significant and the verdict differs between its levels. Else
+*inconclusive*. Verdicts in bold are those of primary claims.
 
 `lucida lab book` makes the pages with figures, design and all numbers; `lucida lab run NAME` measures anew. This
 page is drawn from [results/lab](results/lab) by `tools/lab_page.py`.

@@ -109,7 +109,7 @@ class PixelPairs:
         return len(self.ids)
 
     def batch(self, indices: Sequence[int], draw: Callable[[int], np.random.Generator]) -> dict:
-        """``image`` with ``pixel_values``, ``text`` with tokens, or features of both, and ``ids``; texts by ``draw(k)``."""
+        """``image`` and ``text`` with pixels and tokens, or with features; and ``ids``; texts come from ``draw(k)``."""
         rows = np.asarray(indices)
         chosen = torch.tensor([int(draw(k).choice(self.texts[index])) for k, index in enumerate(rows)])
         batch = {

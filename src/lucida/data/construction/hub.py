@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lucida.core.cache import cache_folder
 from lucida.core.errors import LucidaError
+from lucida.core.progress import say
 from lucida.core.results import read_json, write_json
 
 _NAME = re.compile(r"[\w.-]+/[\w.-]+")
@@ -22,18 +23,19 @@ def is_hub_name(source: Path) -> bool:
 
 
 def fetch_dataset(name: str) -> Path:
-    """The folder of a data set's Arrow files; once fetched, the hub is not asked again.
+    """The folder of a data set's Arrow files, at the revision that the hub had first; it is not asked again.
 
     Raises:
         LucidaError: there is no such data set, it cannot be read, or the hub cannot be reached.
     """
     record = cache_folder() / "hub" / f"{name.replace('/', '--')}.json"
     if record.is_file():
-        folder = Path(read_json(record)["folder"])
-        if folder.is_dir():
+        known = read_json(record)
+        if (folder := Path(known["folder"])).is_dir():
+            say(f"{name}, revision {known.get('revision', 'unknown')}")
             return folder
     try:
-        folder = _fetched(name, record.parent)
+        folder, revision = _fetched(name, record.parent)
     except Exception as error:  # the network, the hub and readers of any format fail in ways of their own
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise LucidaError(
@@ -42,17 +44,19 @@ def fetch_dataset(name: str) -> Path:
             remedy=f"without a network, run `hf download {name} --repo-type dataset --local-dir FOLDER` where there is"
             " one, copy FOLDER, and name it with --pictures",
         ) from None
-    write_json(record, {"folder": str(folder)})
+    write_json(record, {"folder": str(folder), "revision": revision})
+    say(f"{name}, revision {revision}")
     return folder
 
 
-def _fetched(name: str, cache: Path) -> Path:
+def _fetched(name: str, cache: Path) -> tuple[Path, str]:
     import datasets
     from huggingface_hub import HfApi
 
-    HfApi().dataset_info(name, timeout=10)  # says at once that there is no network; the library tries for half a minute
-    splits = datasets.load_dataset(name, cache_dir=str(cache))
+    # Also says at once that there is no network; the library tries for half a minute.
+    revision = str(HfApi().dataset_info(name, timeout=10).sha)
+    splits = datasets.load_dataset(name, revision=revision, cache_dir=str(cache))
     files = [Path(one["filename"]) for split in splits.values() for one in split.cache_files]
     if not files:
         raise ValueError("it has no files")
-    return files[0].parent
+    return files[0].parent, revision
