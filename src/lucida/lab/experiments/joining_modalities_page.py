@@ -211,17 +211,12 @@ def present(found: Observations) -> Sequence[Section]:
     )
     costs = TableFigure(
         "What a way costs",
-        (
-            "parameters",
-            "training, million operations a strip",
-            "tokens of the picture",
-            "one more question, thousand operations",
-            "numbers kept of a picture",
-        ),
+        ("parameters", "training", "tokens", "a question", "kept"),
         tuple((way, tuple(f"{name}/{way}" for name in (PARAMETERS, FLOPS, TOKENS, MORE, KEPT))) for way in WAYS),
-        caption="Operations of products, counted, forward and backward; a strip has six questions. One more question "
-        "is about a picture that has been read: what is kept of it are keys and values, or the dual encoder's vector; "
-        "its statements are read beforehand.",
+        caption="Training: million operations a strip, which has six questions; operations of products, counted, forward "
+        "and backward. Tokens: of the picture. A question: thousand operations for one more about a picture that has "
+        "been read. Kept: numbers kept of a picture for that, keys and values, or the dual encoder's vector; its "
+        "statements are read beforehand.",
     )
     return (
         Section("At equal parameters and examples", ENDS_TEXT, (ends, towers)),
@@ -239,11 +234,11 @@ ENDS_TEXT = (
     "other questions do, and who has to learn where to look waits longer for it."
 )
 CURVES_TEXT = (
-    "No way gets better step by step: each stays at what can be had without looking, then rises within a few hundred "
-    "strips, first to say what stands in a place, then to find it. The ways differ in how long they wait. In a token "
-    "for each place a question finds its place by likeness, with the attention that is there from the start; queries "
-    "and gated layers have to learn their own first. A curve that still lies flat at the end says that this budget was "
-    "too small for it, not that it never would."
+    "How many things there are is told first and by all; what stands in a place comes next, and where a thing is, and "
+    "whether it is there, last: those take all places at once. In a token for each place a question finds its place by "
+    "likeness, with the attention that is there from the start; queries and gated layers have to learn their own first. "
+    "Wide bands say that some seeds had found it and others had not. A curve that still lies flat at the end says that "
+    "this budget was too small for it, not that it never would."
 )
 COST_TEXT = (
     f"A strip costs {{{FLOPS}/{MLP}}} million operations to learn from behind a projector, {{{FLOPS}/{EARLY}}} in "
