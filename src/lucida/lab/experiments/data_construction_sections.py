@@ -103,8 +103,8 @@ BOUGHT_TEXT = (
     f"{{{ACCURACY}/{ALL}/{UNSEEN}:%}} and {{{ACCURACY}/{ALL}/{SECOND}:%}}. That is little, after one pass over so few "
     "pairs: who names at random is right about one in sixty of the former, and one in two hundred of the latter. A "
     "step that drops pairs is paid for: with as many examples to see, fewer pairs are seen more often. What a step "
-    "buys beside the others may be less than what it buys alone, where two steps find the same faults, or more, where one "
-    "makes room for the other."
+    "buys beside the others may be less than what it buys alone, where two steps find the same faults, or more, where "
+    "one makes room for the other."
 )
 LEFT_TEXT = (
     f"Of {{{LEFT}/{NONE}:0}} pairs of a crawl {{{SOUND}/{NONE}:%}} have a caption that is true of their picture; all "

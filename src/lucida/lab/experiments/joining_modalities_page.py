@@ -214,8 +214,8 @@ def present(found: Observations) -> Sequence[Section]:
         ("parameters", "training", "tokens", "a question", "kept"),
         tuple((way, tuple(f"{name}/{way}" for name in (PARAMETERS, FLOPS, TOKENS, MORE, KEPT))) for way in WAYS),
         caption="Training: million operations a strip, which has six questions; operations of products, counted, "
-        "forward and backward. Tokens: of the picture. A question: thousand operations for one more about a picture that has "
-        "been read. Kept: numbers kept of a picture for that, keys and values, or the dual encoder's vector; its "
+        "forward and backward. Tokens: of the picture. A question: thousand operations for one more about a picture that "
+        "has been read. Kept: numbers kept of a picture for that, keys and values, or the dual encoder's vector; its "
         "statements are read beforehand.",
     )
     return (
@@ -237,8 +237,8 @@ CURVES_TEXT = (
     "How many things there are is told first and by all; what stands in a place comes next, and where a thing is, and "
     "whether it is there, last: those take all places at once. In a token for each place a question finds its place by "
     "likeness, with the attention that is there from the start; queries and gated layers have to learn their own "
-    "first. Wide bands say that some seeds had found it and others had not. A curve that still lies flat at the end says that "
-    "this budget was too small for it, not that it never would."
+    "first. Wide bands say that some seeds had found it and others had not. A curve that still lies flat at the end "
+    "says that this budget was too small for it, not that it never would."
 )
 COST_TEXT = (
     f"A strip costs {{{FLOPS}/{MLP}}} million operations to learn from behind a projector, {{{FLOPS}/{EARLY}}} in "
