@@ -214,8 +214,8 @@ def present(found: Observations) -> Sequence[Section]:
         ("parameters", "training", "tokens", "a question", "kept"),
         tuple((way, tuple(f"{name}/{way}" for name in (PARAMETERS, FLOPS, TOKENS, MORE, KEPT))) for way in WAYS),
         caption="Training: million operations a strip, which has six questions; operations of products, counted, "
-        "forward and backward. Tokens: of the picture. A question: thousand operations for one more about a picture that "
-        "has been read. Kept: numbers kept of a picture for that, keys and values, or the dual encoder's vector; its "
+        "forward and backward. Tokens: of the picture. A question: thousand operations for one more about a picture "
+        "that has been read. Kept: numbers kept of a picture for that, keys and values, or the dual encoder's vector; its "
         "statements are read beforehand.",
     )
     return (
