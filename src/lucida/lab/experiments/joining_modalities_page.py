@@ -215,8 +215,8 @@ def present(found: Observations) -> Sequence[Section]:
         tuple((way, tuple(f"{name}/{way}" for name in (PARAMETERS, FLOPS, TOKENS, MORE, KEPT))) for way in WAYS),
         caption="Training: million operations a strip, which has six questions; operations of products, counted, "
         "forward and backward. Tokens: of the picture. A question: thousand operations for one more about a picture "
-        "that has been read. Kept: numbers kept of a picture for that, keys and values, or the dual encoder's vector; its "
-        "statements are read beforehand.",
+        "that has been read. Kept: numbers kept of a picture for that, keys and values, or the dual encoder's vector; "
+        "its statements are read beforehand.",
     )
     return (
         Section("At equal parameters and examples", ENDS_TEXT, (ends, towers)),
