@@ -47,5 +47,5 @@ def join_to(language_model: Any, join: Join, *, vision_size: int, tokens: int, q
 
 
 def no_words(join: str) -> str:
-    """Why nothing is named and no answer grounded where places are not written in words."""
+    """Why no answer is grounded where places are not written in words."""
     return f"pictures are joined by {join!r}: their places stand for no words (--language.join words has such places)"

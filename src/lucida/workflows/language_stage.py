@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lucida.core.durations import Duration
 from lucida.core.errors import LucidaError
 from lucida.core.progress import say
 from lucida.core.results import Results
 from lucida.core.run_folder import RunFolder
-from lucida.core.seeds import stream
+from lucida.core.seeds import derive_seed, stream
 from lucida.data.collation import check_batch
 from lucida.data.galleries import Gallery
 from lucida.data.lessons import ConversationData, Lesson, NamingData
@@ -25,7 +25,7 @@ from lucida.inference.answerer import Answerer, build
 from lucida.models.joining import Join, no_words
 from lucida.models.language_models import SmallLlama, load_language_model
 from lucida.models.naming import PlaceNaming
-from lucida.models.projectors import WordProjector
+from lucida.models.projectors import MlpProjector, WordProjector
 from lucida.models.vision_language_model import VisionLanguageModel
 from lucida.training.loop import TrainConfig, Validate, train
 from lucida.training.parameter_groups import ParameterRow
@@ -39,6 +39,7 @@ LOOKING_QUESTIONS = 6  # a picture, in the part that asks nothing else
 
 
 TOWER = ParameterRow("vision_tower.*", 0)
+PROJECTOR = "model.multi_modal_projector"
 
 
 def answering(examples: int, **settings: Any) -> TrainConfig:
@@ -63,13 +64,22 @@ def free_for_answers(answerer: Answerer) -> None:
 def keep_words(answerer: Answerer) -> None:
     """Where places were named, pictures are written in words by now: these must go on meaning what they mean.
 
-    Joined in another way, they never are.
+    A perceptron's tokens lie near words and may move; other ways have no token a place.
     """
     projector = answerer.model.multi_modal_projector
-    if not isinstance(projector, WordProjector):
-        return
-    projector.freeze_words()
-    answerer.model.language_model.get_input_embeddings().requires_grad_(False)
+    if isinstance(projector, WordProjector):
+        projector.freeze_words()
+    if isinstance(projector, WordProjector | MlpProjector):
+        answerer.model.language_model.get_input_embeddings().requires_grad_(False)
+
+
+def naming_config(config: TrainConfig, projector: nn.Module) -> TrainConfig:
+    """How places are named where the projector is another than the one that the settings speak of."""
+    if isinstance(projector, WordProjector):
+        return config
+    rows = tuple(row for row in config.parameters if not row.pattern.startswith(PROJECTOR))
+    row = ParameterRow(f"{PROJECTOR}.places" if isinstance(projector, MlpProjector) else f"{PROJECTOR}.*", 0)
+    return replace(config, parameters=(*rows, row))
 
 
 @dataclass(frozen=True)
@@ -78,8 +88,10 @@ class LanguageStage:
 
     Attributes:
         scenes: composed for training; naming and conversations are about the same ones.
-        join: how pictures are joined to words (:data:`~lucida.models.joining.Join`). Places are named, and answers
-            grounded, where they are written in words alone; other ways start with questions.
+        join: how pictures are joined to words (:data:`~lucida.models.joining.Join`). Answers are grounded where they
+            are written in words alone. By naming places an "mlp" learns tokens near words, and the tower of a
+            "resampler" or of "gated-cross-attention" learns to see; early fusion, without a tower, starts with
+            questions.
         queries: image tokens of a resampler.
         frozen_blocks: of the vision tower, while places are named; afterwards all of it is frozen.
         vision_tower: built in, a Hugging Face folder, or a hub name; early fusion has none.
@@ -172,20 +184,20 @@ class LanguageRun:
         return self.answerer.model
 
     @property
-    def unnamed(self) -> str:
-        """Why no place can be named; empty if they can."""
+    def ungrounded(self) -> str:
+        """Why no answer can be grounded; empty if they can."""
         return "" if self.stage.join == "words" else no_words(self.stage.join)
 
     def leave_out(self, results: Results) -> None:
         """Say in the results what this way to join pictures to words cannot do."""
-        if self.unnamed:
-            results.leave_out("naming", self.unnamed)
+        if self.ungrounded:
+            results.leave_out("grounding", self.ungrounded)
 
     def fit(self, folder: RunFolder, validation: Lesson | None = None, *, resume: bool) -> None:
         """Name places, where there are boxes; then learn to answer on the features of a tower that stays as it is."""
-        named = bool(self.lesson.boxed) and not self.unnamed
-        if self.unnamed:
-            say(f"no places are named, no answers grounded: {self.unnamed}")
+        named = bool(self.lesson.boxed) and self.stage.join != "early-fusion"
+        if self.ungrounded:
+            say(f"no answers are grounded: {self.ungrounded}")
         if named:
             self._name_places(folder, resume=resume)
         free_for_answers(self.answerer)
@@ -202,7 +214,7 @@ class LanguageRun:
                 held_out = replace(validation, turns=turns) if validation else None
                 self._converse(name, data, config, folder, held_out, resume=resume)
         self.model.eval()
-        if validation and "exists" in validation.turns and not self.unnamed:
+        if validation and "exists" in validation.turns and not self.ungrounded:
             self.answerer.grounding = fit_grounding(
                 self.answerer, validation, self._validation_features(validation.gallery)
             )
@@ -239,9 +251,11 @@ class LanguageRun:
 
     def _name_places(self, folder: RunFolder, *, resume: bool) -> None:
         names = [self.answerer.chat.encode([name])[0].tolist() for name in self.lesson.names]
-        tower, config = self.answerer.tower, self.stage.naming
+        tower, config = self.answerer.tower, naming_config(self.stage.naming, self.model.multi_modal_projector)
         data = NamingData(self.lesson, tower.preprocess, round(tower.grid_tokens**0.5))
-        naming = PlaceNaming(self.model, names)
+        with torch.random.fork_rng():
+            torch.manual_seed(derive_seed(config.seed, "naming"))
+            naming = PlaceNaming(self.model, names)
         train(LanguageTask(naming), data, config, _part(folder, "naming", config), resume=resume)
 
     def _validation_features(self, gallery: Gallery) -> Tensor:
