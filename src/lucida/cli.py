@@ -89,7 +89,8 @@ def _train(given: list[str]) -> None:
 
     model, rest = take(given, "--model", "")
     config = override(defaults(model), rest, command="lucida train")
-    print(f"{as_text(tune_encoder(config))}\n\nresults: {config.out / 'results.json'}\nmodel: {config.out / MODEL}")
+    if text := as_text(tune_encoder(config)):
+        print(f"{text}\n\nresults: {config.out / 'results.json'}\nmodel: {config.out / MODEL}")
 
 
 def _adapt(given: list[str]) -> None:

@@ -48,6 +48,15 @@ def test_it_is_saved_and_loaded(layout: str, tmp_path: Path) -> None:
             torch.testing.assert_close(scores, encoder.logit_scale * first[0] @ first[1].T, rtol=1e-4, atol=1e-5)
 
 
+def test_a_text_is_read_to_its_end() -> None:
+    encoder = new_dual_encoder(SMALL, CAPTIONS, 0).eval()
+    with torch.inference_mode():
+        for first, second in (("a red hat on a table", "a red hat on a roof"), ("a cat", "a cat a")):
+            read = encoder.encode_text(**encoder.text_tower.tokenize([first, second]))
+            assert (read[0] - read[1]).abs().max() > 1e-5
+    assert encoder.text_tower.tokenizer.eos_token_id != 2  # which would be a legacy sign to pool another token
+
+
 @pytest.mark.parametrize("wrong", [{"image_size": 60}, {"vision_width": 100}, {"text_layers": 0}, {"max_tokens": 2}])
 def test_sizes_that_do_not_fit(wrong: dict[str, int]) -> None:
     with pytest.raises(LucidaError, match=next(iter(wrong))):

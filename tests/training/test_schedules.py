@@ -22,8 +22,12 @@ def test_up_then_down_to_the_final_fraction(total: int, share: float, final: flo
     if warmup:
         assert max(rates) == rates[warmup - 1] == 1
         assert rates[0] > 0  # the first step is not wasted
-    if warmup < total:
+    if warmup < total > 1:
         assert rates[-1] == pytest.approx(final)
+
+
+def test_a_single_step_is_not_wasted() -> None:
+    assert [cosine_with_warmup(0, total_steps=1, num_warmup_steps=n) for n in (0, 1)] == [1.0, 1.0]
 
 
 def test_after_the_end_the_rate_stays() -> None:

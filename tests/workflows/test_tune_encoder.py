@@ -18,6 +18,7 @@ from lucida.core.errors import LucidaError
 from lucida.core.results import Results
 from lucida.models.imported_encoders import load_dual_encoder
 from lucida.models.interpolation import interpolated
+from lucida.models.new_encoders import NewEncoderConfig
 from lucida.training.loop import TrainConfig
 from lucida.training.objectives import ObjectiveConfig
 from lucida.workflows.tune_encoder import BaseTask, OwnPictures, TuneEncoderConfig, read_for, tune_encoder
@@ -156,3 +157,34 @@ def test_a_new_one_is_trained_from_scratch(tmp_path):
 def test_a_new_tower_cannot_be_locked(tmp_path):
     with pytest.raises(LucidaError, match="a new tower that is locked learns nothing"):
         TuneEncoderConfig("new", locked="vision")
+
+
+def test_a_folder_goes_on_with_the_same_alone(tmp_path):
+    clip(tmp_path / "base", scale=10.0)
+    pictures(tmp_path / "own", ["red", "green"])
+    few = TrainConfig(Duration(2, "steps"), batch_size=8, learning_rate=1e-3, probe_every=None)
+    tune_encoder(config(tmp_path, shares=(0.0, 1.0), train=few))
+    tune_encoder(config(tmp_path, shares=(0.0, 0.5, 1.0), train=few))  # what is measured may be more
+    before = (tmp_path / "run/config.json").read_bytes()
+    pictures(tmp_path / "others", ["red", "green"], seed=1)
+    others = {"split_seed": 5, "pictures": tmp_path / "others", "objective": ObjectiveConfig(label_smoothing=0.5)}
+    for name, value in others.items():
+        with pytest.raises(LucidaError, match="was started"):
+            tune_encoder(config(tmp_path, shares=(0.0, 1.0), train=few, **{name: value}))
+    clip(tmp_path / "second", scale=20.0)
+    (tmp_path / "base").rename(tmp_path / "first")
+    (tmp_path / "second").rename(tmp_path / "base")
+    with pytest.raises(LucidaError, match="from another model"):
+        tune_encoder(config(tmp_path, shares=(0.0, 1.0), train=few))
+    assert (tmp_path / "run/config.json").read_bytes() == before
+
+
+def test_a_new_one_with_a_bias_is_written_for_open_clip(tmp_path):
+    pictures(tmp_path / "own", ["red", "green"])
+    few = TrainConfig(Duration(2, "steps"), batch_size=8, learning_rate=1e-3, probe_every=None)
+    small = NewEncoderConfig(vision_width=64, vision_layers=1, text_width=64, text_layers=1, vocabulary=300)
+    objective = ObjectiveConfig(loss="sigmoid")
+    tune_encoder(
+        config(tmp_path, model="new", new=small, locked="none", shares=(0.0, 1.0), train=few, objective=objective)
+    )
+    assert load_dual_encoder(tmp_path / "run/model").logit_bias is not None

@@ -111,6 +111,16 @@ class PictureGallery:
         return np.array(self.decoded.pixels[[self.rows[int(i)] for i in numbers]])
 
 
+def readable(names: Sequence[str]) -> list[str]:
+    """Names as words, or as they are where two would read alike.
+
+    >>> readable(["stop_sign", "cat"]), readable(["stop_sign", "stop sign"])
+    (['stop sign', 'cat'], ['stop_sign', 'stop sign'])
+    """
+    words = [as_words(name) for name in names]
+    return words if len({*words, ""}) == len(words) + 1 else [*names]
+
+
 def as_words(name: str) -> str:
     """A label as a person would say it.
 

@@ -19,7 +19,13 @@ PAD, BOS, EOS, UNK, IMAGE = "<pad>", "<s>", "</s>", "<unk>", "<image>"
 _WORD_WEIGHT = 64  # how often each word that must become one token is shown to the trainer
 
 
-def train_tokenizer(texts: Iterable[str], *, vocab_size: int = 2048, words: Sequence[str] = ()) -> Any:
+def train_tokenizer(
+    texts: Iterable[str],
+    *,
+    vocab_size: int = 2048,
+    words: Sequence[str] = (),
+    special: Sequence[str] = (PAD, BOS, EOS, UNK, IMAGE),
+) -> Any:
     """A byte-level BPE tokenizer: frequent words become single tokens, any text decodes to itself.
 
     Args:
@@ -27,6 +33,7 @@ def train_tokenizer(texts: Iterable[str], *, vocab_size: int = 2048, words: Sequ
         vocab_size: at most this many tokens; at least 256 bytes and 5 special ones.
         words: nouns that should be few tokens however rare they are (the vocabulary of objects). The ending of a
             regular plural is a token of its own, so that "dogs" and "dog" share the token by which they are known.
+        special: the five special tokens in the order of their ids.
 
     Returns:
         A ``PreTrainedTokenizerFast`` that adds no special tokens by itself; a word is the same token at the start of a
@@ -48,7 +55,7 @@ def train_tokenizer(texts: Iterable[str], *, vocab_size: int = 2048, words: Sequ
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
         min_frequency=2,
-        special_tokens=[PAD, BOS, EOS, UNK, IMAGE],
+        special_tokens=[*special],
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )

@@ -86,6 +86,16 @@ def load_dual_encoder(source: str | Path, *, frozen: bool = False, allow_pickle:
     return encoder.eval()
 
 
+def layout_for(encoder: DualEncoder) -> Layout:
+    """The layout that has a place for all of an encoder: Hugging Face's, but for a CLIP with a bias.
+
+    Raises:
+        LucidaError: a tower or head has no place in either.
+    """
+    config, state = hugging_face_parts(encoder)
+    return "open_clip" if config.model_type == "clip" and "logit_bias" in state else "huggingface"
+
+
 def save_dual_encoder(
     encoder: DualEncoder, folder: Path, *, layout: Layout = "huggingface", dtype: torch.dtype | None = None
 ) -> None:

@@ -11,7 +11,7 @@ from tokenizers import processors
 from transformers import CLIPConfig, CLIPModel
 
 from lucida.core.config import check_settings
-from lucida.data.tokenization import BOS, EOS, train_tokenizer
+from lucida.data.tokenization import BOS, EOS, IMAGE, PAD, UNK, train_tokenizer
 from lucida.models.dual_encoder import DualEncoder, Projection
 from lucida.models.hugging_face import HuggingFaceVision
 from lucida.models.text_towers import PretrainedText, quiet_loading
@@ -98,7 +98,8 @@ def _transformer(width: int, layers: int) -> dict[str, Any]:
 
 def _tokenizer(config: NewEncoderConfig, captions: Iterable[str]) -> Any:
     """Of the captions, with a token before and one after each text."""
-    tokenizer = train_tokenizer(captions, vocab_size=config.vocabulary)
+    # Where the end has id 2, CLIPTextModel takes the config for an old one and pools the token of the highest id.
+    tokenizer = train_tokenizer(captions, vocab_size=config.vocabulary, special=(PAD, BOS, UNK, EOS, IMAGE))
     ends = [(token, tokenizer.convert_tokens_to_ids(token)) for token in (BOS, EOS)]
     around = processors.TemplateProcessing(single=f"{BOS} $A {EOS}", special_tokens=ends)
     tokenizer.backend_tokenizer.post_processor = around

@@ -38,12 +38,14 @@ def save_weights(path: Path, model: nn.Module, *, frozen_too: bool = False) -> N
     save_file(own, path, metadata={"format": "pt", "frozen": json.dumps(frozen)})
 
 
-def load_weights(model: nn.Module, path: Path, *, except_for: Sequence[str] = ()) -> None:
+def load_weights(model: nn.Module, path: Path, *, except_for: Sequence[str] = (), part: str = "") -> None:
     """Fill a model with the weights of a checkpoint folder or of its ``weights.safetensors``.
 
     Args:
         except_for: globs of names that only one side may have, for example ``"vision_tower.*"`` when the model was
             trained on cached features and is to look at pictures now. They are left alone.
+        part: what the model is called where it was trained beside others (``"main"`` of a
+            :class:`~lucida.training.tasks.MultiTask`); their weights are then left out.
 
     Parameters that were frozen in training keep the values they have in ``model``. The model is untouched if anything
     does not fit.
@@ -63,6 +65,12 @@ def load_weights(model: nn.Module, path: Path, *, except_for: Sequence[str] = ()
         raise LucidaError("no such weights", where=path) from None
     except (SafetensorError, OSError, ValueError) as error:
         raise broken_file(path, error) from None
+    within = f"{part}."
+    if part and any(name.startswith(within) for name in (*stored, *frozen)):
+        stored, frozen = (
+            {name.removeprefix(within): value for name, value in each.items() if name.startswith(within)}
+            for each in (stored, frozen)
+        )
     own: dict[str, Tensor] = dict(model.named_parameters()) | _persistent_buffers(model)
     own, stored, frozen = (
         {name: value for name, value in each.items() if not any(fnmatchcase(name, glob) for glob in except_for)}

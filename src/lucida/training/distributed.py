@@ -70,6 +70,12 @@ def same_everywhere(number: int, accelerator: Accelerator) -> bool:
     return bool((numbers == number).all())
 
 
+def is_main() -> bool:
+    """Whether this process is the first of those that train together, or alone."""
+    alone = not (torch.distributed.is_available() and torch.distributed.is_initialized())
+    return alone or torch.distributed.get_rank() == 0
+
+
 def leave_processes() -> None:
     """Wait for the other processes and part from them; call it once, at the end of a program.
 

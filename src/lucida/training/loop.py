@@ -83,6 +83,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         allowed = {
+            "batch_size": self.batch_size >= 1,
+            "micro_batch_size": self.micro_batch_size is None or self.micro_batch_size >= 1,
             "learning_rate": self.learning_rate > 0,
             "weight_decay": self.weight_decay >= 0,
             "num_warmup_steps": self.num_warmup_steps is None or self.num_warmup_steps >= 0,
@@ -157,7 +159,8 @@ def train(
         LucidaError: nothing to train, nothing supervised, a pattern without a match, a folder that holds another run,
             a checkpoint that is broken or of another configuration, or a model that cannot be sharded.
     """
-    accelerator = Accelerator(mixed_precision="no")  # the precision is the config's, not the launcher's
+    # The precision is the config's, not the launcher's; without saying so processes on CPUs would not find each other.
+    accelerator = Accelerator(mixed_precision="no", cpu=not torch.accelerator.is_available())
     main = accelerator.is_main_process
     model = task.model.to(accelerator.device)
     stream = BatchStream(

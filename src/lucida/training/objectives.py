@@ -100,6 +100,8 @@ def make_task(
     else:
         options = {"label_smoothing": objective.label_smoothing, "hard_negatives": objective.hard_negatives}
         main = ContrastiveTask(encoder, **options)
+        if isinstance(bias := getattr(encoder, "logit_bias", None), nn.Parameter):
+            bias.requires_grad_(False)  # a softmax does not see it
     parts: dict[str, Part] = {}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "beside the contrastive loss"))

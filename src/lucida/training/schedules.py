@@ -14,6 +14,8 @@ def cosine_with_warmup(step: int, *, total_steps: int, num_warmup_steps: int, fi
     >>> [round(cosine_with_warmup(s, total_steps=5, num_warmup_steps=2), 2) for s in range(5)]
     [0.5, 1.0, 0.75, 0.25, 0.0]
     """
+    if total_steps == 1:  # it is the first and the last
+        return 1.0
     if step < num_warmup_steps:
         return (step + 1) / num_warmup_steps
     share = min(1.0, (step - num_warmup_steps + 1) / max(1, total_steps - num_warmup_steps))

@@ -112,7 +112,7 @@ def cached_gradients(
     which go round a ring: the sum over processes is the exact gradient.
     """
     once = len(micro_batches) == 1
-    if not once:
+    if not once or accelerator.num_processes > 1:
         _refuse_batch_norm(task.model)
     parts, states = [], []
     with nullcontext() if once else torch.no_grad():

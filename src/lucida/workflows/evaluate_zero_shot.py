@@ -15,6 +15,7 @@ from lucida.core.config import check_settings
 from lucida.core.errors import LucidaError
 from lucida.core.results import Metric, Results
 from lucida.core.run_folder import RunFolder, environment
+from lucida.data.pixels import write_skipped
 from lucida.evaluation.intervals import share_difference
 from lucida.evaluation.template_search import FoundTemplates, Measure, search_templates
 from lucida.evaluation.zero_shot import (
@@ -136,7 +137,9 @@ def evaluate_zero_shot(config: EvaluateZeroShotConfig) -> ZeroShotTable:
             results.add(metric, value)
     _gain(results, seen["b"], each, found, test)
     results.details = {"environment": environment(config.split_seed), "templates": {k: [*v] for k, v in sets.items()}}
-    results.save(RunFolder.create(config.out, config, seed=config.split_seed).results)
+    folder = RunFolder.create(config.out, config, seed=config.split_seed)
+    write_skipped(folder.path, decoded.corpus.skipped)
+    results.save(folder.results)
     return ZeroShotTable(results, sets, (len(looked.rows), len(test.rows)))
 
 

@@ -90,7 +90,7 @@ def _tuned(source: str, base: str | None) -> tuple[DualEncoder, str]:
             remedy="name that with --base, a folder or hub name of CLIP or SigLIP",
         )
     encoder = load_dual_encoder(base)
-    load_weights(encoder, checkpoint)
+    load_weights(encoder, checkpoint, part="main")
     return encoder, base
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from lucida.core.errors import LucidaError
 from lucida.core.progress import counted
 from lucida.data.corpus import Corpus
-from lucida.data.galleries import as_words
+from lucida.data.galleries import readable
 from lucida.data.pixels import DecodedPictures, decode_all
 from lucida.data.readers import read_pictures
 from lucida.models.dual_encoder import DualEncoder
@@ -60,8 +60,7 @@ def class_names(corpus: Corpus) -> list[str]:
     if len(corpus.classes) < 2:
         remedy = "put the pictures of each class in a folder of their own, or give the table a column 'label'"
         raise LucidaError(f"{len(corpus.classes)} classes: nothing to tell apart", where=corpus.name, remedy=remedy)
-    words = [as_words(name) for name in corpus.classes]
-    return words if len({*words, ""}) == len(words) + 1 else [*corpus.classes]
+    return readable(corpus.classes)
 
 
 def encode_pictures(

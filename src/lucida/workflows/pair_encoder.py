@@ -70,8 +70,9 @@ def _of_run(folder: Path, run: str) -> tuple[str, Encode]:
             remedy="name a run of `lucida run --pictures`, or a folder of CLIP or SigLIP",
         )
     tower, text_tower = make_tower(stage), load_text_tower(stage.text_tower)
-    encoder = seeded_heads(tower.pooled_size, text_tower.hidden_size, stage.head, seed=0)
-    load_weights(encoder, checkpoint)
+    sizes = tower.pooled_size, text_tower.hidden_size
+    encoder = seeded_heads(*sizes, stage.head, seed=0, **stage.objective.start)
+    load_weights(encoder, checkpoint, part="main")
     encoder.vision_tower = tower
     encoder.eval()
 

@@ -16,7 +16,7 @@ from lucida.core.seeds import derive_seed, stream
 from lucida.data.caption_tokens import caption_tokens
 from lucida.data.captions import describe
 from lucida.data.collation import IGNORE_INDEX
-from lucida.data.galleries import PictureGallery, as_words
+from lucida.data.galleries import PictureGallery, readable
 from lucida.data.pairs import FeaturePairs
 from lucida.data.pictures import Picture
 from lucida.data.pixels import DecodedPictures
@@ -158,7 +158,7 @@ class PictureEncoder:
 
     def class_words(self) -> list[str]:
         """The classes as a reader would write them."""
-        return [as_words(name) for name in self.decoded.corpus.classes]
+        return readable(self.decoded.corpus.classes)
 
     def measure(self, split: str = "test") -> dict[str, Metric]:
         """Zero-shot by class and retrieval by text, where the pictures have them."""

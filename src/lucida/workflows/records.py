@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from pathlib import Path
 
 from torch import nn
 
@@ -28,22 +30,43 @@ def open_run(config: RunConfig, corpus: Corpus) -> RunFolder:
     Raises:
         LucidaError: it holds models that were trained with other settings or on other pictures; nothing is changed.
     """
-    folder = RunFolder(config.out)
-    if any(config.out.glob("stages/*/checkpoints/step_*")):
-        _check_same(folder.load_config(), to_dict(config), "config.json")
-        _check_same(read_json(config.out / MADE_FROM), {"pictures": corpus.fingerprint()}, MADE_FROM)
-    folder = RunFolder.create(config.out, config, seed=config.seed)
-    write_json(config.out / MADE_FROM, {"pictures": corpus.fingerprint()})
+    return open_folder(config.out, config, {"pictures": corpus.fingerprint()}, seed=config.seed)
+
+
+def open_folder(
+    out: Path, config: object, made_from: Mapping[str, str], *, seed: int, free: AbstractSet[str] = frozenset()
+) -> RunFolder:
+    """The folder of a new run, or of one that goes on with the very same settings and what it is made from.
+
+    Args:
+        out: the folder.
+        config: the run's settings.
+        made_from: a mark of each thing the run is made from.
+        seed: of the run.
+        free: settings that may be others, besides those of where, how often and in what parts.
+
+    Raises:
+        LucidaError: as of :func:`open_run`.
+    """
+    folder = RunFolder(out)
+    if any(out.glob("checkpoints/step_*")) or any(out.glob("stages/*/checkpoints/step_*")):
+        _check_same(folder.load_config(), to_dict(config), "config.json", _FREE | free)
+        _check_same(read_json(out / MADE_FROM), made_from, MADE_FROM, frozenset())
+    folder = RunFolder.create(out, config, seed=seed)
+    write_json(out / MADE_FROM, dict(made_from))
     return folder
 
 
-def _check_same(stored: Mapping[str, object], now: Mapping[str, object], where: str, prefix: str = "") -> None:
-    for key in sorted({*stored, *now} - _FREE):
+def _check_same(
+    stored: Mapping[str, object], now: Mapping[str, object], where: str, free: AbstractSet[str], prefix: str = ""
+) -> None:
+    for key in sorted({*stored, *now} - free):
         before, after = stored.get(key), now.get(key)
         if isinstance(before, Mapping) and isinstance(after, Mapping):
-            _check_same(before, after, where, f"{prefix}{key}.")
+            _check_same(before, after, where, free, f"{prefix}{key}.")
         elif before != after:
-            what = "on other pictures" if where == MADE_FROM else f"with {prefix}{key} = {before}, not {after}"
+            other = "on other pictures" if key == "pictures" else f"from another {key}"
+            what = other if where == MADE_FROM else f"with {prefix}{key} = {before}, not {after}"
             raise LucidaError(
                 f"the run in this folder was started {what}",
                 where=where,

@@ -19,25 +19,29 @@ from lucida.core.config import check_settings
 from lucida.core.durations import Duration
 from lucida.core.errors import LucidaError
 from lucida.core.results import Metric, Results
-from lucida.core.run_folder import RunFolder, environment
+from lucida.core.run_folder import environment
 from lucida.core.seeds import derive_seed
 from lucida.data.caption_tokens import caption_tokens
 from lucida.data.collation import IGNORE_INDEX
 from lucida.data.pairs import PixelPairs
+from lucida.data.pictures import Skipped
 from lucida.data.pixels import DecodedPictures, decode_all, write_skipped
 from lucida.data.readers import read_pictures
 from lucida.evaluation.intervals import share_difference
 from lucida.evaluation.retrieval import retrieval_metrics
 from lucida.evaluation.zero_shot import class_embeddings, true_class_ranks, zero_shot_metrics
 from lucida.models.dual_encoder import DualEncoder
-from lucida.models.imported_encoders import load_dual_encoder, save_dual_encoder
+from lucida.models.features import fingerprint
+from lucida.models.imported_encoders import layout_for, load_dual_encoder, save_dual_encoder
 from lucida.models.interpolation import interpolated
 from lucida.models.new_encoders import NEW, NewEncoderConfig, new_dual_encoder
+from lucida.training.distributed import is_main, leave_processes
 from lucida.training.loop import TrainConfig, train
 from lucida.training.objectives import ObjectiveConfig, make_task
 from lucida.workflows.labelled_zero_shot import class_names, encode_pictures, encode_words, labelled, read_for
 from lucida.workflows.picture_encoder import PROMPTS, identity_of, picture_texts
 from lucida.workflows.pictures_run import gallery_of
+from lucida.workflows.records import open_folder
 from lucida.workflows.stages import timed_stage
 
 Locked = Literal["none", "vision", "text", "both"]
@@ -98,8 +102,11 @@ def defaults(model: str) -> TuneEncoderConfig:
 def tune_encoder(config: TuneEncoderConfig) -> Results:
     """Train, measure along the line, write ``model/`` and ``results.json``.
 
+    Of several processes the first alone measures and writes; the others return no metrics.
+
     Raises:
-        LucidaError: no model or pictures are named, one cannot be read, or the pictures say nothing.
+        LucidaError: no model or pictures are named, one cannot be read, the pictures say nothing, or the folder holds a
+            run with other settings, pictures or another model.
     """
     if not config.model or config.pictures is None:
         missing = "model was named (--model)" if not config.model else "pictures were named (--pictures)"
@@ -125,20 +132,31 @@ def tune_encoder(config: TuneEncoderConfig) -> Results:
             classes=len(own.decoded.corpus.classes),
             seed=config.train.seed,
         )
-    base = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
-    folder = RunFolder.create(config.out, config, seed=config.split_seed)
-    write_skipped(folder.path, own.decoded.corpus.skipped)
+    layout = layout_for(encoder)  # what cannot be written is not trained
+    base = _kept(encoder)
+    made_from = {"pictures": own.decoded.corpus.fingerprint(), "model": fingerprint(encoder)}
+    folder = open_folder(config.out, config, made_from, seed=config.split_seed, free={"shares", "base_pictures"})
+    write_skipped(folder.path, [row for exam in exams for row in exam.skipped])
     with timed_stage(results, "tuning"):
         train(task, data, config.train, folder, resume=True)
-    tuned = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
+    if not is_main():
+        leave_processes()
+        return results
+    tuned = _kept(encoder)
     with timed_stage(results, "after"):
         for metric, value in along_the_line(encoder, base, tuned, config.shares, exams).items():
             results.add(metric, value)
     if not (folder.path / MODEL).exists():
-        save_dual_encoder(encoder, folder.path / MODEL)
+        save_dual_encoder(encoder, folder.path / MODEL, layout=layout)
     results.details = {"environment": environment(config.split_seed), "shares": [*config.shares]}
     results.save(folder.results)
+    leave_processes()
     return results
+
+
+def _kept(encoder: DualEncoder) -> dict[str, Tensor]:
+    """Its weights as they are now, in the memory of the CPU wherever they lie."""
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in encoder.state_dict().items()}
 
 
 def lock(encoder: DualEncoder, locked: Locked) -> DualEncoder:
@@ -159,6 +177,12 @@ class Exam:
     """Something a dual encoder is measured on again and again; ``name`` begins its metrics."""
 
     name: str
+    decoded: DecodedPictures
+
+    @property
+    def skipped(self) -> tuple[Skipped, ...]:
+        """Its pictures that could not be read."""
+        return self.decoded.corpus.skipped
 
     def __call__(self, encoder: DualEncoder) -> Answers:
         """Measure it."""
@@ -290,7 +314,9 @@ def _named(encoder: DualEncoder, decoded: DecodedPictures, rows: NDArray, labels
 
 
 def as_text(results: Results) -> str:
-    """A table for a person: what is measured, at every share of the tuning."""
+    """A table for a person: what is measured, at every share of the tuning; nothing where nothing was."""
+    if not results.metrics:
+        return ""
     shares = results.details["shares"]
     rows = [
         name.removesuffix("/at_0")

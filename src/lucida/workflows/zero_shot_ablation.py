@@ -44,7 +44,13 @@ def _reader(**changes: Any) -> Change:
 
 
 def _objective(**changes: Any) -> Change:
-    return lambda stage: replace(stage, objective=ObjectiveConfig(**changes))
+    """A loss of its own starts from its defaults, as another's settings say nothing of it."""
+
+    def change(stage: EncoderStage) -> EncoderStage:
+        own = ObjectiveConfig() if "loss" in changes else stage.objective
+        return replace(stage, objective=replace(own, **changes))
+
+    return change
 
 
 OFF: Mapping[str, Change] = {
