@@ -51,7 +51,7 @@ def test_it_is_saved_and_loaded(layout: str, tmp_path: Path) -> None:
 def test_a_text_is_read_to_its_end() -> None:
     encoder = new_dual_encoder(SMALL, CAPTIONS, 0).eval()
     with torch.inference_mode():
-        for first, second in (("a red hat on a table", "a red hat on a roof"), ("a cat", "a cat a")):
+        for first, second in (("a cat", "a hat"), ("a hat a", "a hat on"), ("a cat", "a cat a")):
             read = encoder.encode_text(**encoder.text_tower.tokenize([first, second]))
             assert (read[0] - read[1]).abs().max() > 1e-5
     assert encoder.text_tower.tokenizer.eos_token_id != 2  # which would be a legacy sign to pool another token
