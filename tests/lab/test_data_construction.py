@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -129,6 +130,16 @@ def test_a_dual_encoder_learns_what_its_pairs_say() -> None:
     with torch.inference_mode():
         scores = model.encode_image(features=shown[50:]) @ model.encode_text(features=material.texts[50:]).T
     assert (scores.argmax(dim=1) == torch.arange(10)).float().mean() >= 0.7
+
+
+def test_the_same_seed_trains_the_same_encoder() -> None:
+    generator = torch.Generator().manual_seed(0)
+    material = pair_learners.Material(
+        torch.randn(60, 8, generator=generator), torch.randn(60, 12, generator=generator), torch.zeros(2, 1, 8)
+    )
+    course = dataclasses.replace(COURSE, head=HeadConfig(16, 16, 0.5), steps=3)
+    one, two = (trained(SEED, 0, material, plainly(np.arange(50)), course, 3e-3)[1] for _ in range(2))
+    assert one == two
 
 
 def test_every_arm_is_a_chain_in_order() -> None:

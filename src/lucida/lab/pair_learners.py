@@ -155,13 +155,14 @@ def trained(
     generator = stream(seed, "lab", "dirty pairs", "batches", start)
     model.train()
     losses = []
-    for step in range(course.steps):
-        rows = torch.from_numpy(_batch(kept, course.batch, generator))
-        batch = {
-            "image": {"features": material.pictures[rows]}, "text": {"features": material.texts[rows]}, "ids": rows
-        }  # fmt: skip
-        done = train_step(task, module, [batch], optimizer, accelerator, max_grad_norm=1.0, step=step)
-        losses.append(done.loss)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(seed, "lab", "dirty pairs", "dropout", start))
+        for step in range(course.steps):
+            rows = torch.from_numpy(_batch(kept, course.batch, generator))
+            seen, read = ({"features": features[rows]} for features in (material.pictures, material.texts))
+            batch = {"image": seen, "text": read, "ids": rows}
+            done = train_step(task, module, [batch], optimizer, accelerator, max_grad_norm=1.0, step=step)
+            losses.append(done.loss)
     return model.eval(), losses
 
 
