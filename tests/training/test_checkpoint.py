@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import resource
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -175,3 +177,20 @@ def test_missing_weights_are_named(tmp_path: Path) -> None:
     (tmp_path / "step_000000001").mkdir()
     with pytest.raises(LucidaError, match="has no training state"):
         load_state(tmp_path / "step_000000001")
+
+
+@pytest.mark.parametrize("bytes_left", [1000, 60_000])
+def test_a_full_disk_is_one_line_and_the_last_checkpoint_stays(tmp_path, bytes_left):
+    """The weights do not fit, or the state does not."""
+    model = torch.nn.Linear(100, 100)
+    state = {"numbers": torch.zeros(100_000)}
+    first = save_checkpoint(tmp_path, 1, model, {"numbers": torch.zeros(2)})
+    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_left, before[1]))
+    try:
+        with pytest.raises(LucidaError, match="cannot write the checkpoint"):
+            save_checkpoint(tmp_path, 2, model, state)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert latest_checkpoint(tmp_path) == first

@@ -134,8 +134,9 @@ def save_dual_encoder(
         if folder.exists():
             folder.rmdir()
         os.replace(beside, folder)
-    except OSError as error:
-        raise LucidaError(f"cannot write the model: {error.strerror}", where=folder) from None
+    except (OSError, SafetensorError) as error:  # a full disk is the latter's where weights are written
+        reason = getattr(error, "strerror", None) or str(error)
+        raise LucidaError(f"cannot write the model: {reason}", where=folder) from None
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 

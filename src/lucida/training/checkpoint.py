@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from lucida.core.errors import LucidaError
@@ -45,7 +46,7 @@ def save_checkpoint(folder: Path, step: int, model: nn.Module, state: dict[str, 
             shutil.rmtree(leftover)
         beside.mkdir()
         save_weights(beside / WEIGHTS, model)
-        torch.save(state, beside / STATE)
+        _save_state(state, beside / STATE)
         for path in (beside / WEIGHTS, beside / STATE, beside):
             _flush(path)
         os.replace(beside, final)
@@ -54,9 +55,18 @@ def save_checkpoint(folder: Path, step: int, model: nn.Module, state: dict[str, 
             doomed = old.with_name(f".{old.name}.old")  # renamed first: a kill leaves no half-removed checkpoint
             os.replace(old, doomed)
             shutil.rmtree(doomed)
-    except OSError as error:
-        raise LucidaError(f"cannot write the checkpoint: {error.strerror}", where=final) from None
+    except (OSError, SafetensorError) as error:  # a full disk is the latter's where weights are written
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise LucidaError(f"cannot write the checkpoint: {reason}", where=final) from None
     return final
+
+
+def _save_state(state: dict[str, Any], path: Path) -> None:
+    """A full disk is a RuntimeError to torch's writer; here it is what it is to others."""
+    try:
+        torch.save(state, path)
+    except RuntimeError as error:
+        raise OSError(0, str(error).splitlines()[0]) from error
 
 
 def checkpoints(folder: Path) -> list[Path]:

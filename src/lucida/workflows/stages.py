@@ -27,6 +27,7 @@ TITLES = {
     "before": "Measuring the model as it is",
     "adapting": "Adapting",
     "tuning": "Tuning the dual encoder",
+    "line": "Measuring the model as it was, as it is, and between",
     "asking": "Asking the model",
     "after": "Measuring the adapted model",
     "hallucination": "Measuring what it makes up",

@@ -112,7 +112,7 @@ def tune_encoder(config: TuneEncoderConfig) -> Results:
         missing = "model was named (--model)" if not config.model else "pictures were named (--pictures)"
         raise LucidaError(f"no {missing}", where="lucida train", remedy="lucida train --model CLIP|new --pictures PATH")
     results = Results()
-    with timed_stage(results, "reading"):
+    with timed_stage(results, "pictures"):
         limits: dict[str, Any] = {"limit": config.max_pictures, "split_seed": config.split_seed}
         if config.model == NEW:
             own = OwnPictures(decode_all(read_pictures(config.pictures, **limits), config.new.image_size))
@@ -143,7 +143,7 @@ def tune_encoder(config: TuneEncoderConfig) -> Results:
         leave_processes()
         return results
     tuned = _kept(encoder)
-    with timed_stage(results, "after"):
+    with timed_stage(results, "line"):
         for metric, value in along_the_line(encoder, base, tuned, config.shares, exams).items():
             results.add(metric, value)
     if not (folder.path / MODEL).exists():
