@@ -194,3 +194,15 @@ def test_a_full_disk_is_one_line_and_the_last_checkpoint_stays(tmp_path, bytes_l
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, handler)
     assert latest_checkpoint(tmp_path) == first
+
+
+def test_what_was_trained_beside_others_is_read_alone(tmp_path):
+    both = nn.ModuleDict({"main": nn.Linear(2, 2), "captioning": nn.Linear(3, 3)})
+    save_weights(tmp_path / "both.safetensors", both)
+    save_weights(tmp_path / "one.safetensors", both["main"])
+    for name in ("both", "one"):
+        own = nn.Linear(2, 2)
+        load_weights(own, tmp_path / f"{name}.safetensors", part="main")
+        assert torch.equal(own.weight, both["main"].weight)
+    with pytest.raises(LucidaError, match="the model has no"):
+        load_weights(nn.Linear(2, 2), tmp_path / "both.safetensors")
