@@ -159,8 +159,7 @@ def train(
         LucidaError: nothing to train, nothing supervised, a pattern without a match, a folder that holds another run,
             a checkpoint that is broken or of another configuration, or a model that cannot be sharded.
     """
-    # The precision is the config's, not the launcher's; without saying so processes on CPUs would not find each other.
-    accelerator = Accelerator(mixed_precision="no", cpu=not torch.accelerator.is_available())
+    accelerator = Accelerator(mixed_precision="no", cpu=not torch.accelerator.is_available())  # or CPUs train apart
     main = accelerator.is_main_process
     model = task.model.to(accelerator.device)
     stream = BatchStream(
