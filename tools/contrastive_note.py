@@ -7,16 +7,14 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # the blocks lie beside this file
 
-from note_blocks import drawn
+from note_blocks import write_or_check
 
-from lucida.core.results import Metric, Results, write_text
+from lucida.core.results import Metric, Results
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTE = ROOT / "docs" / "notes" / "contrastive-loss.md"
@@ -67,17 +65,11 @@ def spread(metric: Metric, form: str) -> str:
     return f"{metric.value:{form}} [{bounds}]"
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true")
-    options = parser.parse_args(arguments)
-    note = NOTE.read_text(encoding="utf-8")
+def blocks() -> dict[str, str]:
+    """By name."""
     loss, others = (Results.load(RESULTS / f"contrastive-{name}.json") for name in ("loss", "attempts"))
-    made = drawn(note, "contrastive_note.py", {"loss": table(loss), "attempts": attempts(others)})
-    if options.check:
-        sys.exit("docs/notes/contrastive-loss.md is not what the results files say" if note != made else 0)
-    write_text(NOTE, made)
+    return {"loss": table(loss), "attempts": attempts(others)}
 
 
 if __name__ == "__main__":
-    main()
+    write_or_check(__file__, __doc__, NOTE, blocks)

@@ -7,19 +7,17 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # the bench and the blocks lie beside this file
 
 from diagnosis_bench import add_shares
-from note_blocks import drawn
+from note_blocks import write_or_check
 
-from lucida.core.results import Metric, Results, write_text
+from lucida.core.results import Metric, Results
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTE = ROOT / "docs" / "notes" / "diagnosis.md"
@@ -132,22 +130,13 @@ def cost_row(title: str, details: dict[str, Any], metric: Metric) -> str:
     return f"| {title} | {details['milliseconds_a_step']:.3g} ms | {metric.value:.3f} | {quartiles} |"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Write or check the note."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true")
-    check: bool = parser.parse_args(arguments).check
-    folder = ROOT / "docs" / "results"
-    diagnosis, workbench = (Results.load(folder / name) for name in ("diagnosis.json", "watching-cost.json"))
-    before = NOTE.read_text(encoding="utf-8")
-    text = drawn(before, Path(__file__).name, {"shares": shares(diagnosis), "costs": costs(diagnosis, workbench)})
-    if not check:
-        write_text(NOTE, text)
-    elif text != before:
-        print("docs/notes/diagnosis.md is not what docs/results says: run tools/diagnosis_note.py", file=sys.stderr)
-        return 1
-    return 0
+def blocks() -> dict[str, str]:
+    """By name."""
+    diagnosis, workbench = (
+        Results.load(ROOT / "docs" / "results" / f"{name}.json") for name in ("diagnosis", "watching-cost")
+    )
+    return {"shares": shares(diagnosis), "costs": costs(diagnosis, workbench)}
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    write_or_check(__file__, __doc__, NOTE, blocks)

@@ -11,17 +11,15 @@ and, for ``limited.json``, of the same with ``--split-seed 205 --head-loss 0.08`
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # the blocks lie beside this file
 
-from note_blocks import drawn
+from note_blocks import write_or_check
 
-from lucida.core.results import Metric, Results, write_text
+from lucida.core.results import Metric, Results
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTE = ROOT / "docs" / "notes" / "long-tail.md"
@@ -100,21 +98,10 @@ def machine(details: dict[str, Any]) -> str:
     return f"In percent, means and 95 % intervals over seeds {first} to {last}; {measured}."
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Write or check the note."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true")
-    check: bool = parser.parse_args(arguments).check
-    before = NOTE.read_text(encoding="utf-8")
-    blocks = {path.stem: table(Results.load(path)) for path in sorted(FOLDER.glob("*.json"))}
-    text = drawn(before, Path(__file__).name, blocks)
-    if not check:
-        write_text(NOTE, text)
-    elif text != before:
-        print("docs/notes/long-tail.md is not what docs/results says: run tools/long_tail_note.py", file=sys.stderr)
-        return 1
-    return 0
+def blocks() -> dict[str, str]:
+    """By name."""
+    return {path.stem: table(Results.load(path)) for path in sorted(FOLDER.glob("*.json"))}
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    write_or_check(__file__, __doc__, NOTE, blocks)

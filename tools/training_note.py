@@ -7,16 +7,14 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # the blocks lie beside this file
 
-from note_blocks import drawn
+from note_blocks import write_or_check
 
-from lucida.core.results import Results, write_text
+from lucida.core.results import Results
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTE = ROOT / "docs" / "notes" / "encoder-training.md"
@@ -69,19 +67,11 @@ def batches(results: Results) -> str:
     return "\n".join(["", *lines, ""])
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Draw the tables, or compare them."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true")
-    options = parser.parse_args(arguments)
-    note = NOTE.read_text(encoding="utf-8")
+def blocks() -> dict[str, str]:
+    """By name."""
     training, large = (Results.load(RESULTS / f"{name}.json") for name in ("dual-encoder-training", "large-batches"))
-    blocks = {"rates": rates(training), "parts": parts(training), "batches": batches(large)}
-    made = drawn(note, "training_note.py", blocks)
-    if options.check:
-        sys.exit("docs/notes/encoder-training.md is not what the results files say" if note != made else 0)
-    write_text(NOTE, made)
+    return {"rates": rates(training), "parts": parts(training), "batches": batches(large)}
 
 
 if __name__ == "__main__":
-    main()
+    write_or_check(__file__, __doc__, NOTE, blocks)

@@ -8,16 +8,14 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # the blocks lie beside this file
 
-from note_blocks import drawn
+from note_blocks import write_or_check
 
-from lucida.core.results import Results, write_text
+from lucida.core.results import Results
 from lucida.workflows.zero_shot_ablation import DEFAULT, MEASURES, cell
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -43,16 +41,10 @@ def _marked(results: Results, name: str, measure: str) -> str:
     return f"**{text}**" if ends is not None and (ends[0] > 0 or ends[1] < 0) else text
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true")
-    options = parser.parse_args(arguments)
-    note = NOTE.read_text(encoding="utf-8")
-    made = drawn(note, "zero_shot_note.py", {"ablation": table(Results.load(RESULTS))})
-    if options.check:
-        sys.exit("docs/notes/dual-encoder.md is not what the results file says" if note != made else 0)
-    write_text(NOTE, made)
+def blocks() -> dict[str, str]:
+    """By name."""
+    return {"ablation": table(Results.load(RESULTS))}
 
 
 if __name__ == "__main__":
-    main()
+    write_or_check(__file__, __doc__, NOTE, blocks)

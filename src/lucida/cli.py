@@ -85,12 +85,14 @@ def _data(given: list[str]) -> None:
 
 
 def _train(given: list[str]) -> None:
+    from lucida.training.distributed import leave_processes
     from lucida.workflows.tune_encoder import MODEL, as_text, defaults, tune_encoder
 
     model, rest = take(given, "--model", "")
     config = override(defaults(model), rest, command="lucida train")
     if text := as_text(tune_encoder(config)):
         print(f"{text}\n\nresults: {config.out / 'results.json'}\nmodel: {config.out / MODEL}")
+    leave_processes()
 
 
 def _adapt(given: list[str]) -> None:

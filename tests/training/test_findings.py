@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -238,13 +237,6 @@ def test_rows_end_at_new_lines_alone(tmp_path: Path, character: str) -> None:
 def test_runs_of_flags() -> None:
     assert runs_of([], [], 3) is None
     assert runs_of([1, 2, 3], [True, True, False], 3) is None
-
-
-def test_the_note_is_drawn_from_the_recorded_results() -> None:
-    """Its numbers are never typed: every one stands in a file below docs/results."""
-    command = [sys.executable, str(TOOLS / "diagnosis_note.py"), "--check"]
-    checked = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert checked.returncode == 0, checked.stderr
 
 
 def test_a_fault_counts_once_however_many_seeds_it_has() -> None:

@@ -14,7 +14,7 @@ apart, each from its own largest score. Threads take parts of the rows (:mod:`~l
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import reduce
 from typing import NamedTuple
 
@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from lucida.losses.ring import Ring
-from lucida.losses.row_parts import in_parts, parts_of
+from lucida.losses.row_parts import Found, in_parts, parts_of
 
 TILE = 1024, 2048
 """Rows and columns of a tile: 8 MB of float32, a matrix product of which runs at full speed."""
@@ -167,16 +167,34 @@ def add_gradients(
         weights: ``a [B]`` of the rows and ``b [C]`` of the columns, so small that no entry of ``G`` overflows.
         twins: pairs of which ``G`` is another.
     """
-    parts = row_parts(images)
 
-    def of_part(part: slice) -> Tensor:
-        of_texts = into.texts if part == parts[0] else torch.zeros_like(texts)  # threads must not meet in one place
-        own, known = LogSums(weights.rows[part], weights.columns), None if twins is None else twins.of_rows(part)
-        _add_gradients(Gradients(into.images[part], of_texts), images[part], texts, scale, own, known)
-        return of_texts
+    def add(part: slice, own: Gradients) -> None:
+        known = None if twins is None else twins.of_rows(part)
+        _add_gradients(own, images[part], texts, scale, LogSums(weights.rows[part], weights.columns), known)
 
-    for other in in_parts(of_part, parts)[1:]:
+    add_in_parts(into, add)
+
+
+def add_in_parts(into: Gradients, add: Callable[[slice, Gradients], Found]) -> list[Found]:
+    """Add to gradients in parts of the rows, each with a gradient of all columns, as threads must not meet in one.
+
+    Args:
+        into: what is added to.
+        add: adds what some rows find to gradients of these rows, and of all columns.
+
+    Returns:
+        What ``add`` returned of each part.
+    """
+    parts = row_parts(into.images)
+
+    def of_part(part: slice) -> tuple[Found, Tensor]:
+        of_texts = into.texts if part == parts[0] else torch.zeros_like(into.texts)
+        return add(part, Gradients(into.images[part], of_texts)), of_texts
+
+    found, of_texts = zip(*in_parts(of_part, parts), strict=True)
+    for other in of_texts[1:]:
         into.texts.add_(other)
+    return list(found)
 
 
 def _add_gradients(

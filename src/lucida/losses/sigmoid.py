@@ -11,7 +11,9 @@ from torch.autograd.function import once_differentiable
 
 from lucida.losses.contrastive import SMALL
 from lucida.losses.pair_scores import (
+    Gradients,
     Identities,
+    add_in_parts,
     at_least_float32,
     check_pairs,
     precise,
@@ -120,12 +122,9 @@ class _TiledLoss(torch.autograd.Function):
         wanted = any(ctx.needs_input_grad)
         sums, of_images = images.new_zeros(3, dtype=precise(images)), torch.zeros_like(images)
         for visitor in ring.round(texts, ids, torch.zeros_like(texts)):
-            known = Identities(ids, visitor[1])
-            found = _over_tiles(images, visitor[0], _Scores(float(scale), bias, weight), known, pulling=wanted)
-            sums[:2] += found.sums
-            if wanted:
-                of_images += found.images
-                visitor[2] += found.texts
+            pulled = Gradients(of_images, visitor[2]) if wanted else None
+            scored = _Scores(float(scale), bias, weight)
+            sums[:2] += _over_tiles(images, visitor[0], scored, Identities(ids, visitor[1]), pulled)
         sums[2] = row_products(images, of_images).sum()
         loss, of_bias, of_scale = (ring.total(sums) / ring.total_rows).to(images)
         if wanted:
@@ -148,37 +147,25 @@ class _Scores(NamedTuple):
     positive_weight: float
 
 
-class _Found(NamedTuple):
-    """Sums ``[2]`` of the loss and of ``d loss / d logits``; what those pull features to, ``[B, d]`` and ``[C, d]``."""
+def _over_tiles(images: Tensor, texts: Tensor, scores: _Scores, ids: Identities, into: Gradients | None) -> Tensor:
+    """Sums ``[2]`` of the loss and of ``d loss / d logits``; how those pull at features is added, if asked for."""
 
-    sums: Tensor
-    images: Tensor
-    texts: Tensor
+    def of_part(part: slice, own: Gradients | None = None) -> Tensor:
+        return _of_rows(images[part], texts, scores, Identities(ids.rows[part], ids.columns), own)
 
-
-def _over_tiles(images: Tensor, texts: Tensor, scores: _Scores, ids: Identities, *, pulling: bool) -> _Found:
-    """Of all pairs; without ``pulling`` sums alone."""
-
-    def of_part(part: slice) -> _Found:
-        known = Identities(ids.rows[part], ids.columns)
-        return _of_rows(images[part], texts, scores, known, pulling=pulling)
-
-    sums, of_images, of_texts = zip(*in_parts(of_part, row_parts(images)), strict=True)
-    for other in of_texts[1:] if pulling else ():
-        of_texts[0].add_(other)
-    return _Found(torch.stack(sums).sum(dim=0), torch.cat(of_images), of_texts[0])
+    each = in_parts(of_part, row_parts(images)) if into is None else add_in_parts(into, of_part)
+    return torch.stack(each).sum(dim=0)
 
 
-def _of_rows(images: Tensor, texts: Tensor, scores: _Scores, ids: Identities, *, pulling: bool) -> _Found:
-    sums, room = images.new_zeros(2, dtype=precise(images)), (images, texts) if pulling else (images[:0], texts[:0])
-    found = _Found(sums, *map(torch.zeros_like, room))
+def _of_rows(images: Tensor, texts: Tensor, scores: _Scores, ids: Identities, into: Gradients | None) -> Tensor:
+    sums = images.new_zeros(2, dtype=precise(images))
     for tile in score_tiles(images, texts, scores.scale):
         pull, summed = _tile(tile.scores.add_(scores.bias), tile.twins(ids), scores.positive_weight)
-        found.sums.add_(summed)
-        if pulling:
-            found.images[tile.rows].addmm_(pull, texts[tile.columns])
-            found.texts[tile.columns].addmm_(pull.T, images[tile.rows])
-    return found
+        sums += summed
+        if into is not None:
+            into.images[tile.rows].addmm_(pull, texts[tile.columns])
+            into.texts[tile.columns].addmm_(pull.T, images[tile.rows])
+    return sums
 
 
 def _tile(logits: Tensor, twins: Tensor | None, weight: float) -> tuple[Tensor, Tensor]:

@@ -35,7 +35,7 @@ from lucida.models.features import fingerprint
 from lucida.models.imported_encoders import layout_for, load_dual_encoder, save_dual_encoder
 from lucida.models.interpolation import interpolated
 from lucida.models.new_encoders import NEW, NewEncoderConfig, new_dual_encoder
-from lucida.training.distributed import is_main, leave_processes
+from lucida.training.distributed import is_main
 from lucida.training.loop import TrainConfig, train
 from lucida.training.objectives import ObjectiveConfig, make_task
 from lucida.workflows.labelled_zero_shot import class_names, encode_pictures, encode_words, labelled, read_for
@@ -140,7 +140,6 @@ def tune_encoder(config: TuneEncoderConfig) -> Results:
     with timed_stage(results, "tuning"):
         train(task, data, config.train, folder, resume=True)
     if not is_main():
-        leave_processes()
         return results
     tuned = _kept(encoder)
     with timed_stage(results, "line"):
@@ -150,7 +149,6 @@ def tune_encoder(config: TuneEncoderConfig) -> Results:
         save_dual_encoder(encoder, folder.path / MODEL, layout=layout)
     results.details = {"environment": environment(config.split_seed), "shares": [*config.shares]}
     results.save(folder.results)
-    leave_processes()
     return results
 
 

@@ -21,7 +21,16 @@ from lucida.core.errors import LucidaError
 from lucida.data.construction.caption_hashes import normal
 from lucida.data.construction.database import MEMORY, database, parquet, quoted
 from lucida.data.construction.engines import Engine
-from lucida.data.construction.rows import Row, RowWriter, ShardFile, ShardReport, held_out, read_rows, split_rows
+from lucida.data.construction.rows import (
+    TRAINING,
+    Row,
+    RowWriter,
+    ShardFile,
+    ShardReport,
+    held_out,
+    read_rows,
+    split_rows,
+)
 from lucida.data.construction.stages import StageResult, Work, run_stage
 
 CONCEPTS_FILE = "concepts.parquet"
@@ -214,7 +223,7 @@ def _frequencies(connection: Any, counts: Path, shards: list[Path], cap: int, fo
     query = (
         f"SELECT c.concept, c.before, coalesce(a.after, 0) AS after, least(1.0, {cap} / c.before) AS probability"
         f" FROM {parquet([counts])} c LEFT JOIN (SELECT concept, count(*) AS after FROM"
-        f" (SELECT unnest(concepts) AS concept FROM {parquet(shards)} WHERE coalesce(split, 'train') = 'train')"
+        f" (SELECT unnest(concepts) AS concept FROM {parquet(shards)} WHERE {TRAINING})"
         " GROUP BY concept) a USING (concept)"
         " ORDER BY c.before DESC, c.concept"
     )

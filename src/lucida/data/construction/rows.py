@@ -72,6 +72,10 @@ def source_of(row: Mapping[str, Any], root: Path) -> EncodedSource | None:
     return kind(path, row["column"], row["row"])
 
 
+TRAINING = "coalesce(split, 'train') = 'train'"
+"""In SQL, of rows: :func:`held_out` says the opposite."""
+
+
 def held_out(row: Mapping[str, Any]) -> bool:
     """Whether a row is of a split that nothing trains on: how training pairs are chosen leaves it as it is.
 

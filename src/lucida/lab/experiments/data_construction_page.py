@@ -226,7 +226,7 @@ ANSWERS = answers_from(
     _told("the_filter_helps", "The filter by similarity, beside the other steps,", "在其他步骤之外，相似度过滤"),
     _told(
         "hard_negatives_help",
-        "Hard negatives in the batch, beside the other steps,",
+        "Putting hard negatives into the batch, beside the other steps,",
         "在其他步骤之外，难负例",
     ),
     _LEAKS,
