@@ -23,6 +23,7 @@ from transformers import DynamicCache
 
 from lucida.core.errors import LucidaError
 from lucida.models.projectors import place_directions
+from lucida.models.starts import pass_on, read_alike
 
 HEAD_SIZE = 64
 _GATES = "lucida_gates"  # where a decoder and its layers keep what they belong to
@@ -61,9 +62,25 @@ class GatedCrossAttention(nn.Module):
         self.layers = nn.ModuleList(GatedLayer(hidden_size, eps=eps) for _ in range(layers))
         self._shown: Tensor | None = None  # while a decoder runs
 
+    def start_alike(self, *, match: float, copy: float) -> None:
+        """Let the first layer's words look at places that resemble them, and all layers pass on what they find.
+
+        Where places were named (:mod:`lucida.models.naming`) they lie near words; Flamingo's layers find that out in
+        training, for which a laptop has no time (:mod:`lucida.models.starts`).
+        """
+        layers: list[GatedLayer] = [*self.layers]
+        first = layers[0]
+        read_alike(first.q_proj.weight, first.k_proj.weight, heads=first.heads, head_size=HEAD_SIZE, strength=match)
+        for layer in layers:
+            pass_on(layer.v_proj.weight, layer.o_proj.weight, strength=copy)
+
+    def shown(self, grid: Tensor) -> Tensor:
+        """What each place of ``[B, T, vision_size]`` shows, in the language model's width: ``[B, T, H]``."""
+        return self.linear(self.norm(grid))
+
     def forward(self, grid: Tensor) -> Tensor:
         """Keys and values of each layer for pictures ``[B, T, vision_size]``: ``[B, layers, 2, heads, T, d]``."""
-        states = self.linear(self.norm(grid)) + self.places
+        states = self.shown(grid) + self.places
         return torch.stack([layer.read(states) for layer in self.layers], dim=1)  # type: ignore[operator]
 
     def attach(self, language_model: Any) -> None:

@@ -20,6 +20,8 @@ Join = Literal["words", "mlp", "resampler", "gated-cross-attention", "early-fusi
 - ``early-fusion``: raw patches, one linear map, no vision tower: one transformer over patches and words.
 """
 
+MATCH = 1.2  # how strongly attention to places starts out as what docs/notes/multimodal-llm.md found to look
+
 
 def join_to(language_model: Any, join: Join, *, vision_size: int, tokens: int, queries: int = 16) -> nn.Module:
     """The fresh part between a vision tower and a language model, drawn from torch's global stream.
@@ -39,9 +41,13 @@ def join_to(language_model: Any, join: Join, *, vision_size: int, tokens: int, q
     length = float(words.norm(dim=1).mean())
     sizes = (vision_size, words.shape[1], tokens)
     if join == "resampler":
-        return Resampler(*sizes, queries=queries, word_length=length)
+        resampler = Resampler(*sizes, queries=queries, word_length=length)
+        resampler.start_apart(match=MATCH, copy=1.0)
+        return resampler
     if join == "gated-cross-attention":
-        return GatedCrossAttention(*sizes, layers=int(language_model.config.get_text_config().num_hidden_layers))
+        gated = GatedCrossAttention(*sizes, layers=int(language_model.config.get_text_config().num_hidden_layers))
+        gated.start_alike(match=MATCH, copy=0.4)
+        return gated
     projectors = {"words": WordProjector, "mlp": MlpProjector, "early-fusion": PatchProjector}
     return projectors[join](*sizes, word_length=length)
 

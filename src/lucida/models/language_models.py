@@ -12,6 +12,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from lucida.core.errors import LucidaError
+from lucida.models.starts import pass_on, read_alike
 from lucida.models.text_towers import quiet_loading
 
 
@@ -69,25 +70,13 @@ class SmallLlama:
             embedding.copy_(nn.functional.normalize(torch.randn_like(embedding), dim=-1))
             if self.match:
                 first = model.model.layers[0].self_attn
-                self._align(first.q_proj.weight, first.k_proj.weight)
+                heads = self.hidden_size // self.head_size
+                read_alike(
+                    first.q_proj.weight, first.k_proj.weight, heads=heads, head_size=self.head_size, strength=self.match
+                )
             for layer in model.model.layers[1:]:
-                self._pass_on(layer.self_attn.v_proj.weight, layer.self_attn.o_proj.weight)
+                pass_on(layer.self_attn.v_proj.weight, layer.self_attn.o_proj.weight, strength=self.copy)
         return model
-
-    def _align(self, query: torch.Tensor, key: torch.Tensor) -> None:
-        """Each head's query and key read the same random directions of the token."""
-        for start in range(0, min(len(query), self.hidden_size), self.head_size):
-            directions = torch.linalg.qr(torch.randn(self.hidden_size, self.head_size))[0].T
-            for weight in (query, key):
-                head = weight[start : start + self.head_size]
-                head.copy_(self.match * directions + 0.02 * torch.randn_like(head))
-
-    def _pass_on(self, value: torch.Tensor, output: torch.Tensor) -> None:
-        """What a token attends to is added to it, nearly as it is, by as many heads as the hidden size holds."""
-        turn = torch.linalg.qr(torch.randn(self.hidden_size, self.hidden_size))[0]
-        n = min(len(value), self.hidden_size)
-        value[:n] += self.copy * turn[:n]
-        output[:, :n] += self.copy * turn[:n].T
 
 
 def load_language_model(folder: str | Path) -> Any:

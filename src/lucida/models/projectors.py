@@ -83,9 +83,13 @@ class MlpProjector(nn.Module):
         nn.init.normal_(self.linear_2.weight, std=2 * word_length / hidden_size)  # half of it is lost in the middle
         self.places = nn.Parameter(_APART * word_length * place_directions(tokens, hidden_size))
 
+    def shown(self, grid: Tensor) -> Tensor:
+        """What each place of ``[B, T, vision_size]`` shows, in the language model's width: ``[B, T, H]``."""
+        return self.linear_2(F.gelu(self.linear_1(self.norm(grid))))
+
     def forward(self, grid: Tensor, word_embeddings: Tensor) -> Tensor:
         """``[B, T, vision_size]`` to image tokens ``[B, T, H]``."""
-        return self.linear_2(F.gelu(self.linear_1(self.norm(grid)))) + self.places
+        return self.shown(grid) + self.places
 
 
 class PatchProjector(nn.Module):

@@ -10,8 +10,11 @@ from torch import Tensor, nn
 
 from lucida.core.errors import LucidaError
 from lucida.models.projectors import place_directions
+from lucida.models.starts import pass_on, read_alike
 
 HEAD_SIZE = 64
+_SMALL = 0.3  # of queries beside what they read, where they start apart
+_SAME = 1e-4
 
 
 class Resampler(nn.Module):
@@ -44,6 +47,8 @@ class Resampler(nn.Module):
         if min(queries, blocks) < 1:
             raise LucidaError(f"a resampler of {queries} queries and {blocks} blocks", remedy="use at least 1 of each")
         self.image_tokens = queries
+        self.regions: Tensor  # of which places a query speaks, bool [queries, T]: of all, unless they start apart
+        self.register_buffer("regions", torch.ones(queries, tokens, dtype=torch.bool), persistent=False)
         self.norm = nn.LayerNorm(vision_size)
         self.linear = nn.Linear(vision_size, hidden_size)
         self.places = nn.Parameter(math.sqrt(hidden_size) / 2 * place_directions(tokens, hidden_size))
@@ -51,6 +56,27 @@ class Resampler(nn.Module):
         self.blocks = nn.ModuleList(_Block(hidden_size) for _ in range(blocks))
         self.layer_norm = nn.LayerNorm(hidden_size)
         nn.init.constant_(self.layer_norm.weight, word_length / math.sqrt(hidden_size))
+
+    def start_apart(self, *, match: float, copy: float) -> None:
+        """Let every query of the first block look at a region of its own, and pass on what is shown there.
+
+        Queries are drawn at random; the projection to queries is the one that takes each to the place in the middle of
+        its region. Flamingo's find their way in training, for which a laptop has no time (:mod:`lucida.models.starts`).
+        """
+        first: _Block = self.blocks[0]  # type: ignore[assignment]
+        with torch.no_grad():
+            self.latents.mul_(_SMALL)
+            read_alike(first.q_proj.weight, first.k_proj.weight, heads=first.heads, head_size=HEAD_SIZE, strength=match)
+            centres = self.places[spread(self.places, len(self.latents))]
+            drawn, wanted = first.latents_norm(self.latents), F.layer_norm(centres, centres.shape[1:])
+            first.q_proj.weight.copy_(first.k_proj.weight @ (torch.linalg.pinv(drawn) @ wanted).T)
+            pass_on(first.v_proj.weight, first.o_proj.weight, strength=copy)
+            apart = torch.cdist(centres, self.places)
+            self.regions.copy_(apart <= apart.amin(dim=0) * (1 + _SAME))
+
+    def shown(self, grid: Tensor) -> Tensor:
+        """What each place of ``[B, T, vision_size]`` shows, in the language model's width: ``[B, T, H]``."""
+        return self.linear(self.norm(grid))
 
     def resample(self, context: Tensor) -> Tensor:
         """``[B, T, H]`` to ``[B, queries, H]``."""
@@ -61,7 +87,17 @@ class Resampler(nn.Module):
 
     def forward(self, grid: Tensor, word_embeddings: Tensor) -> Tensor:
         """``[B, T, vision_size]`` to image tokens ``[B, queries, H]``."""
-        return self.resample(self.linear(self.norm(grid)) + self.places)
+        return self.resample(self.shown(grid) + self.places)
+
+
+def spread(points: Tensor, n: int) -> Tensor:
+    """Numbers of ``n`` of the points, each in turn the farthest from those before it; then again from the first."""
+    chosen = [0]
+    distance = (points - points[0]).norm(dim=1)
+    while len(chosen) < min(n, len(points)):
+        chosen.append(int(distance.argmax()))
+        distance = torch.minimum(distance, (points - points[chosen[-1]]).norm(dim=1))
+    return torch.tensor([chosen[i % len(chosen)] for i in range(n)])
 
 
 class _Block(nn.Module):

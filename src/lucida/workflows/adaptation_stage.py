@@ -21,7 +21,7 @@ from lucida.training.loop import TrainConfig, train
 from lucida.training.tasks import LanguageTask
 from lucida.workflows.chat_measures import trainable_count
 from lucida.workflows.hallucination_stage import Examination, right_answers
-from lucida.workflows.language_stage import LOOKING_QUESTIONS, answering, towerless
+from lucida.workflows.language_stage import LOOKING_QUESTIONS, answering, answering_config
 
 STREAM = "test_second_artist"
 STAGE, FOLDER = "adaptation", "second_artist_adapter"  # in the run folder
@@ -67,7 +67,7 @@ def adapt_to_second_artist(
     data = ConversationData(lesson, answerer.chat, lambda: answerer.see(lesson.gallery))
     answerer.model.requires_grad_(False)
     adapted = add_lora(answerer.model.language_model, stage.lora, seed=seed)
-    config = towerless(stage.train, answerer)
+    config = answering_config(stage.train, answerer, named=False)
     part = RunFolder.create(folder.path / "stages" / STAGE, config, seed=seed)
     train(LanguageTask(answerer.model), data, config, part, resume=True)
     for name, exam in exams.items():

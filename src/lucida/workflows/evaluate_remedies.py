@@ -26,7 +26,7 @@ from lucida.training.tasks import LanguageTask
 from lucida.workflows.artwork_run import emoji_world
 from lucida.workflows.grounding_fit import fit_grounding
 from lucida.workflows.hallucination_stage import Examination
-from lucida.workflows.language_stage import MODEL, answering, free_for_answers, keep_words, towerless
+from lucida.workflows.language_stage import MODEL, answering, answering_config, free_for_answers, keep_words
 from lucida.workflows.preference_stage import PreferenceStage, prefer
 from lucida.workflows.remedy_abilities import BLIND, alone
 from lucida.workflows.remedy_trials import GROUNDED, Trial, Trials, decoding_trials
@@ -165,7 +165,9 @@ def _further(name: str, answerer: Answerer, lesson: Lesson, config: EvaluateReme
     own = copy.deepcopy(answerer)
     free_for_answers(own)
     keep_words(own)  # scenes have boxes: their places were named
-    training = towerless(answering(config.examples, learning_rate=5e-4, warmup_share=0.1, seed=config.seed), own)
+    training = answering_config(
+        answering(config.examples, learning_rate=5e-4, warmup_share=0.1, seed=config.seed), own, named=True
+    )
     part = RunFolder.create(folder.path / "stages" / name.replace(" ", "_"), training, seed=config.seed)
     data = ConversationData(lesson, own.chat, lambda: own.see(lesson.gallery))
     state = train(LanguageTask(own.model), data, training, part, resume=True, pictures="vision_features")

@@ -23,7 +23,7 @@ from lucida.evaluation.instructions import Asked, accuracy, baseline_metrics, ga
 from lucida.inference.answerer import Answerer
 from lucida.training.loop import TrainConfig, train
 from lucida.training.tasks import LanguageTask
-from lucida.workflows.language_stage import answering, free_for_answers, keep_words, towerless
+from lucida.workflows.language_stage import answering, answering_config, free_for_answers, keep_words
 
 STAGE, TUNED = "instructions", "instructed_llm"  # in a run folder: the training, and the tuned model
 PREFIX = "instructions"
@@ -129,7 +129,7 @@ def tune_on_instructions(
     scenes = Lesson.of_scenes(world, "train", stage.scenes, FRESH)
     lesson = InstructionLesson(scenes, parts.trained, stage.each, stage.rehearsed)
     data = ConversationData(lesson, own.chat, lambda: own.see(lesson.gallery))
-    config = towerless(stage.train, own)
+    config = answering_config(stage.train, own, named=True)
     part = RunFolder.create(folder.path / "stages" / STAGE, config, seed=seed)
     state = train(LanguageTask(own.model), data, config, part, resume=True, pictures="vision_features")
     own.model.eval().requires_grad_(False)

@@ -22,10 +22,12 @@ from lucida.data.lessons import ConversationData, Lesson, NamingData
 from lucida.data.tokenization import add_image_token, load_tokenizer, train_tokenizer
 from lucida.evaluation.pope import labels_of
 from lucida.inference.answerer import Answerer, build
+from lucida.models.gated_cross_attention import GatedCrossAttention
 from lucida.models.joining import Join, no_words
 from lucida.models.language_models import SmallLlama, load_language_model
 from lucida.models.naming import PlaceNaming
-from lucida.models.projectors import MlpProjector, WordProjector
+from lucida.models.projectors import WordProjector
+from lucida.models.resampler import Resampler
 from lucida.models.vision_language_model import VisionLanguageModel
 from lucida.training.loop import TrainConfig, Validate, train
 from lucida.training.parameter_groups import ParameterRow
@@ -38,6 +40,7 @@ VALIDATION_PICTURES = 100
 LOOKING_QUESTIONS = 6  # a picture, in the part that asks nothing else
 
 
+QUERIES_RATE = 0.1
 TOWER = ParameterRow("vision_tower.*", 0)
 PROJECTOR = "model.multi_modal_projector"
 
@@ -48,11 +51,18 @@ def answering(examples: int, **settings: Any) -> TrainConfig:
     return TrainConfig(Duration(examples, "examples"), batch_size=16, weight_decay=0.02, parameters=frozen, **settings)
 
 
-def towerless(config: TrainConfig, answerer: Answerer) -> TrainConfig:
-    """The same, without the row that freezes the tower where it has no weights (early fusion)."""
-    if any(True for _ in answerer.tower.parameters()):
-        return config
-    return replace(config, parameters=tuple(row for row in config.parameters if row != TOWER))
+def answering_config(config: TrainConfig, answerer: Answerer, *, named: bool) -> TrainConfig:
+    """How answers are trained by these settings, whatever joins pictures to words.
+
+    Early fusion has no tower to freeze. Queries that have learned which words their regions show move little
+    (docs/notes/multimodal-llm.md): at the whole rate they forget it before a language model has learned to look.
+    """
+    rows = config.parameters
+    if not any(True for _ in answerer.tower.parameters()):
+        rows = tuple(row for row in rows if row != TOWER)
+    if named and isinstance(answerer.projector, Resampler):
+        rows = (*rows, ParameterRow("multi_modal_projector.*", QUERIES_RATE))
+    return replace(config, parameters=rows)
 
 
 def free_for_answers(answerer: Answerer) -> None:
@@ -62,24 +72,28 @@ def free_for_answers(answerer: Answerer) -> None:
 
 
 def keep_words(answerer: Answerer) -> None:
-    """Where places were named, pictures are written in words by now: these must go on meaning what they mean.
+    """Where places were named, what they show lies near words: these must go on meaning what they mean.
 
-    A perceptron's tokens lie near words and may move; other ways have no token a place.
+    A picture that is written in words goes on saying what it says; of other ways what places show may move.
     """
     projector = answerer.model.multi_modal_projector
     if isinstance(projector, WordProjector):
         projector.freeze_words()
-    if isinstance(projector, WordProjector | MlpProjector):
-        answerer.model.language_model.get_input_embeddings().requires_grad_(False)
+    answerer.model.language_model.get_input_embeddings().requires_grad_(False)
 
 
 def naming_config(config: TrainConfig, projector: nn.Module) -> TrainConfig:
-    """How places are named where the projector is another than the one that the settings speak of."""
+    """How places are named where the projector is another than the one that the settings speak of.
+
+    What says what places and queries show is trained; vectors of places and layers that look are not.
+    """
     if isinstance(projector, WordProjector):
         return config
-    rows = tuple(row for row in config.parameters if not row.pattern.startswith(PROJECTOR))
-    row = ParameterRow(f"{PROJECTOR}.places" if isinstance(projector, MlpProjector) else f"{PROJECTOR}.*", 0)
-    return replace(config, parameters=(*rows, row))
+    rows = [row for row in config.parameters if not row.pattern.startswith(PROJECTOR)]
+    rows.append(ParameterRow(f"{PROJECTOR}.places", 0))
+    if isinstance(projector, GatedCrossAttention):
+        rows.append(ParameterRow(f"{PROJECTOR}.layers.*", 0))
+    return replace(config, parameters=tuple(rows))
 
 
 @dataclass(frozen=True)
@@ -89,9 +103,8 @@ class LanguageStage:
     Attributes:
         scenes: composed for training; naming and conversations are about the same ones.
         join: how pictures are joined to words (:data:`~lucida.models.joining.Join`). Answers are grounded where they
-            are written in words alone. By naming places an "mlp" learns tokens near words, and the tower of a
-            "resampler" or of "gated-cross-attention" learns to see; early fusion, without a tower, starts with
-            questions.
+            are written in words alone. By naming places, tower and middle of every way but early fusion learn to show
+            things near their words; early fusion, without a tower, starts with questions.
         queries: image tokens of a resampler.
         frozen_blocks: of the vision tower, while places are named; afterwards all of it is frozen.
         vision_tower: built in, a Hugging Face folder, or a hub name; early fusion has none.
@@ -184,6 +197,11 @@ class LanguageRun:
         return self.answerer.model
 
     @property
+    def _named(self) -> bool:
+        """Whether there is something to see with, and boxes to say where what is."""
+        return bool(self.lesson.boxed) and self.stage.join != "early-fusion"
+
+    @property
     def ungrounded(self) -> str:
         """Why no answer can be grounded; empty if they can."""
         return "" if self.stage.join == "words" else no_words(self.stage.join)
@@ -195,13 +213,12 @@ class LanguageRun:
 
     def fit(self, folder: RunFolder, validation: Lesson | None = None, *, resume: bool) -> None:
         """Name places, where there are boxes; then learn to answer on the features of a tower that stays as it is."""
-        named = bool(self.lesson.boxed) and self.stage.join != "early-fusion"
         if self.ungrounded:
             say(f"no answers are grounded: {self.ungrounded}")
-        if named:
+        if self._named:
             self._name_places(folder, resume=resume)
         free_for_answers(self.answerer)
-        if named:
+        if self._named:
             keep_words(self.answerer)
         see = cache(self._see)
         for name, config, turns in (
@@ -244,7 +261,7 @@ class LanguageRun:
             data.conversations(range(min(2, len(data))), np.random.default_rng), chat.image_token_id, chat.image_tokens
         )
         validate = self.validation(validation) if validation and validation.rows else None
-        config = towerless(config, self.answerer)
+        config = answering_config(config, self.answerer, named=self._named)
         part = _part(folder, name, config)
         pictures = "vision_features"
         train(LanguageTask(self.model), data, config, part, validate=validate, resume=resume, pictures=pictures)
