@@ -234,3 +234,10 @@ def test_a_size_the_model_does_not_take(tmp_path):
     odd = hf.ViTModel(hf.ViTConfig(**SIGHT, num_channels=1)).eval()
     message = _refusal(HuggingFaceVision, odd, name="odd", image_mean=[0.5] * 3, image_std=[0.5] * 3)
     assert "does not take pictures of 32 x 32" in message
+
+
+def test_pictures_are_prepared_where_they_are_and_not_where_the_weights_are(vit):
+    tower = load_vision_tower(vit)
+    pixels = torch.zeros(2, 40, 40, 3, dtype=torch.uint8, device="meta")
+    assert tower.preprocess(pixels).device.type == "meta"
+    assert tower.preprocess(torch.zeros(2, 40, 40, 3, dtype=torch.uint8)).device.type == "cpu"

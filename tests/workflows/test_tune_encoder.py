@@ -16,11 +16,13 @@ from lucida.cli import main
 from lucida.core.durations import Duration
 from lucida.core.errors import LucidaError
 from lucida.core.results import Results
+from lucida.models.hugging_face import HuggingFaceVision
 from lucida.models.imported_encoders import load_dual_encoder
 from lucida.models.interpolation import interpolated
 from lucida.models.new_encoders import NewEncoderConfig
 from lucida.training.loop import TrainConfig
 from lucida.training.objectives import ObjectiveConfig
+from lucida.workflows.labelled_zero_shot import Encoding
 from lucida.workflows.tune_encoder import BaseTask, OwnPictures, TuneEncoderConfig, read_for, tune_encoder
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
@@ -67,16 +69,28 @@ def test_what_a_locked_tower_finds_is_found_once_and_changes_nothing(locked, tmp
     few = TrainConfig(Duration(4, "steps"), batch_size=8, learning_rate=1e-3, probe_every=None)
     seen = []
     tune_encoder(config(tmp_path, locked=locked, shares=(0.0, 1.0), train=few, out=tmp_path / "once"))
-    own = OwnPictures.training_data
+    asked = []
+    preprocess = HuggingFaceVision.preprocess
+    monkeypatch.setattr(HuggingFaceVision, "preprocess", lambda self, x: asked.append(len(x)) or preprocess(self, x))
+    tune_encoder(config(tmp_path, locked=locked, shares=(0.0, 0.5, 1.0), train=few, out=tmp_path / "more"))
+    of_one_share = sum(asked)
+    own = OwnPictures.looked_at
 
-    def anew(self, *given):
-        data = own(self, *given)
+    def anew(self, data, encoding):
+        data = own(self, data, encoding)
         seen.append((data.picture_features is not None, data.text_features is not None))
+        encoding.sees_the_same = encoding.reads_the_same = False
         return dataclasses.replace(data, picture_features=None, text_features=None)
 
-    monkeypatch.setattr(OwnPictures, "training_data", anew)
+    monkeypatch.setattr(OwnPictures, "looked_at", anew)
     tune_encoder(config(tmp_path, locked=locked, shares=(0.0, 1.0), train=few, out=tmp_path / "anew"))
     assert seen == [(locked != "text", locked != "vision")]
+    if locked != "text":  # each picture once, at however many shares
+        assert of_one_share == 22  # none of the validation split
+        assert sum(asked) - of_one_share > 22
+    measured = [Results.load(tmp_path / name / "results.json").metrics for name in ("once", "anew")]
+    for name, metric in measured[0].items():
+        assert metric.value == pytest.approx(measured[1][name].value, abs=1e-3)
     once, again = (load_dual_encoder(tmp_path / name / "model").state_dict() for name in ("once", "anew"))
     for name, tensor in once.items():
         torch.testing.assert_close(tensor, again[name], rtol=1e-4, atol=1e-6)
@@ -98,7 +112,7 @@ def test_own_pictures_are_learned_and_the_base_task_is_measured_again(tmp_path, 
     between.load_state_dict(interpolated(base.state_dict(), tuned.state_dict(), 0.5))
     exam = BaseTask(read_for(base, tmp_path / "old", limit=100, split_seed=0))
     for share, encoder in (("0", base), ("0.5", between), ("1", tuned)):
-        again = exam(encoder).metrics["zero_shot/top1"]
+        again = exam(Encoding(encoder)).metrics["zero_shot/top1"]
         assert metrics[f"base/zero_shot/top1/at_{share}"].value == pytest.approx(again.value)
         assert again.n == 24
     change = metrics["base/zero_shot/top1_change/at_1"]

@@ -27,7 +27,7 @@ from lucida.data.tokenization import add_image_token, load_tokenizer, save_token
 from lucida.inference.generate import Answer, YesNoAnswers, answer, answer_yes_no
 from lucida.inference.grounding import GroundedOdds, Grounding
 from lucida.inference.remedies import Grounded, Remedy
-from lucida.models.features import evaluating
+from lucida.models.features import device_of, evaluating
 from lucida.models.hugging_face import load_vision_tower
 from lucida.models.joining import Join, join_to
 from lucida.models.patches import PATCHES, PatchTower
@@ -124,8 +124,8 @@ class Answerer:
 
     def _grid(self, pixels: np.ndarray, distort: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         values = self.tower.preprocess(torch.from_numpy(pixels))
-        grid: Tensor = self.tower(values if distort is None else distort(values)).grid
-        return grid
+        grid: Tensor = self.tower((values if distort is None else distort(values)).to(device_of(self.tower))).grid
+        return grid.cpu()
 
     @cached_property
     def name_ids(self) -> list[list[int]]:

@@ -141,7 +141,7 @@ class EfficientNetLite0(nn.Module):
             x = F.interpolate(
                 x, (self.image_size, self.image_size), mode="bilinear", antialias=True, align_corners=False
             )
-        return x * self.scale + self.shift
+        return x * self.scale.to(x.device) + self.shift.to(x.device)  # batches are prepared before they move
 
     def forward(self, pixel_values: Tensor) -> VisionFeatures:
         if self.pooled_layers == "stages":

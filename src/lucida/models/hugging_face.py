@@ -246,7 +246,7 @@ class HuggingFaceVision(nn.Module):
             x = F.interpolate(x, size, mode=self.mode, antialias=True, align_corners=False)
         top, left = (size[0] - self.image_size) // 2, (size[1] - self.image_size) // 2
         x = x[..., top : top + self.image_size, left : left + self.image_size].float().clamp(0, 255)
-        return x * self.scale + self.shift
+        return x * self.scale.to(x.device) + self.shift.to(x.device)  # batches are prepared before they move
 
     def forward(self, pixel_values: Tensor) -> VisionFeatures:
         """Pooled features and grid of preprocessed pictures."""

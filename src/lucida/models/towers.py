@@ -36,7 +36,7 @@ class VisionTower(Protocol):
     grid_tokens: int
 
     def preprocess(self, pixels: Tensor) -> Tensor:
-        """``uint8 [B, H, W, 3]`` to normalised ``float32 [B, 3, image_size, image_size]``."""
+        """``uint8 [B, H, W, 3]`` to normalised ``float32 [B, 3, image_size, image_size]``, where the pixels are."""
 
     def __call__(self, pixel_values: Tensor) -> VisionFeatures:
         """Features of preprocessed pictures."""

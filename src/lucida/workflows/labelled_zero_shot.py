@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -95,3 +95,51 @@ def encode_words(encoder: DualEncoder, texts: Sequence[str], *, batch: int = 256
             tokens = encoder.text_tower.tokenize(list(texts[start : start + batch]))
             parts.append(encode(**{name: x.to(device) for name, x in tokens.items()}).float().cpu())
     return torch.cat(parts)
+
+
+class Encoding:
+    """An encoder that is asked about the same pictures and texts while it changes: what a locked tower finds is kept.
+
+    Args:
+        encoder: a tower none of whose weights is trained is taken for one that stays as it is.
+    """
+
+    def __init__(self, encoder: DualEncoder):
+        self.encoder = encoder
+        self.sees_the_same, self.reads_the_same = (
+            not any(parameter.requires_grad for parameter in tower.parameters())
+            for tower in (encoder.vision_tower, encoder.text_tower)
+        )
+        self._found: dict[tuple[Any, ...], Tensor] = {}
+
+    def pictures(self, decoded: DecodedPictures, rows: NDArray[np.int64]) -> Tensor:
+        """As :func:`encode_pictures`."""
+        if not self.sees_the_same:
+            return encode_pictures(self.encoder, decoded.pixels, rows)
+        return self._headed(self.encoder.encode_image, self.seen(decoded, rows))
+
+    def words(self, texts: Sequence[str]) -> Tensor:
+        """As :func:`encode_words`."""
+        if not self.reads_the_same:
+            return encode_words(self.encoder, texts)
+        return self._headed(self.encoder.encode_text, self.read(texts))
+
+    def seen(self, decoded: DecodedPictures, rows: NDArray[np.int64]) -> Tensor:
+        """What a locked vision tower hands to the head, ``[N, D]``."""
+        key = decoded.corpus.name, id(decoded), rows.tobytes()
+        return self._kept(key, lambda: encode_pictures(self.encoder, decoded.pixels, rows, by_tower=True))
+
+    def read(self, texts: Sequence[str]) -> Tensor:
+        """What a locked text tower hands to the head, ``[N, E]``."""
+        return self._kept(tuple(texts), lambda: encode_words(self.encoder, texts, by_tower=True))
+
+    def _kept(self, key: tuple[Any, ...], find: Callable[[], Tensor]) -> Tensor:
+        if key not in self._found:
+            self._found[key] = find()
+        return self._found[key]
+
+    @torch.inference_mode()
+    def _headed(self, encode: Callable[..., Tensor], features: Tensor, batch: int = 256) -> Tensor:
+        device = device_of(self.encoder)
+        with evaluating(self.encoder):
+            return torch.cat([encode(features=part.to(device)).float().cpu() for part in features.split(batch)])

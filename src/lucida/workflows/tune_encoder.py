@@ -7,7 +7,7 @@ them (WiSE-FT, Wortsman et al. 2022, arXiv:2109.01903) are measured on held-out 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -38,7 +38,7 @@ from lucida.models.new_encoders import NEW, NewEncoderConfig, new_dual_encoder
 from lucida.training.distributed import is_main
 from lucida.training.loop import TrainConfig, train
 from lucida.training.objectives import ObjectiveConfig, make_task
-from lucida.workflows.labelled_zero_shot import class_names, encode_pictures, encode_words, labelled, read_for
+from lucida.workflows.labelled_zero_shot import Encoding, class_names, labelled, read_for
 from lucida.workflows.picture_encoder import PROMPTS, identity_of, picture_texts
 from lucida.workflows.pictures_run import gallery_of
 from lucida.workflows.records import open_folder
@@ -120,14 +120,15 @@ def tune_encoder(config: TuneEncoderConfig) -> Results:
         else:
             encoder = lock(load_dual_encoder(config.model), config.locked)
             own = OwnPictures(read_for(encoder, config.pictures, **limits))
-        data = own.training_data(encoder, config.objective, config.locked)
+        encoding = Encoding(encoder)
+        data = own.training_data(encoder, config.objective)
         exams: list[Exam] = [own]
         if config.base_pictures is not None:
             exams.append(BaseTask(read_for(encoder, config.base_pictures, **limits)))
         task = make_task(
             encoder,
             config.objective,
-            embedding_size=encode_words(encoder, ["a"]).shape[1],
+            embedding_size=encoding.words(["a"]).shape[1],
             vocabulary=None if data.words is None else data.words.vocabulary,
             classes=len(own.decoded.corpus.classes),
             seed=config.train.seed,
@@ -138,12 +139,12 @@ def tune_encoder(config: TuneEncoderConfig) -> Results:
     folder = open_folder(config.out, config, made_from, seed=config.split_seed, free={"shares", "base_pictures"})
     write_skipped(folder.path, [row for exam in exams for row in exam.skipped])
     with timed_stage(results, "tuning"):
-        train(task, data, config.train, folder, resume=True)
+        train(task, own.looked_at(data, encoding), config.train, folder, resume=True)
     if not is_main():
         return results
     tuned = _kept(encoder)
     with timed_stage(results, "line"):
-        for metric, value in along_the_line(encoder, base, tuned, config.shares, exams).items():
+        for metric, value in along_the_line(encoding, base, tuned, config.shares, exams).items():
             results.add(metric, value)
     if not (folder.path / MODEL).exists():
         save_dual_encoder(encoder, folder.path / MODEL, layout=layout)
@@ -182,13 +183,13 @@ class Exam:
         """Its pictures that could not be read."""
         return self.decoded.corpus.skipped
 
-    def __call__(self, encoder: DualEncoder) -> Answers:
+    def __call__(self, encoding: Encoding) -> Answers:
         """Measure it."""
         raise NotImplementedError
 
 
 def along_the_line(
-    encoder: DualEncoder,
+    encoding: Encoding,
     base: Mapping[str, Tensor],
     tuned: Mapping[str, Tensor],
     shares: Sequence[float],
@@ -198,12 +199,13 @@ def along_the_line(
 
     The encoder has the tuned weights afterwards.
     """
+    encoder = encoding.encoder
     metrics: dict[str, Metric] = {}
     before: dict[str, NDArray[np.bool_]] = {}
     for share in sorted(shares):
         encoder.load_state_dict(interpolated(base, tuned, share))
         for exam in exams:
-            found = exam(encoder)
+            found = exam(encoding)
             metrics |= {f"{exam.name}/{name}/at_{share:g}": metric for name, metric in found.metrics.items()}
             for name, right in found.right.items():
                 first = before.setdefault(f"{exam.name}/{name}", right)  # the lowest share is the base
@@ -243,8 +245,8 @@ class OwnPictures(Exam):
         bias = -10.0 if config.objective.loss == "sigmoid" else None  # as SigLIP starts
         return new_dual_encoder(config.new, captions, derive_seed(config.train.seed, "new"), logit_bias=bias)
 
-    def training_data(self, encoder: DualEncoder, objective: ObjectiveConfig, locked: Locked) -> PixelPairs:
-        """Split "train" as the encoder takes it; what a locked tower finds is found once, in eval mode."""
+    def training_data(self, encoder: DualEncoder, objective: ObjectiveConfig) -> PixelPairs:
+        """Split "train" as the encoder takes it."""
         rows, corpus = self.rows("train"), self.decoded.corpus
         place = {text: k for k, text in enumerate(dict.fromkeys(text for i in rows for text in self.texts[i]))}
         identities = [identity_of(corpus.pictures[i], self.texts[i]) for i in rows]
@@ -260,26 +262,29 @@ class OwnPictures(Exam):
             np.array([number[identity] for identity in identities]),
             words=caption_tokens(list(place)) if objective.captioning else None,
             classes=np.array(labels) if objective.classification else None,
-            picture_features=(
-                encode_pictures(encoder, self.decoded.pixels, rows, by_tower=True)
-                if locked in ("vision", "both")
-                else None
-            ),
-            text_features=encode_words(encoder, [*place], by_tower=True) if locked in ("text", "both") else None,
         )
 
-    def __call__(self, encoder: DualEncoder) -> Answers:
+    def looked_at(self, data: PixelPairs, encoding: Encoding) -> PixelPairs:
+        """The same, with what locked towers find: it is found once, in eval mode."""
+        texts = list(dict.fromkeys(text for i in data.rows for text in self.texts[i]))
+        return replace(
+            data,
+            picture_features=encoding.seen(self.decoded, data.rows) if encoding.sees_the_same else None,
+            text_features=encoding.read(texts) if encoding.reads_the_same else None,
+        )
+
+    def __call__(self, encoding: Encoding) -> Answers:
         """Zero-shot by class and retrieval by caption on the test split, where the pictures have them."""
         corpus, metrics, right = self.decoded.corpus, {}, {}
         test = labelled(corpus, ("test",))
         if len(test.rows) and len(corpus.classes) > 1:
-            named = _named(encoder, self.decoded, test.rows, test.labels)
+            named = _named(encoding, self.decoded, test.rows, test.labels)
             metrics, right = dict(named.metrics), dict(named.right)
         own = [i for i in self.rows("test") if corpus.pictures[i].captions]
         if len(own) > 1:
             texts = [text for i in own for text in self.texts[i]]
             of = [k for k, i in enumerate(own) for _ in self.texts[i]]
-            found = encode_pictures(encoder, self.decoded.pixels, np.array(own)), encode_words(encoder, texts)
+            found = encoding.pictures(self.decoded, np.array(own)), encoding.words(texts)
             identities = [identity_of(corpus.pictures[i], self.texts[i]) for i in own]
             metrics |= retrieval_metrics(*found, of, identities=identities, prefix="retrieval")
         return Answers(metrics, right)
@@ -299,14 +304,14 @@ class BaseTask(Exam):
         self.decoded = decoded
         self.rows, self.labels = labelled(decoded.corpus, ("train", "validation", "test"))
 
-    def __call__(self, encoder: DualEncoder) -> Answers:
+    def __call__(self, encoding: Encoding) -> Answers:
         """Zero-shot by class."""
-        return _named(encoder, self.decoded, self.rows, self.labels)
+        return _named(encoding, self.decoded, self.rows, self.labels)
 
 
-def _named(encoder: DualEncoder, decoded: DecodedPictures, rows: NDArray, labels: NDArray) -> Answers:
-    classes = class_embeddings(lambda texts: encode_words(encoder, texts), class_names(decoded.corpus), PROMPTS)
-    seen = encode_pictures(encoder, decoded.pixels, rows)
+def _named(encoding: Encoding, decoded: DecodedPictures, rows: NDArray, labels: NDArray) -> Answers:
+    classes = class_embeddings(encoding.words, class_names(decoded.corpus), PROMPTS)
+    seen = encoding.pictures(decoded, rows)
     metrics: dict[str, Any] = zero_shot_metrics(seen, classes, labels)
     return Answers(metrics, {"zero_shot/top1": true_class_ranks(seen, classes, labels) <= 1})
 
