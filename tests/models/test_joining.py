@@ -20,6 +20,8 @@ from lucida.inference.prompting import Dialogue, Shot
 from lucida.inference.remedies import Distorted, Grounded, Unseen
 from lucida.inference.shared_answers import plain_answers, shared_answers
 from lucida.models.joining import Join, join_to
+from lucida.models.language_models import SmallLlama
+from lucida.models.naming import PlaceNaming
 from lucida.models.patches import PatchTower
 from lucida.models.resampler import Resampler
 from lucida.models.soft_prompts import SoftPrompt, soft_chat, with_soft_prompt
@@ -278,3 +280,79 @@ def test_every_way_learns_an_answer_that_only_the_picture_tells(join):
     asked = [(i, "Is there a cat?") for i in range(3)]
     assert answer_yes_no(model, chat, features, asked).texts == ["yes", "no", "yes"]
     assert [a.text for a in answer(model, chat, features, asked)] == ["yes", "no", "yes"]
+
+
+def test_queries_start_with_regions_of_their_own():
+    torch.manual_seed(0)
+    part = Resampler(D, 64, 64, queries=16)
+    assert bool(part.regions.all())  # until they start apart every query speaks of all places
+    part.start_apart(match=1.2, copy=1.0)
+    assert torch.equal(part.regions.sum(dim=0), torch.ones(64, dtype=torch.int64))  # each place in one region
+    assert int(part.regions.sum(dim=1).min()) >= 1
+    grid = torch.randn(1, 64, D)
+    before = part(grid, torch.empty(0))
+    mine = []
+    for query, region in enumerate(part.regions):
+        other = grid.clone()
+        other[:, region] = torch.randn(1, int(region.sum()), D)
+        mine.append(int((part(other, torch.empty(0)) - before).norm(dim=-1)[0].argmax()) == query)
+    assert np.mean(mine) > 0.8  # what changes in a region is told by its own query
+
+
+def test_words_start_by_looking_at_places_that_resemble_them():
+    torch.manual_seed(0)
+    own = SmallLlama(hidden_size=128, layers=2, head_size=64, heads=2).build(TOKENIZER)
+    gated = join_to(own, "gated-cross-attention", vision_size=128, tokens=9)
+    layer, words = gated.layers[0], own.get_input_embeddings().weight.detach()
+    places = words[20:29][None]  # places that show words, as naming teaches
+    queries = layer._heads(layer.q_proj(layer.attention_norm(words[20:29][None])))
+    keys = layer.read(11 * places).unbind(dim=1)[0]
+    found = (queries @ keys.mT).mean(dim=1)[0].argmax(dim=-1)
+    assert torch.equal(found, torch.arange(9))
+
+
+@pytest.mark.parametrize("join", [join for join in JOINS if join != "early-fusion"])
+def test_places_are_named_in_every_way_with_a_tower(join):
+    model, chat, features = build(join)
+    grid = features[:2]
+
+    class Tower(torch.nn.Module):
+        def forward(self, pixel_values):
+            return type("Seen", (), {"grid": pixel_values})
+
+    model.vision_tower = Tower()
+    naming = PlaceNaming(model, [chat.encode([name])[0] for name in ("cat", "dog")])
+    targets = torch.tensor([[0, 1, 2, -100], [2, 2, 0, 1]])
+    first = naming(grid, targets)
+    assert int(first.n_supervised) == 7
+    rows = T + QUERIES if join == "resampler" else T
+    assert naming.logits(grid).shape == (2, rows, len(TOKENIZER) + 1)
+    optimizer = torch.optim.Adam([p for p in naming.parameters() if p.requires_grad], lr=1e-2)
+    for _ in range(100):
+        optimizer.zero_grad()
+        naming(grid, targets).loss_sum.backward()
+        optimizer.step()
+    assert naming(grid, targets).loss_sum < 0.3 * first.loss_sum
+    nearest = naming.logits(grid)[..., :-1].argmax(dim=-1)
+    shown = {(0, 0): "cat", (0, 1): "dog", (1, 2): "cat", (1, 3): "dog"}
+    for place, name in shown.items():
+        assert int(nearest[place]) in chat.encode([name])[0].tolist()
+
+
+def test_queries_are_named_by_what_their_regions_show():
+    model, chat, _ = build("resampler")
+    naming = PlaceNaming(model, [chat.encode([name])[0] for name in ("cat", "dog")], ground_weight=0.5)
+    queries = model.multi_modal_projector
+    queries.regions.copy_(torch.tensor([[1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]).bool())
+    log_share = torch.randn(1, QUERIES, len(TOKENIZER) + 1).log_softmax(dim=-1)
+
+    def loss(targets):
+        return float(naming._of_regions(log_share, torch.tensor([targets])))
+
+    cat, dog = (-(naming.share[k] * log_share[0]).sum(dim=-1) for k in (0, 1))  # of each query
+    ground = -log_share[0, :, -1] * 0.5
+    scale = T / QUERIES
+    assert loss([0, 2, -100, -100]) == pytest.approx(float(scale * cat[0]), rel=1e-5)  # ground beside a name is silent
+    assert loss([0, 1, -100, -100]) == pytest.approx(float(scale * (cat[0] + dog[0]) / 2), rel=1e-5)
+    assert loss([2, 2, 1, 2]) == pytest.approx(float(scale * (ground[0] + dog[1] + ground[2])), rel=1e-5)
+    assert loss([-100] * 4) == 0

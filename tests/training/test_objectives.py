@@ -19,7 +19,7 @@ from lucida.models.captioner import Captioner
 from lucida.models.dual_encoder import DualEncoder, HeadConfig, seeded_heads
 from lucida.training.batches import Draw
 from lucida.training.loop import TrainConfig, train
-from lucida.training.objectives import ObjectiveConfig, heads_task
+from lucida.training.objectives import ObjectiveConfig, heads_task, make_task
 from lucida.training.tasks import ContrastiveTask, FeatureTask, MultiTask, Part, SigmoidTask
 
 COLOURS = ("red", "green", "blue", "white")
@@ -76,6 +76,17 @@ def test_the_softmax_and_its_settings(options):
     )
     plain = float(contrastive_loss(images, texts, encoder.logit_scale, ids=ids))
     assert (loss_of(task) == pytest.approx(plain)) == (not options)
+
+
+def test_a_softmax_does_not_train_the_bias_that_it_does_not_see():
+    encoder, _ = made(ObjectiveConfig("sigmoid"))
+    encoder.logit_bias.requires_grad_(True)
+    task = make_task(encoder, ObjectiveConfig(), embedding_size=1)
+    some = task.features(batch())
+    task.loss_of_features(some, Ring(len(some.rows["ids"]))).loss_sum.backward()
+    assert not encoder.logit_bias.requires_grad
+    assert encoder.logit_bias.grad is None  # processes that wait for each other's gradients would wait for ever
+    assert encoder.log_logit_scale.grad is not None
 
 
 @torch.no_grad()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +15,7 @@ from lucida.losses.language_modeling import IGNORE_INDEX, shift_labels
 from lucida.training.batches import BatchStream
 from lucida.training.distributed import Accelerator, TaskModule
 from lucida.training.loop import make_optimizer, set_training_modes
-from lucida.training.step import StepOutput, train_step
+from lucida.training.step import StepOutput, cached_gradients, train_step
 from lucida.training.tasks import LossOutput
 
 STEP = 3  # its batch holds examples of two epochs
@@ -143,9 +143,24 @@ def test_batch_norm_is_not_trained_on_parts_of_a_batch(toys: ModuleType, frozen:
         one_step(task, parts, toys.settings(9))
         return
     before = [parameter.clone() for parameter in task.model.parameters()]
-    with pytest.raises(LucidaError, match=r"norm.*micro-batches|micro-batches.*norm"):
+    with pytest.raises(LucidaError, match=r"part of the batch.*\(norm\)"):
         one_step(task, parts, toys.settings(9))
     assert all(torch.equal(a, b) for a, b in zip(before, task.model.parameters(), strict=True))
+
+
+def test_batch_norm_is_not_trained_on_the_share_of_one_process(toys: ModuleType) -> None:
+    task, data = toys.toy("contrastive")
+    task.model.norm = nn.BatchNorm1d(3)
+    whole = BatchStream(data, batch_size=16).micro_batches(STEP)
+    for processes in (1, 2):
+        accelerator: Any = SimpleNamespace(num_processes=processes, device=torch.device("cpu"))
+        module = TaskModule(task, device=accelerator.device, precision="float32")
+        if processes == 1:
+            accelerator.backward = torch.Tensor.backward
+            cached_gradients(task, module, whole, accelerator)
+            continue
+        with pytest.raises(LucidaError, match="part of the batch"):
+            cached_gradients(task, module, whole, accelerator)
 
 
 def test_a_mean_of_means_would_be_another_gradient(toys: ModuleType) -> None:

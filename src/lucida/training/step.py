@@ -135,7 +135,7 @@ def cached_gradients(
 
 
 def _refuse_batch_norm(model: nn.Module) -> None:
-    """A batch norm that takes its mean from a micro-batch computes other features than from the batch.
+    """A batch norm that takes its mean from a part of the batch computes other features than from the batch.
 
     Raises:
         LucidaError: there is one that is in training mode.
@@ -143,9 +143,9 @@ def _refuse_batch_norm(model: nn.Module) -> None:
     for name, module in model.named_modules():
         if isinstance(module, _BatchNorm) and module.training:
             raise LucidaError(
-                "batch norm would take its statistics from micro-batches, and the gradient would not be the batch's",
+                "batch norm would take its statistics from a part of the batch, and the gradient would not be the batch's",
                 where=name,
-                remedy="freeze it, use layer norm, or take the batch at once (no effective_batch, no micro_batch_size)",
+                remedy="freeze it, use layer norm, or take the batch at once (one process, no effective_batch, no micro_batch_size)",
             )
 
 
