@@ -143,9 +143,9 @@ def _refuse_batch_norm(model: nn.Module) -> None:
     for name, module in model.named_modules():
         if isinstance(module, _BatchNorm) and module.training:
             raise LucidaError(
-                "batch norm would take its statistics from a part of the batch, and the gradient would not be the batch's",
+                "batch norm would take its statistics from a part of the batch: another gradient than the batch's",
                 where=name,
-                remedy="freeze it, use layer norm, or take the batch at once (one process, no effective_batch, no micro_batch_size)",
+                remedy="freeze it, use layer norm, or take the batch at once (one process, no micro_batch_size)",
             )
 
 
