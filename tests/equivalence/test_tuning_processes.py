@@ -30,7 +30,7 @@ def test_two_processes_tune_what_one_does(locked: str, tmp_path: Path) -> None:
     pictures(tmp_path / "own", ["red", "green", "blue"])
     asked = ["train", "--model", str(tmp_path / "base"), "--pictures", str(tmp_path / "own"), "--locked", locked]
     asked += ["--shares", "0", "1", "--train.duration", "6 steps", "--train.learning-rate", "1e-3"]
-    asked += ["--train.batch-size", "16", "--train.micro-batch-size", "4", "--objective.captioning", "0.5"]
+    asked += ["--train.batch-size", "16", "--train.micro-batch-size", "4", "--objective.classification", "0.5"]
     environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
     said = {}
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
