@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from lucida.arguments import override
+from lucida.cli import main
 from lucida.core.errors import LucidaError
 from lucida.core.run_folder import RunFolder
 from lucida.data.pixels import decode_all
@@ -19,6 +20,7 @@ from lucida.models.text_features import TextFeatures
 from lucida.models.text_towers import MiniLM
 from lucida.training.objectives import ObjectiveConfig
 from lucida.workflows import recipes
+from lucida.workflows.pair_encoder import load_pair_encoder
 from lucida.workflows.picture_encoder import PROMPTS, PictureEncoder
 from lucida.workflows.pictures_run import gallery_of
 
@@ -56,6 +58,22 @@ def test_everything_at_once(tmp_path):
     single = float(((seen @ made.classes().T).argmax(dim=1).numpy() == labels).mean())
     assert right >= single  # where it was searched
     assert made.measure()["zero_shot/test/top1"].n > 2
+
+
+def test_data_construction_takes_the_encoder_of_a_run(tmp_path):
+    objective = ObjectiveConfig("sigmoid", captioning=0.5)
+    made = encoder(tmp_path / "pictures", objective, label="caption")
+    asked = ["--pictures", str(tmp_path / "pictures"), "--out", str(tmp_path / "run")]
+    asked += ["--encoder.objective.loss", "sigmoid", "--encoder.objective.captioning", "0.5"]
+    main(["run", "--recipe", "tiny", *asked, "--encoder.train.duration", "40 steps"])
+    name, encode = load_pair_encoder(str(tmp_path / "run"))
+    assert name.startswith("run ")
+    rows = made.rows("train")[:6]
+    sources = [made.decoded.corpus.pictures[i].source for i in rows]
+    captions = [made.decoded.corpus.pictures[i].captions[0] for i in rows]
+    pictures, texts = encode(sources, captions)
+    other = [next(j for j in range(6) if captions[j] != captions[i]) for i in range(6)]
+    assert (pictures * texts).sum(axis=1).mean() > (pictures * texts[other]).sum(axis=1).mean() + 0.1
 
 
 def test_classes_cannot_be_told_where_there_are_none(tmp_path):

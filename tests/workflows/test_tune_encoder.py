@@ -22,6 +22,7 @@ from lucida.models.interpolation import interpolated
 from lucida.models.new_encoders import NewEncoderConfig
 from lucida.training.loop import TrainConfig
 from lucida.training.objectives import ObjectiveConfig
+from lucida.workflows.exported_encoders import export_encoder
 from lucida.workflows.labelled_zero_shot import Encoding
 from lucida.workflows.tune_encoder import BaseTask, OwnPictures, TuneEncoderConfig, read_for, tune_encoder
 
@@ -202,3 +203,16 @@ def test_a_new_one_with_a_bias_is_written_for_open_clip(tmp_path):
         config(tmp_path, model="new", new=small, locked="none", shares=(0.0, 1.0), train=few, objective=objective)
     )
     assert load_dual_encoder(tmp_path / "run/model").logit_bias is not None
+
+
+def test_what_was_tuned_beside_captions_is_exported(tmp_path):
+    clip(tmp_path / "base", scale=10.0)
+    pictures(tmp_path / "own", ["red", "green"])
+    few = TrainConfig(Duration(2, "steps"), batch_size=8, learning_rate=1e-3, probe_every=None)
+    objective = ObjectiveConfig(captioning=0.5, classification=0.5)
+    tune_encoder(config(tmp_path, locked="none", shares=(0.0, 1.0), train=few, objective=objective))
+    export_encoder(str(tmp_path / "run"), tmp_path / "out", base=str(tmp_path / "base"))
+    tuned, exported = (load_dual_encoder(tmp_path / name).state_dict() for name in ("run/model", "out"))
+    assert tuned.keys() == exported.keys()
+    for name, tensor in tuned.items():
+        torch.testing.assert_close(exported[name], tensor, rtol=0, atol=1e-6)

@@ -30,6 +30,7 @@ from lucida.workflows.picture_encoder import make_tower
 
 EncodeTexts = Callable[[Sequence[str]], Tensor]
 
+CONFIG = "config.json"
 _BATCH = 32  # pictures through the tower at once
 
 
@@ -45,7 +46,7 @@ def load_pair_encoder(source: str) -> tuple[str, Encode]:
     """
     folder = Path(source)
     if (folder / "stages").is_dir():
-        return _of_run(folder / "stages" / "dual_encoder", source)
+        return _of_run(folder)
     encoder = load_dual_encoder(source, frozen=True)
     tower, text_tower = encoder.vision_tower, encoder.text_tower
 
@@ -59,16 +60,17 @@ def load_pair_encoder(source: str) -> tuple[str, Encode]:
     return f"{folder.name} {fingerprint(encoder)[:16]}", _encode(encoder, prepare, read)
 
 
-def _of_run(folder: Path, run: str) -> tuple[str, Encode]:
-    """Two heads on frozen towers, as a run trained them."""
-    checkpoint = latest_checkpoint(folder / "checkpoints")
-    stage = from_dict(EncoderStage, read_json(folder / "config.json")) if checkpoint else None
-    if checkpoint is None or stage is None or stage.reader is not None:
+def _of_run(run: Path) -> tuple[str, Encode]:
+    """Two heads on frozen towers, as a run on somebody's pictures trained them; on artwork there are others."""
+    stage_folder = run / "stages" / "dual_encoder"
+    checkpoint = latest_checkpoint(stage_folder / "checkpoints")
+    if checkpoint is None or not read_json(run / CONFIG).get("pictures"):
         raise LucidaError(
             "this run has no dual encoder of pictures and captions",
             where=run,
             remedy="name a run of `lucida run --pictures`, or a folder of CLIP or SigLIP",
         )
+    stage = from_dict(EncoderStage, read_json(stage_folder / CONFIG))
     tower, text_tower = make_tower(stage), load_text_tower(stage.text_tower)
     sizes = tower.pooled_size, text_tower.hidden_size
     encoder = seeded_heads(*sizes, stage.head, seed=0, **stage.objective.start)
@@ -83,7 +85,7 @@ def _of_run(folder: Path, run: str) -> tuple[str, Encode]:
     def read(texts: Sequence[str]) -> Tensor:
         return encoder.encode_text(features=torch.from_numpy(encode_texts(text_tower, list(texts), len(texts))))
 
-    return f"{Path(run).name} {fingerprint(encoder)[:16]}", _encode(encoder, prepare, read)
+    return f"{run.name} {fingerprint(encoder)[:16]}", _encode(encoder, prepare, read)
 
 
 def _opened(source: EncodedSource, side: int) -> Image:
