@@ -17,7 +17,6 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import get_args
 
 import torch
 
@@ -25,13 +24,12 @@ from lucida.core.results import Metric, Results
 from lucida.core.run_folder import RunFolder, environment
 from lucida.data.emoji import read_emoji
 from lucida.data.lessons import Lesson
-from lucida.models.joining import Join
+from lucida.models.joining import WAYS, Join
 from lucida.workflows.artwork_run import emoji_world
 from lucida.workflows.hallucination_stage import Examination
 from lucida.workflows.language_stage import LanguageRun
 from lucida.workflows.run_config import RunConfig
 
-WAYS: tuple[Join, ...] = get_args(Join)
 LEARNED = ("vision_tower", "multi_modal_projector", "language_model")
 
 

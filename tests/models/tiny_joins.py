@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,10 +10,10 @@ from torch import Tensor
 
 from lucida.data.collation import ChatFormat
 from lucida.models.gated_cross_attention import GatedCrossAttention
-from lucida.models.joining import Join, join_to
+from lucida.models.joining import WAYS, Join, join_to
 from lucida.models.vision_language_model import VisionLanguageModel
 
-JOINS: tuple[Join, ...] = get_args(Join)
+JOINS = WAYS
 QUERIES = 3
 
 

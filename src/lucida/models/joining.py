@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from torch import nn
 
@@ -20,7 +20,9 @@ Join = Literal["words", "mlp", "resampler", "gated-cross-attention", "early-fusi
 - ``early-fusion``: raw patches, one linear map, no vision tower: one transformer over patches and words.
 """
 
-MATCH = 1.2  # how strongly attention to places starts out as what docs/notes/multimodal-llm.md found to look
+WAYS: tuple[Join, ...] = get_args(Join)
+
+MATCH = 1.2  # docs/notes/multimodal-llm.md
 
 
 def join_to(language_model: Any, join: Join, *, vision_size: int, tokens: int, queries: int = 16) -> nn.Module:
