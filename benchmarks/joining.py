@@ -40,7 +40,7 @@ def measured(join: Join, split_seed: int, threads: int, folder: Path) -> dict[st
     config = replace(config, language=replace(config.language, join=join))
     stage, world = config.language, emoji_world(read_emoji(split_seed), config)
     run = LanguageRun(Lesson.of_scenes(world, "train", stage.scenes), stage, size=config.scenes.size, seed=config.seed)
-    out = RunFolder.create(folder / join, config, seed=config.seed)
+    out = RunFolder.create(folder / f"split-{split_seed}" / join, config, seed=config.seed)
     run.fit(out, Lesson.of_scenes(world, "validation", stage.test_pictures), resume=True)
     exam = Examination(run.answerer, Lesson.of_scenes(world, "test", stage.test_pictures), stage.test_pictures)
     found = exam.pope() | exam.blind() | exam.captions(stage.captions)[0]
@@ -55,11 +55,18 @@ def main() -> None:
     parser.add_argument("--split-seed", type=int, default=61)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
-    parser.add_argument("--folder", type=Path, default=Path("runs/joining"), help="finished parts are kept")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=Path("runs/joining"),
+        help="keeps finished parts",
+    )
     given = parser.parse_args()
     threads = max(1, (os.cpu_count() or 1) // given.workers)
     one = partial(measured, split_seed=given.split_seed, threads=threads, folder=given.folder)
     results = Results.load(given.out) if given.out.exists() and {*given.ways} != {*WAYS} else Results()
+    if (other := results.details.get("split_seed", given.split_seed)) != given.split_seed:
+        parser.error(f"{given.out} holds split seed {other}: name another --out, or measure all ways")
     with ProcessPoolExecutor(given.workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         for way in pool.map(one, given.ways):
             for name, metric in way.items():

@@ -1,4 +1,4 @@
-"""Notes whose tables are drawn from results files: no number in them is typed."""
+"""README and notes whose tables are drawn from results files: no number in them is typed."""
 
 from __future__ import annotations
 

@@ -52,4 +52,4 @@ def write_or_check(
     if not check:
         write_text(note, made)
     elif made != before:
-        sys.exit(f"docs/notes/{note.name} is not what the results files say: run tools/{name}")
+        sys.exit(f"{note.name} is not what the results files say: run tools/{name}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import math
 import re
@@ -19,11 +20,17 @@ from lucida.core.errors import LucidaError
 Config = TypeVar("Config")
 
 
-def override(config: Config, given: Sequence[str], *, command: str) -> Config:
+def override(config: Config, given: Sequence[str], *, command: str, before: str = "") -> Config:
     """A config with the settings that the command line names.
 
     A setting within a group may be said by its last name, ``--effective-batch`` for ``--train.effective-batch``, where
     no other has that name.
+
+    Args:
+        config: the settings as they start.
+        given: words of the command line.
+        command: for messages.
+        before: what --help says of words that were taken before.
 
     Raises:
         LucidaError: a setting is unknown (the nearest is named), or its value is of the wrong kind.
@@ -45,6 +52,7 @@ def override(config: Config, given: Sequence[str], *, command: str) -> Config:
                 default=config,
                 args=list(given),
                 prog=command,
+                description="\n\n".join(filter(None, [(inspect.getdoc(type(config)) or "").split("\n\n")[0], before])),
                 registry=_registry(),
                 config=(tyro.conf.AvoidSubcommands,),
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -31,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = [word for word in given if word != "--debug"]
     try:
         _dispatch(given)
+        sys.stdout.flush()
     except LucidaError as error:
         if debug:
             raise
@@ -39,6 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         print("lucida: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
         sys.exit(130)
+    except BrokenPipeError:  # who reads has read enough, as in `lucida run --help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
 
 
 def _dispatch(given: list[str]) -> None:
@@ -57,7 +62,8 @@ def _run(given: list[str]) -> None:
     from lucida.workflows.run import run
 
     name, rest = take(given, "--recipe", "default")
-    config = override(recipes.load(name), rest, command="lucida run")
+    before = f"--recipe NAME says where the settings below start: {', '.join(recipes.names())}."
+    config = override(recipes.load(name), rest, command="lucida run", before=before)
     print(f"report: {run(config)}")
 
 
@@ -241,7 +247,7 @@ def _cluster(given: list[str]) -> None:
 
 
 def _lab(given: list[str]) -> None:
-    if not given or given[0] in ("-h", "--help"):
+    if not given or given[0] in ("-h", "--help") or (given[0] == "list" and given[-1] in ("-h", "--help")):
         print(LAB_USAGE, end="")
         return
     from lucida.workflows import lab

@@ -34,7 +34,7 @@ SURE = 1e-4
 
 
 def build(join: Join, kind: str = "llama"):
-    torch.manual_seed(2)
+    torch.manual_seed(0)
     model, chat = joined(join, TOKENIZER, language_model(kind), vision_size=D, tokens=T)
     return model, chat, torch.randn(3, T, D)
 
@@ -101,7 +101,7 @@ def test_cached_answers_in_batches_are_those_of_the_whole_model_token_by_token(j
         assert own.text == chat.decode(said)
         checked += 1
     assert checked > len(ASKED) // 2
-    assert len({a.text for a in one}) > 1
+    assert len({round(a.margin, 4) for a in one}) > 3  # pictures and questions make a difference
 
 
 @pytest.mark.parametrize("join", JOINS)
@@ -272,8 +272,8 @@ def test_early_fusion_and_a_vision_tower_exclude_each_other():
 def test_every_way_learns_an_answer_that_only_the_picture_tells(join):
     model, chat, features = build(join)
     turns = [[Turn("exists", "Is there a cat?", said)] for said in ("yes", "no", "yes")]
-    batch, optimizer = collate(turns, chat), torch.optim.AdamW(model.parameters(), lr=1e-2)
-    for _ in range(40):
+    batch, optimizer = collate(turns, chat), torch.optim.AdamW(model.parameters(), lr=2e-3)
+    for _ in range(150):
         optimizer.zero_grad()
         model(**batch, vision_features=features).loss_sum.backward()
         optimizer.step()
@@ -299,10 +299,11 @@ def test_queries_start_with_regions_of_their_own():
     assert np.mean(mine) > 0.8  # what changes in a region is told by its own query
 
 
-def test_words_start_by_looking_at_places_that_resemble_them():
+@pytest.mark.parametrize("width", [96, 128, 160])
+def test_words_start_by_looking_at_places_that_resemble_them(width):
     torch.manual_seed(0)
-    own = SmallLlama(hidden_size=128, layers=2, head_size=64, heads=2).build(TOKENIZER)
-    gated = join_to(own, "gated-cross-attention", vision_size=128, tokens=9)
+    own = SmallLlama(hidden_size=width, layers=2, head_size=32, heads=2).build(TOKENIZER)
+    gated = join_to(own, "gated-cross-attention", vision_size=width, tokens=9)
     layer, words = gated.layers[0], own.get_input_embeddings().weight.detach()
     places = words[20:29][None]  # places that show words, as naming teaches
     queries = layer._heads(layer.q_proj(layer.attention_norm(words[20:29][None])))
@@ -351,8 +352,9 @@ def test_queries_are_named_by_what_their_regions_show():
 
     cat, dog = (-(naming.share[k] * log_share[0]).sum(dim=-1) for k in (0, 1))  # of each query
     ground = -log_share[0, :, -1] * 0.5
-    scale = T / QUERIES
-    assert loss([0, 2, -100, -100]) == pytest.approx(float(scale * cat[0]), rel=1e-5)  # ground beside a name is silent
-    assert loss([0, 1, -100, -100]) == pytest.approx(float(scale * (cat[0] + dog[0]) / 2), rel=1e-5)
-    assert loss([2, 2, 1, 2]) == pytest.approx(float(scale * (ground[0] + dog[1] + ground[2])), rel=1e-5)
+    # Each times labelled places over labelled regions; ground beside a name is silent.
+    assert loss([0, 2, -100, -100]) == pytest.approx(float(2 * cat[0]), rel=1e-5)
+    assert loss([0, 1, -100, -100]) == pytest.approx(float(2 * (cat[0] + dog[0]) / 2), rel=1e-5)
+    assert loss([2, 2, 1, 2]) == pytest.approx(float(4 / 3 * (ground[0] + dog[1] + ground[2])), rel=1e-5)
     assert loss([-100] * 4) == 0
+    assert naming.to("meta").reader.regions.device.type == "meta"  # where the model is, there they are

@@ -70,7 +70,7 @@ class GatedCrossAttention(nn.Module):
         """
         layers: list[GatedLayer] = [*self.layers]
         first = layers[0]
-        read_alike(first.q_proj.weight, first.k_proj.weight, heads=first.heads, head_size=HEAD_SIZE, strength=match)
+        read_alike(first.q_proj.weight, first.k_proj.weight, heads=first.heads, strength=match)
         for layer in layers:
             pass_on(layer.v_proj.weight, layer.o_proj.weight, strength=copy)
 

@@ -49,9 +49,11 @@ class PlaceReader(nn.Module):
 class RegionReader(PlaceReader):
     """Beside each place, each query of a resampler says what its region shows: after the places, in their order."""
 
-    def __init__(self, projector: Resampler, hidden_size: int):
-        super().__init__(projector, hidden_size)
-        self.regions = projector.regions
+    @property
+    def regions(self) -> Tensor:
+        """Of which places each query speaks, ``bool [queries, T]``; wherever the resampler lies."""
+        regions: Tensor = self.projector.regions
+        return regions
 
     def shown(self, grid: Tensor) -> Tensor:
         """Of places and queries, ``[B, T + queries, H]``."""
@@ -113,11 +115,13 @@ class PlaceNaming(nn.Module):
         return LanguageOutput(loss, counted.sum())
 
     def _of_regions(self, log_share: Tensor, targets: Tensor) -> Tensor:
-        """The summed loss of queries: as often as there are places, so that both count alike."""
-        shows = F.one_hot(targets.clamp(min=0), len(self.share)) * (targets != IGNORE_INDEX)[..., None]
+        """The summed loss of queries, times labelled places a labelled region, so that both count alike."""
+        labelled = targets != IGNORE_INDEX
+        shows = F.one_hot(targets.clamp(min=0), len(self.share)) * labelled[..., None]
         regions: Tensor = self.reader.regions  # type: ignore[assignment]  # a reader of regions, as asked for above
         found = regions.float() @ shows.float()  # [B, queries, K + 1], places of each name
+        told = (found.sum(dim=-1) > 0).sum()
         found[..., -1] *= (found[..., :-1].sum(dim=-1) == 0).float()  # the ground, where there is nothing else
         named = found / found.sum(dim=-1, keepdim=True).clamp(min=1)
         each = -((named * self.weight) @ self.share * log_share).sum()
-        return each * targets.shape[1] / log_share.shape[1]
+        return each * labelled.sum() / told.clamp(min=1)

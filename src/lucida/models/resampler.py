@@ -66,7 +66,7 @@ class Resampler(nn.Module):
         first: _Block = self.blocks[0]  # type: ignore[assignment]
         with torch.no_grad():
             self.latents.mul_(_SMALL)
-            read_alike(first.q_proj.weight, first.k_proj.weight, heads=first.heads, head_size=HEAD_SIZE, strength=match)
+            read_alike(first.q_proj.weight, first.k_proj.weight, heads=first.heads, strength=match)
             centres = self.places[spread(self.places, len(self.latents))]
             drawn, wanted = first.latents_norm(self.latents), F.layer_norm(centres, centres.shape[1:])
             first.q_proj.weight.copy_(first.k_proj.weight @ (torch.linalg.pinv(drawn) @ wanted).T)

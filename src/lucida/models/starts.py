@@ -13,20 +13,21 @@ NOISE = 0.02
 
 
 @torch.no_grad()
-def read_alike(query: Tensor, key: Tensor, *, heads: int, head_size: int, strength: float) -> None:
+def read_alike(query: Tensor, key: Tensor, *, heads: int, strength: float, head_size: int = 0) -> None:
     """In place: queries and keys of the first heads read the same random directions, so that like attends to like.
 
     Args:
-        query, key: weights ``[heads * head_size, H]`` of both projections, at least.
+        query, key: weights ``[≥ heads * head_size, H]`` of both projections.
         heads: how many start so.
-        head_size: rows of a head.
         strength: of a direction.
+        head_size: rows of a head; by default the rows are those of ``heads``.
     """
+    head_size = head_size or len(query) // heads
     for start in range(0, min(len(query), heads * head_size), head_size):
         directions = torch.linalg.qr(torch.randn(query.shape[1], head_size))[0].T
         for weight in (query, key):
             head = weight[start : start + head_size]
-            head.copy_(strength * directions[: len(head)] + NOISE * torch.randn_like(head))
+            head.copy_(strength * directions + NOISE * torch.randn_like(head))
 
 
 @torch.no_grad()

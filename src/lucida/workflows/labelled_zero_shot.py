@@ -111,6 +111,7 @@ class Encoding:
             for tower in (encoder.vision_tower, encoder.text_tower)
         )
         self._found: dict[tuple[Any, ...], Tensor] = {}
+        self._decoded: dict[int, DecodedPictures] = {}  # kept, so that no other is ever at the same place
 
     def pictures(self, decoded: DecodedPictures, rows: NDArray[np.int64]) -> Tensor:
         """As :func:`encode_pictures`."""
@@ -126,7 +127,8 @@ class Encoding:
 
     def seen(self, decoded: DecodedPictures, rows: NDArray[np.int64]) -> Tensor:
         """What a locked vision tower hands to the head, ``[N, D]``."""
-        key = decoded.corpus.name, id(decoded), rows.tobytes()
+        self._decoded[id(decoded)] = decoded
+        key = id(decoded), rows.tobytes()
         return self._kept(key, lambda: encode_pictures(self.encoder, decoded.pixels, rows, by_tower=True))
 
     def read(self, texts: Sequence[str]) -> Tensor:

@@ -26,7 +26,7 @@ from lucida.models.gated_cross_attention import GatedCrossAttention
 from lucida.models.joining import Join, no_words
 from lucida.models.language_models import SmallLlama, load_language_model
 from lucida.models.naming import PlaceNaming
-from lucida.models.projectors import WordProjector
+from lucida.models.projectors import PatchProjector, WordProjector
 from lucida.models.resampler import Resampler
 from lucida.models.vision_language_model import VisionLanguageModel
 from lucida.training.loop import TrainConfig, Validate, train
@@ -74,9 +74,12 @@ def free_for_answers(answerer: Answerer) -> None:
 def keep_words(answerer: Answerer) -> None:
     """Where places were named, what they show lies near words: these must go on meaning what they mean.
 
-    A picture that is written in words goes on saying what it says; of other ways what places show may move.
+    A picture that is written in words goes on saying what it says; of other ways what places show may move. Of early
+    fusion no place was named.
     """
     projector = answerer.model.multi_modal_projector
+    if isinstance(projector, PatchProjector):
+        return
     if isinstance(projector, WordProjector):
         projector.freeze_words()
     answerer.model.language_model.get_input_embeddings().requires_grad_(False)

@@ -1,22 +1,24 @@
-"""The table of results in README.md, drawn from the files below docs/results: never typed by hand.
+"""The numbers in README.md, drawn from the files below docs/results: never typed by hand.
 
-    python tools/readme_results.py [--check]
+    python tools/readme_note.py [--check]
 
-``--check`` changes nothing and fails if the table is not what the files say.
+``--check`` changes nothing and fails if they are not what the files say.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # the blocks lie beside this file
+
+from note_blocks import write_or_check
 
 from lucida.core.results import Metric, Results, read_json
 
 ROOT = Path(__file__).resolve().parents[1]
-START, END = "<!-- results: tools/readme_results.py -->", "<!-- end of results -->"
+RESULTS = ROOT / "docs" / "results"
 RUN, WITH_CACHES, SEEDS = "default.json", "default-with-caches.json", "split-seeds/summary.json"
 ZERO_SHOT = {
     "concepts never seen in training, OpenMoji": "zero_shot/unseen_concepts/openmoji",
@@ -77,22 +79,21 @@ def percent(metric: Metric) -> str:
     return f"{100 * metric.value:.1f} %"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true")
-    options = parser.parse_args(arguments)
-    readme = ROOT / "README.md"
-    text = readme.read_text(encoding="utf-8")
-    before, rest = text.split(START)
-    after = rest.split(END)[1]
-    wanted = f"{before}{START}\n{table(ROOT / 'docs' / 'results')}\n{END}{after}"
-    if options.check:
-        if wanted != text:
-            print("README.md does not say what docs/results says; run tools/readme_results.py", file=sys.stderr)
-        return int(wanted != text)
-    readme.write_text(wanted, encoding="utf-8")
-    return 0
+def corpus(results: Results) -> str:
+    """What a corpus of pairs costs by its size."""
+    sizes = [name.split("/")[0] for name in results.metrics if name.endswith("/all/peak MB")]
+    told = []
+    for size in sorted(sizes, key=int):
+        peak, rate = (results.metrics[f"{size}/all/{what}"].value for what in ("peak MB", "rows a second"))
+        told.append(f"{int(size):,} captions: {peak:,.0f} MB at {rate:,.0f} a second")
+    return f"{'; '.join(told)} ([measured](docs/results/benchmarks/data-construction.json))."
+
+
+def blocks() -> dict[str, str]:
+    """By name."""
+    construction = Results.load(RESULTS / "benchmarks" / "data-construction.json")
+    return {"results": table(RESULTS), "corpus": corpus(construction)}
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    write_or_check(__file__, __doc__, ROOT / "README.md", blocks)
