@@ -38,8 +38,8 @@ def ways(results: Results) -> str:
         cells.append(f"{results.metrics[f'{way}/pope/random/auroc'].value:.3f}")
         cells += [percent(f"{way}/{name}") for name in ("blind/shuffled/accuracy", "chair/chair_i")]
         lines.append(f"| `{way}` | {' | '.join(cells)} |")
-    questions = results.metrics[f"{WAYS[0]}/pope/random/accuracy"].n
-    about = f"Split seed {results.details['split_seed']}, {questions} questions a set;"
+    scenes = results.metrics[f"{WAYS[0]}/pope/random/accuracy"].n
+    about = f"Split seed {results.details['split_seed']}, {scenes} test scenes;"
     return "\n".join(["", *lines, "", f"{about} intervals over pictures, one training a way.", ""])
 
 
