@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +14,7 @@ from lucida.core.results import Metric, Results
 from lucida.models.text_features import TextFeatures
 from lucida.models.text_towers import MiniLM
 from lucida.workflows import recipes
+from lucida.workflows.encoder_stage import FROZEN_START
 from lucida.workflows.zero_shot_ablation import (
     ADDED,
     DEFAULT,
@@ -74,6 +77,14 @@ def test_the_table_has_a_line_a_row() -> None:
     assert len(text.splitlines()) == 5
 
 
-def test_seeds_are_several_or_refused() -> None:
-    with pytest.raises(LucidaError, match="seeds"):
-        ZeroShotAblationConfig(seeds=(3, 3))
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seeds": (1, 1)}, "seeds"),
+        ({"encoder": FROZEN_START}, "two heads alone have none of the steps"),
+        ({"frozen_start": replace(FROZEN_START, template_search=True)}, "a row of their own"),
+    ],
+)
+def test_what_cannot_be_compared_is_one_line(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(LucidaError, match=message):
+        ZeroShotAblationConfig(**changes)

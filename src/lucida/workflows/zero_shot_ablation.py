@@ -15,6 +15,7 @@ from typing import Any
 import lucida
 from lucida.core.cache import content_hash
 from lucida.core.config import check_settings, to_dict
+from lucida.core.errors import LucidaError
 from lucida.core.progress import say
 from lucida.core.results import Metric, Results, read_json, write_json
 from lucida.core.run_folder import RunFolder, environment
@@ -37,8 +38,7 @@ Change = Callable[[EncoderStage], EncoderStage]
 
 def _reader(**changes: Any) -> Change:
     def change(stage: EncoderStage) -> EncoderStage:
-        assert stage.reader is not None
-        return replace(stage, reader=replace(stage.reader, **changes))
+        return replace(stage, reader=replace(stage.reader or ReaderConfig(), **changes))
 
     return change
 
@@ -85,6 +85,9 @@ class ZeroShotAblationConfig:
         encoder: the recipe.
         frozen_start: what it is measured against.
         artwork_size: pixels at which artwork is drawn.
+
+    Raises:
+        LucidaError: a seed comes twice, or the recipe is one of two heads, which has none of these steps.
     """
 
     seeds: tuple[int, ...] = (31, 32, 33, 34, 35)
@@ -95,14 +98,18 @@ class ZeroShotAblationConfig:
 
     def __post_init__(self) -> None:
         check_settings(self, {"seeds": len(set(self.seeds)) == len(self.seeds) > 0})
+        if self.encoder.reader is None:
+            raise LucidaError(
+                "two heads alone have none of the steps that are turned off",
+                where="encoder.reader",
+                remedy="leave it out, or compare with two heads by --frozen-start",
+            )
+        if self.frozen_start.template_search:
+            raise LucidaError("templates are searched in a row of their own", where="frozen_start.template_search")
 
 
 def zero_shot_ablation(config: ZeroShotAblationConfig) -> Results:
-    """``{row}/{measure}/top1``, and ``…/difference`` from the default; also in ``results.json``.
-
-    Raises:
-        LucidaError: the recipe is one of two heads, which has none of these steps.
-    """
+    """``{row}/{measure}/top1``, and ``…/difference`` from the default; also in ``results.json``."""
     rows = all_rows(config)
     folder = RunFolder.create(config.out, config, seed=config.seeds[0])
     read = TextFeatures(MiniLM())
