@@ -181,6 +181,7 @@ def test_near_names_are_named():
 def test_missing_and_empty_folders(tmp_path):
     assert "no such folder" in _refusal(load_vision_tower, tmp_path / "gone")
     assert "no such folder" in _refusal(load_text_tower, "./gone")
+    assert "no such folder" in _refusal(load_vision_tower, "runs/gone/model")  # no name of the hub
     assert "no config.json" in _refusal(load_vision_tower, tmp_path)
     (tmp_path / "config.json").write_text('{"model_type": "vit"}')
     assert "no weights" in _refusal(load_vision_tower, tmp_path)

@@ -231,7 +231,7 @@ def test_everything_supervises_questions_too(chats: Path, tmp_path: Path) -> Non
     [
         ([], "no model was named"),
         (["--model", "MODEL"], "no chats were named"),
-        (["--model", "nowhere/at/all", "--data", "CHATS"], "cannot load the model"),
+        (["--model", "nowhere/at/all", "--data", "CHATS"], "no such folder"),
         (["--model", "MODEL", "--data", "nowhere.json"], "cannot read the chats"),
         (["--model", "MODEL", "--data", "CHATS", "--lora.target-modules", "nothing"], "nothing"),
         (["--model", "MODEL", "--data", "CHATS", "--max-length", "12"], "12"),

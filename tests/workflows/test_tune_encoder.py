@@ -216,3 +216,24 @@ def test_what_was_tuned_beside_captions_is_exported(tmp_path):
     assert tuned.keys() == exported.keys()
     for name, tensor in tuned.items():
         torch.testing.assert_close(exported[name], tensor, rtol=0, atol=1e-6)
+
+
+def test_what_is_not_measured_is_said(tmp_path, capsys):
+    clip(tmp_path / "base", scale=10.0)
+    own, named = pictures(tmp_path / "own", ["red", "green"], n=6), []
+    images = sorted(str(path.relative_to(own)) for path in own.rglob("*.png"))
+    for i, name in enumerate(images):
+        named.append({"id": i, "image_id": i, "category_id": name.startswith("red") + 1, "bbox": [0, 0, 9, 9]})
+    instances = {
+        "images": [{"id": i, "file_name": name, "width": 32, "height": 32} for i, name in enumerate(images)],
+        "annotations": named,
+        "categories": [{"id": 1, "name": "leaf"}, {"id": 2, "name": "rose"}],
+    }
+    (own / "instances.json").write_text(json.dumps(instances))  # objects alone: no labels, no captions
+    paths = {"--model": tmp_path / "base", "--pictures": own / "instances.json", "--out": tmp_path / "run"}
+    asked = [str(word) for option in paths.items() for word in option]
+    main(["train", *asked, "--train.duration", "2 steps", "--shares", "0", "1"])
+    said = capsys.readouterr().out
+    assert "not measured: your test pictures have neither" in said
+    assert f"model: {tmp_path / 'run' / 'model'}" in said
+    assert "own" in Results.load(tmp_path / "run/results.json").left_out

@@ -76,7 +76,8 @@ def check_source(source: str | Path, built_in: Sequence[str], allow_pickle: bool
         near = nearest(str(source), built_in)
         if near:
             raise LucidaError(f"there is no model {str(source)!r}", remedy=f"did you mean {near!r}?")
-        if isinstance(source, Path) or folder.exists() or folder.is_absolute() or str(source).startswith((".", "~")):
+        named = str(source).count("/") <= 1 and not str(source).startswith((".", "~"))  # as the hub's names are
+        if isinstance(source, Path) or folder.exists() or folder.is_absolute() or not named:
             remedy = "give a Hugging Face folder or hub name"
             remedy += f", or one of: {', '.join(built_in)}" if built_in else ""
             raise LucidaError("there is no such folder", where=source, remedy=remedy)

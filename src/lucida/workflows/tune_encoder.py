@@ -146,6 +146,8 @@ def tune_encoder(config: TuneEncoderConfig) -> Results:
     with timed_stage(results, "line"):
         for metric, value in along_the_line(encoding, base, tuned, config.shares, exams).items():
             results.add(metric, value)
+    if not any(name.startswith(OWN) for name in results.metrics):
+        results.leave_out(OWN, "your test pictures have neither labels of two classes nor captions")
     if not (folder.path / MODEL).exists():
         save_dual_encoder(encoder, folder.path / MODEL, layout=layout)
     results.details = {"environment": environment(config.split_seed), "shares": [*config.shares]}
@@ -317,9 +319,10 @@ def _named(encoding: Encoding, decoded: DecodedPictures, rows: NDArray, labels: 
 
 
 def as_text(results: Results) -> str:
-    """A table for a person: what is measured, at every share of the tuning; nothing where nothing was."""
+    """A table for a person: what is measured, at every share of the tuning, or why it is not."""
+    said = [f"not measured: {reason}" for reason in results.left_out.values()]
     if not results.metrics:
-        return ""
+        return "\n".join(said)
     shares = results.details["shares"]
     rows = [
         name.removesuffix("/at_0")
@@ -334,4 +337,4 @@ def as_text(results: Results) -> str:
     if change is not None:
         low, high = change.ci95 or (float("nan"), float("nan"))
         lines += ["", f"the base task by tuning: {100 * change.value:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"]
-    return "\n".join([*lines, "", "percent; 0 is the model as it was, 1 is the tuned one"])
+    return "\n".join([*lines, *said, "", "percent; 0 is the model as it was, 1 is the tuned one"])
