@@ -160,8 +160,6 @@ DESIGN = Design(
     seeds={"quick": 3, "full": 8},
     would_change=(
         "far longer training: what a way has not learned by now it may still learn; the curves show who is on the way",
-        "another start: in the workbench queries begin with regions of their own, words ask for what resembles them, "
-        "what places show is named beforehand, and all ways with a tower come to look (docs/notes/multimodal-llm.md)",
         "a pretrained language model that stays frozen: gated layers, closed at the start, are made for that",
         "pictures of hundreds of places: fewer tokens then save most of the cost, which hardly shows with six",
         "a dual encoder with a wider product, or with more than one vector a picture",
