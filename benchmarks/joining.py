@@ -55,12 +55,7 @@ def main() -> None:
     parser.add_argument("--split-seed", type=int, default=61)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
-    parser.add_argument(
-        "--folder",
-        type=Path,
-        default=Path("runs/joining"),
-        help="keeps finished parts",
-    )
+    parser.add_argument("--folder", type=Path, default=Path("runs/joining"), help="keeps finished parts")
     given = parser.parse_args()
     threads = max(1, (os.cpu_count() or 1) // given.workers)
     one = partial(measured, split_seed=given.split_seed, threads=threads, folder=given.folder)

@@ -329,11 +329,11 @@ def test_places_are_named_in_every_way_with_a_tower(join):
     rows = T + QUERIES if join == "resampler" else T
     assert naming.logits(grid).shape == (2, rows, len(TOKENIZER) + 1)
     optimizer = torch.optim.Adam([p for p in naming.parameters() if p.requires_grad], lr=1e-2)
-    for _ in range(100):
+    for _ in range(60 if join == "words" else 100):
         optimizer.zero_grad()
         naming(grid, targets).loss_sum.backward()
         optimizer.step()
-    assert naming(grid, targets).loss_sum < 0.3 * first.loss_sum
+    assert naming(grid, targets).loss_sum < 0.2 * first.loss_sum
     nearest = naming.logits(grid)[..., :-1].argmax(dim=-1)
     shown = {(0, 0): "cat", (0, 1): "dog", (1, 2): "cat", (1, 3): "dog"}
     for place, name in shown.items():

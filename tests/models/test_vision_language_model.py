@@ -13,7 +13,6 @@ from lucida.data.conversations import Turn
 from lucida.data.tokenization import train_tokenizer
 from lucida.inference.generate import answer, answer_yes_no
 from lucida.models.language_models import SmallLlama
-from lucida.models.naming import PlaceNaming
 from lucida.models.projectors import WordProjector
 from lucida.models.vision_language_model import VisionLanguageModel
 
@@ -121,23 +120,3 @@ def test_yes_or_no_in_one_pass_is_what_generation_says():
         assert set(together.texts) <= expected
         for said, text in zip(together.texts, generated, strict=True):
             assert said == (text if expected != {""} else "")
-
-
-def test_places_are_named_by_word_embeddings():
-    model, chat, features = build()
-
-    class Tower(torch.nn.Module):
-        def forward(self, pixel_values):
-            return type("Seen", (), {"grid": pixel_values})
-
-    model.vision_tower = Tower()
-    naming = PlaceNaming(model, [chat.encode([name])[0] for name in ("cat", "dog")])
-    targets = torch.tensor([[0, 1, 2, -100], [2, 2, 0, 1]])
-    first = naming(features, targets)
-    assert int(first.n_supervised) == 7
-    optimizer = torch.optim.Adam(naming.parameters(), lr=1e-2)
-    for _ in range(60):
-        optimizer.zero_grad()
-        naming(features, targets).loss_sum.backward()
-        optimizer.step()
-    assert naming(features, targets).loss_sum < 0.2 * first.loss_sum

@@ -11,9 +11,6 @@ is drawn, as in importance sampling: for the gradient they are constants, which 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 
@@ -31,8 +28,6 @@ from lucida.losses.pair_scores import (
     whole,
 )
 from lucida.losses.row_parts import in_parts
-
-_MULTIPLIED = 5  # so often a product is cheaper than an exponential
 
 
 def plain_hardened(scores: Tensor, same: Tensor, beta: float) -> Tensor:
@@ -85,9 +80,6 @@ def hardened(sums: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
 def _quickly(images: Tensor, texts: Tensor, scale: float, beta: float, ids: Identities) -> LogSums | None:
     """With one exponential for rows and columns; None if it lost something to underflow."""
     shifts = [shift_of(images, texts, scale * power) for power in (1 + beta, beta)]
-    times = _whole_times(beta)
-    if times:
-        shifts = [times * (lowest := math.ceil(max(shifts[0] / times, shifts[1]))), lowest]
     found, room = _nothing(images, texts), piece_room(images, texts)
     sums = LogSums(torch.zeros_like(found.rows), torch.zeros_like(found.columns))
     for tile in score_tiles(images, texts, scale):
@@ -96,9 +88,12 @@ def _quickly(images: Tensor, texts: Tensor, scale: float, beta: float, ids: Iden
             if twins is not None:
                 _add(found, 0, piece, piece.scores.masked_fill(~twins, -torch.inf))
             other = torch.mul(piece.scores, beta, out=room[: piece.scores.numel()].view_as(piece.scores))
-            for k, powers in _two_powers(piece.scores, other, beta, shifts, times, twins):
-                sums.rows[piece.rows, k] += powers.sum(dim=1)
-                sums.columns[piece.columns, k] += powers.sum(dim=0)
+            for k, scores in enumerate((piece.scores.mul_(1 + beta), other)):
+                powers = powers_of(scores, shifts[k])
+                if twins is not None:
+                    powers.masked_fill_(twins, 0.0)
+                sums.rows[piece.rows, 1 + k] += powers.sum(dim=1)
+                sums.columns[piece.columns, 1 + k] += powers.sum(dim=0)
     for own, summed in zip(found, sums, strict=True):
         own[:, 1:] = summed[:, 1:].log()
     if not whole(LogSums(*(own[:, 1:] for own in found)), images.dtype):
@@ -106,31 +101,6 @@ def _quickly(images: Tensor, texts: Tensor, scale: float, beta: float, ids: Iden
     for own in found:
         own[:, 1:] += own.new_tensor(shifts)
     return found
-
-
-def _whole_times(beta: float) -> int:
-    """How many times ``β`` goes into ``1 + β``, where that is a small whole number, as for 0.25 and 0.5; else 0."""
-    times = round((1 + beta) / beta)
-    return times if times <= _MULTIPLIED and math.isclose(times * beta, 1 + beta, rel_tol=1e-12) else 0
-
-
-def _two_powers(
-    scores: Tensor, other: Tensor, beta: float, shifts: list[float], times: int, twins: Tensor | None
-) -> Iterator[tuple[int, Tensor]]:
-    """``e^(β s)`` of negatives, and ``e^((1 + β) s)``, a power of the first where it can be; each with its place."""
-    hardness = powers_of(other, shifts[1])
-    if twins is not None:
-        hardness.masked_fill_(twins, 0.0)
-    yield 2, hardness
-    if times:
-        harder = torch.mul(hardness, hardness, out=scores)
-        for _ in range(times - 2):
-            harder.mul_(hardness)
-    else:
-        harder = powers_of(scores.mul_(1 + beta), shifts[0])
-        if twins is not None:
-            harder.masked_fill_(twins, 0.0)
-    yield 1, harder
 
 
 def _carefully(images: Tensor, texts: Tensor, scale: float, beta: float, ids: Identities) -> LogSums:

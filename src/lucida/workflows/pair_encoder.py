@@ -14,6 +14,7 @@ from torch import Tensor
 from lucida.core.config import from_dict
 from lucida.core.errors import LucidaError
 from lucida.core.results import read_json
+from lucida.core.run_folder import RunFolder
 from lucida.data.construction.similarity import Encode
 from lucida.data.decoding import EncodedSource
 from lucida.data.pictures import BadPicture
@@ -30,7 +31,6 @@ from lucida.workflows.picture_encoder import make_tower
 
 EncodeTexts = Callable[[Sequence[str]], Tensor]
 
-CONFIG = "config.json"
 _BATCH = 32  # pictures through the tower at once
 
 
@@ -62,15 +62,15 @@ def load_pair_encoder(source: str) -> tuple[str, Encode]:
 
 def _of_run(run: Path) -> tuple[str, Encode]:
     """Two heads on frozen towers, as a run on somebody's pictures trained them; on artwork there are others."""
-    stage_folder = run / "stages" / "dual_encoder"
-    checkpoint = latest_checkpoint(stage_folder / "checkpoints")
-    if checkpoint is None or not read_json(run / CONFIG).get("pictures"):
+    trained = RunFolder(run / "stages" / "dual_encoder")
+    checkpoint = latest_checkpoint(trained.path / "checkpoints")
+    if checkpoint is None or not read_json(RunFolder.open(run).config).get("pictures"):
         raise LucidaError(
             "this run has no dual encoder of pictures and captions",
             where=run,
             remedy="name a run of `lucida run --pictures`, or a folder of CLIP or SigLIP",
         )
-    stage = from_dict(EncoderStage, read_json(stage_folder / CONFIG))
+    stage = from_dict(EncoderStage, read_json(trained.config))
     tower, text_tower = make_tower(stage), load_text_tower(stage.text_tower)
     sizes = tower.pooled_size, text_tower.hidden_size
     encoder = seeded_heads(*sizes, stage.head, seed=0, **stage.objective.start)
